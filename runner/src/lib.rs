@@ -1,0 +1,2 @@
+//! The runner: command line, script engine, runs, reports.
+pub mod plan;

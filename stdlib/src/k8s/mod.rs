@@ -1,0 +1,6 @@
+//! Kubernetes objects.
+
+use crate::registry::Primitive;
+
+/// The primitives of this namespace.
+pub const PRIMITIVES: &[Primitive] = &[];

@@ -1,0 +1,24 @@
+//! Every primitive that a Rollover workflow may call, one module a namespace.
+//!
+//! This crate knows nothing of runs, journals or scripts. What it changes in the world it announces through the
+//! [`gate::Gate`] that its caller supplies; what it needs of the world it takes from a [`world::World`].
+
+pub mod bundle;
+pub mod cert;
+pub mod cfssl;
+pub mod error;
+pub mod files;
+pub mod gate;
+pub mod k8s;
+pub mod lease;
+pub mod registry;
+pub mod secret;
+pub mod tidb;
+pub mod tls;
+pub mod trust;
+pub mod world;
+
+pub use error::PrimError;
+pub use registry::{Primitive, Registry, registry};
+pub use secret::Secret;
+pub use world::World;

@@ -1,0 +1,6 @@
+//! TiDB clusters under TiDB Operator.
+
+use crate::registry::Primitive;
+
+/// The primitives of this namespace.
+pub const PRIMITIVES: &[Primitive] = &[];
