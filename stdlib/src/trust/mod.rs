@@ -4,15 +4,13 @@
 //! party that dials a server party under names. What a party may have loaded is a *set*: after a write and before a
 //! proof it may be the old or the new.
 
-use rustls_pki_types::CertificateDer;
+mod certs;
+
+pub use certs::Certs;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::gate::Place;
-
-/// Certificates in the order served or stored. Public.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Certs(pub Vec<CertificateDer<'static>>);
 
 /// Which implementation judges a peer's certificate; their rules differ (`procedures`, X.509 facts).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
