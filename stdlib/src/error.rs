@@ -10,6 +10,14 @@ pub enum Code {
     Argument,
     /// Something that should be there is not (an object, a file, a key of a Secret).
     NotFound,
+    /// The system that the run is about is not there: a wrong cluster name or namespace.
+    NoTarget,
+    /// A private key that should lie beside its certificate is not there (a PKI folder without its CA key).
+    NoKey,
+    /// A private key does not belong to its certificate.
+    KeyMismatch,
+    /// Another run holds the target, or left its mark there.
+    Locked,
     /// What is there is malformed or contradicts itself (bad PEM, key does not match, wrong YAML).
     Invalid,
     /// A certificate is not valid at this time.
