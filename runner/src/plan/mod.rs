@@ -3,54 +3,19 @@
 //! `describe`, `plan`, `status`, capability checks, least RBAC, the crash matrix, resume and rollback all read it;
 //! nothing here runs anything.
 
+mod expr;
+mod query;
+mod resolve;
+mod validate;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An argument of an action: data, or a promise of data.
-///
-/// As JSON a promise is `{"$ref": STEP-KEY, "path": […]}`, a deferred pure or read call is `{"$call": NAME, "args": […]}`,
-/// the item of an `each` is `{"$item": […path]}`; everything else is itself.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Expr {
-    /// Known now.
-    Lit(Value),
-    /// A field of what an earlier step produced.
-    Ref {
-        /// Key of the step.
-        step: String,
-        /// Field names and array indexes below its output.
-        path: Vec<String>,
-    },
-    /// A pure or reading primitive, run when the value is needed, with a path below its answer.
-    Call {
-        /// Name of the primitive.
-        primitive: String,
-        /// Its arguments.
-        args: Vec<Expr>,
-        /// Projection of the answer.
-        path: Vec<String>,
-    },
-    /// The item of the step's `each`, with a path below it.
-    Item {
-        /// Projection of the item.
-        path: Vec<String>,
-    },
-    /// An array with promises inside.
-    List(Vec<Expr>),
-    /// A map with promises inside.
-    Map(BTreeMap<String, Expr>),
-}
-
-/// The name of a primitive and its arguments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Call {
-    /// Name of the primitive.
-    pub primitive: String,
-    /// Its arguments.
-    pub args: Vec<Expr>,
-}
+pub use expr::{Call, Expr};
+pub use resolve::{Outputs, resolve, resolve_all};
+pub use validate::Flaw;
 
 /// Where in a script something was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +60,35 @@ pub enum OnFailure {
     },
     /// Ask the operator; without a terminal, stop.
     Ask,
+}
+
+impl Role {
+    /// The word in step keys and in scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Stage => "stage",
+            Role::Change => "change",
+            Role::Settle => "settle",
+            Role::Prove => "prove",
+            Role::Back => "back",
+        }
+    }
+
+    /// Place in the order of a phase: stages and changes as declared, then settles, then proofs.
+    pub fn rank(self) -> u8 {
+        match self {
+            Role::Stage | Role::Change => 0,
+            Role::Settle => 1,
+            Role::Prove => 2,
+            Role::Back => 3,
+        }
+    }
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
 }
 
 /// One step.
@@ -164,6 +158,15 @@ pub struct Fact {
     pub at: At,
 }
 
+/// Something that the script says to the reader of the plan (`note(…)` and `print(…)`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The text.
+    pub text: String,
+    /// Where it was written.
+    pub at: At,
+}
+
 /// What a run holds a lock on: the object that carries the mark and the namespace of the Lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
@@ -200,6 +203,9 @@ pub struct Plan {
     pub trust: Option<Call>,
     /// Begun with a broken target: it only goes forward, and links that do not hold are no obstacle.
     pub forward_only: bool,
+    /// What the script says to the reader.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// The phases in order.
     pub phases: Vec<Phase>,
 }
