@@ -1,6 +1,156 @@
-//! Kubernetes objects.
+//! Kubernetes objects: reading them, changing them in place, restarting what has loaded them.
+//!
+//! Objects are plain JSON here. Every write carries the version that was read, so nobody's change is overwritten, and
+//! is announced at the gate before it is made.
 
-use crate::registry::Primitive;
+mod annotate;
+pub mod args;
+pub mod client;
+mod config_map;
+pub mod content;
+pub mod data;
+pub mod errors;
+mod get;
+pub mod marker;
+pub mod object;
+pub mod owner;
+mod patch_secret;
+pub mod restart;
+pub mod rollout;
+pub mod secret;
+
+use crate::registry::{Kind, Param, Primitive, Type};
+
+const NAMESPACE: Param = param("namespace", Type::Text, "Namespace of the object.");
+const NAME: Param = param("name", Type::Text, "Name of the object.");
+
+/// A parameter that must be given.
+pub(crate) const fn param(name: &'static str, ty: Type, doc: &'static str) -> Param {
+    Param { name, ty, optional: false, doc }
+}
 
 /// The primitives of this namespace.
-pub const PRIMITIVES: &[Primitive] = &[];
+pub const PRIMITIVES: &[Primitive] = &[
+    Primitive {
+        name: "k8s::secret",
+        kind: Kind::Read,
+        params: &[NAMESPACE, NAME],
+        returns: "`{namespace, name, type, uid, keys, \"tls.crt\": PEM, \"tls.key\": secret, \"ca.crt\": PEM, fingerprint, ca_fingerprints, warnings}`",
+        doc: "Reads a TLS Secret and checks it: all three keys are there, and the private key belongs to the certificate.\n\nFails with `not-found` when the Secret or a key is missing, `invalid` when the key does not match the certificate or the PEM text is malformed, `forbidden` with the RBAC rule to add.",
+        example: "let s = k8s::secret(\"tidb\", \"basic-pd-cluster-secret\");",
+        run: |world, args, gate| Box::pin(secret::read(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| {
+            vec![object::touch("v1", "Secret", args::hint(args, 0, ""), args::hint(args, 1, ""), &["get"])]
+        },
+    },
+    Primitive {
+        name: "k8s::patch_secret",
+        kind: Kind::Change,
+        params: &[
+            param(
+                "secret",
+                Type::Map,
+                "The Secret, as `k8s::secret` or `tidb::cluster` gave it (`namespace` and `name` are used).",
+            ),
+            param("data", Type::Map, "Values by key: text, or a secret handle for a private key."),
+        ],
+        returns: "`{namespace, name, uid, changed, fingerprint, warnings}`",
+        doc: "Sets keys of a Secret in one write, and keeps its type, labels, annotations, owners and other keys. What says the same already is left alone.\n\nThe write carries the version that was read; when somebody else wrote in between, it is decided anew. Undone by putting the whole data back, where nobody changed it since. Fails with `invalid` when certificate and key would not fit together, or the Secret is immutable.",
+        example: "trust.change(s.name, k8s::patch_secret(s, #{ \"ca.crt\": both }));",
+        run: |world, args, gate| Box::pin(patch_secret::run(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(patch_secret::restore(world, effect, gate))),
+        forecast: Some(patch_secret::forecast),
+        touches: |args| {
+            let (namespace, name) = (args::hint(args, 0, "namespace"), args::hint(args, 0, "name"));
+            vec![object::touch("v1", "Secret", namespace, name, &["get", "patch"])]
+        },
+    },
+    Primitive {
+        name: "k8s::get",
+        kind: Kind::Read,
+        params: &[
+            param("api_version", Type::Text, "e.g. `v1`, `apps/v1`."),
+            param("kind", Type::Text, "e.g. `Deployment`."),
+            param("namespace", Type::Text, "Namespace; empty for a cluster-scoped object."),
+            NAME,
+        ],
+        returns: "the object as the API server gives it; of a Secret's data only certificates, and fingerprints of the rest",
+        doc: "Reads any object.\n\nFails with `not-found`, or with `forbidden` and the RBAC rule to add.",
+        example: "let d = k8s::get(\"apps/v1\", \"Deployment\", \"tidb\", \"basic-client\");",
+        run: |world, args, gate| Box::pin(get::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| {
+            let hint = |n| args::hint(args, n, "");
+            vec![object::touch(hint(0), hint(1), hint(2), hint(3), &["get"])]
+        },
+    },
+    Primitive {
+        name: "k8s::config_map",
+        kind: Kind::Change,
+        params: &[NAMESPACE, NAME, param("data", Type::Map, "Texts by key.")],
+        returns: "`{namespace, name, uid, changed, warnings}`",
+        doc: "Sets keys of a ConfigMap, which is made where there is none.\n\nUndone by putting the data back, or deleting what was made, where nobody changed it since.",
+        example: "p.change(\"roots\", k8s::config_map(\"tidb\", \"roots\", #{ \"ca.crt\": both }));",
+        run: |world, args, gate| Box::pin(config_map::run(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(patch_secret::restore(world, effect, gate))),
+        forecast: None,
+        touches: |args| {
+            let (namespace, name) = (args::hint(args, 0, ""), args::hint(args, 1, ""));
+            vec![
+                object::touch("v1", "ConfigMap", namespace, name, &["get", "patch", "delete"]),
+                object::touch("v1", "ConfigMap", namespace, "", &["create"]),
+            ]
+        },
+    },
+    Primitive {
+        name: "k8s::annotate",
+        kind: Kind::Change,
+        params: &[
+            param("api_version", Type::Text, "e.g. `v1`, `apps/v1`."),
+            param("kind", Type::Text, "e.g. `Deployment`."),
+            param("namespace", Type::Text, "Namespace; empty for a cluster-scoped object."),
+            NAME,
+            param("annotations", Type::Map, "Texts by key; `()` removes one."),
+        ],
+        returns: "`{changed}`",
+        doc: "Sets annotations of an object.\n\nUndone key by key, where nobody changed these keys since.",
+        example: "p.change(\"pause\", k8s::annotate(\"v1\", \"Secret\", \"tidb\", \"a\", #{ \"example.com/paused\": \"true\" }));",
+        run: |world, args, gate| Box::pin(annotate::run(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(annotate::restore(world, effect, gate))),
+        forecast: None,
+        touches: |args| {
+            let hint = |n| args::hint(args, n, "");
+            vec![object::touch(hint(0), hint(1), hint(2), hint(3), &["get", "patch"])]
+        },
+    },
+    Primitive {
+        name: "k8s::rollout_restart",
+        kind: Kind::Settle,
+        params: &[param(
+            "workload",
+            Type::Map,
+            "`{kind, namespace, name}` of a Deployment, StatefulSet or DaemonSet.",
+        )],
+        returns: "`{marker}`",
+        doc: "Restarts a workload by a marker in its pod template that is unique to run and phase, and waits until no old pod lives and every new one is ready.\n\nFails with `unproved` when the rollout cannot finish by itself (paused, `OnDelete`, given up).",
+        example: "p.settle(\"client\", k8s::rollout_restart(#{ kind: \"deployment\", namespace: \"tidb\", name: \"basic-client\" }));",
+        run: |world, args, gate| Box::pin(restart::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| {
+            let kind = match args::hint(args, 0, "kind") {
+                "statefulset" | "StatefulSet" => "StatefulSet",
+                "daemonset" | "DaemonSet" => "DaemonSet",
+                _ => "Deployment",
+            };
+            let (namespace, name) = (args::hint(args, 0, "namespace"), args::hint(args, 0, "name"));
+            vec![
+                object::touch("apps/v1", kind, namespace, name, &["get", "patch"]),
+                object::touch("v1", "Pod", namespace, "", &["list"]),
+            ]
+        },
+    },
+];

@@ -1,0 +1,150 @@
+//! Requests to the API server as plain JSON: typed by nobody, retried where that is safe, explained where it fails.
+
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use kube::core::Request;
+use kube::core::params::{GetParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::error::{Code, PrimError};
+use crate::world::World;
+
+use super::errors::{Attempt, explain, retry_after, transient};
+use super::object::{Ref, collection, resource, text};
+
+/// Pauses between attempts: about 24 s in all, which an API server that restarts usually needs.
+const PAUSES_MS: [u64; 7] = [250, 500, 1_000, 2_000, 4_000, 8_000, 8_000];
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// The API server, seen from one call of a primitive.
+pub struct Objects<'a> {
+    world: &'a World,
+    client: kube::Client,
+}
+
+impl<'a> Objects<'a> {
+    /// The cluster of this world.
+    pub fn of(world: &'a World) -> Result<Self, PrimError> {
+        Ok(Self { world, client: world.cluster()? })
+    }
+
+    /// The object, or `NotFound`.
+    pub async fn get(&self, object: &Ref) -> Result<Value, PrimError> {
+        self.find(object)
+            .await?
+            .ok_or_else(|| PrimError::not_found("it does not exist").on(object.to_string()))
+    }
+
+    /// The object, if there is one.
+    pub async fn find(&self, object: &Ref) -> Result<Option<Value>, PrimError> {
+        let request = Request::new(collection(&object.resource(), &object.namespace));
+        let attempt = Attempt { verb: "get", object };
+        match self.send(&attempt, || request.get(&object.name, &GetParams::default())).await {
+            Err(error) if error.code == Code::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// All objects of a kind with these labels, page by page.
+    pub async fn list(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<Value>, PrimError> {
+        let all = Ref::new(api_version, kind, namespace, "");
+        let request = Request::new(collection(&resource(api_version, kind), namespace));
+        let attempt = Attempt { verb: "list", object: &all };
+        let mut items = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        if !labels.is_empty() {
+            params = params.labels(labels);
+        }
+        loop {
+            let mut page = self.send(&attempt, || request.list(&params)).await?;
+            if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
+                items.extend(found);
+            }
+            let next = text(&page, &["metadata", "continue"]);
+            if next.is_empty() {
+                return Ok(items);
+            }
+            params = params.continue_token(next);
+        }
+    }
+
+    /// A JSON merge patch, valid only for the version that was read: somebody else's write in between is a `Conflict`.
+    ///
+    /// Sending it twice is harmless: the second finds another version.
+    pub async fn merge(&self, object: &Ref, version: &str, mut patch: Value) -> Result<Value, PrimError> {
+        if let Some(fields) = patch.as_object_mut() {
+            let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+            if let Some(metadata) = metadata.as_object_mut() {
+                metadata.insert("resourceVersion".into(), version.into());
+            }
+        }
+        let params =
+            PatchParams { field_manager: Some(self.world.manager.clone()), ..PatchParams::default() };
+        let request = Request::new(collection(&object.resource(), &object.namespace));
+        let attempt = Attempt { verb: "patch", object };
+        self.send(&attempt, || request.patch(&object.name, &params, &Patch::Merge(&patch))).await
+    }
+
+    /// Creates an object; `Conflict` where there is one of that name.
+    pub async fn create(&self, object: &Ref, body: &Value) -> Result<Value, PrimError> {
+        let params = PostParams { field_manager: Some(self.world.manager.clone()), ..PostParams::default() };
+        let request = Request::new(collection(&object.resource(), &object.namespace));
+        let bytes = serde_json::to_vec(body).map_err(|e| PrimError::internal(e.to_string()))?;
+        let attempt = Attempt { verb: "create", object };
+        self.send(&attempt, || request.create(&params, bytes.clone())).await
+    }
+
+    /// Deletes this very object: another uid or a newer version is a `Conflict`.
+    pub async fn delete(&self, object: &Ref, uid: &str, version: &str) -> Result<(), PrimError> {
+        let params =
+            kube::core::params::DeleteParams::background().preconditions(kube::core::params::Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: Some(version.to_owned()),
+            });
+        let request = Request::new(collection(&object.resource(), &object.namespace));
+        let attempt = Attempt { verb: "delete", object };
+        match self.send(&attempt, || request.delete(&object.name, &params)).await {
+            Err(error) if error.code == Code::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn send<F>(&self, attempt: &Attempt<'_>, build: F) -> Result<Value, PrimError>
+    where
+        F: Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    {
+        let mut pauses = PAUSES_MS.iter().map(|ms| Duration::from_millis(*ms));
+        loop {
+            let request =
+                build().map_err(|e| PrimError::internal(e.to_string()).on(attempt.object.to_string()))?;
+            let answer = Box::pin(self.client.request::<Value>(request));
+            let (failure, wait) = match select(answer, self.world.clock.sleep(REQUEST_TIMEOUT)).await {
+                Either::Left((Ok(value), _)) => return Ok(value),
+                Either::Left((Err(error), _)) => {
+                    let failure = explain(&error, attempt);
+                    if !transient(&error) {
+                        return Err(failure);
+                    }
+                    (failure, retry_after(&error))
+                }
+                Either::Right(_) => (
+                    PrimError::new(Code::Unavailable, "the API server did not answer within 30 s")
+                        .on(attempt.object.to_string()),
+                    None,
+                ),
+            };
+            let Some(pause) = pauses.next() else { return Err(failure) };
+            self.world.clock.sleep(wait.unwrap_or(pause).max(pause)).await;
+        }
+    }
+}

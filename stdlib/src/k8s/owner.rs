@@ -1,0 +1,49 @@
+//! Who else manages an object: a tool that would put its own version back over ours.
+
+use serde_json::Value;
+
+use super::object::{Ref, at};
+
+/// `(field of the metadata, key, who)`.
+const SIGNS: [(&str, &str, &str); 8] = [
+    ("annotations", "argocd.argoproj.io/tracking-id", "Argo CD"),
+    ("labels", "argocd.argoproj.io/instance", "Argo CD"),
+    ("labels", "kustomize.toolkit.fluxcd.io/name", "Flux"),
+    ("labels", "helm.toolkit.fluxcd.io/name", "Flux"),
+    ("annotations", "meta.helm.sh/release-name", "Helm"),
+    ("annotations", "cert-manager.io/certificate-name", "cert-manager"),
+    ("labels", "reconcile.external-secrets.io/managed", "External Secrets"),
+    ("annotations", "sealedsecrets.bitnami.com/managed", "Sealed Secrets"),
+];
+
+/// The tool that manages the object and the name of its application, if a sign of one is there.
+pub fn manager(value: &Value) -> Option<(&'static str, String)> {
+    let metadata = value.get("metadata")?;
+    SIGNS.iter().find_map(|(field, key, who)| {
+        let name = at(metadata, &[field, key])?.as_str()?;
+        Some((*who, name.to_owned()))
+    })
+}
+
+/// A warning for the operator, where somebody else manages the object.
+pub fn warning(object: &Ref, value: &Value) -> Option<String> {
+    let (who, name) = manager(value)?;
+    Some(format!(
+        "{object} is managed by {who} (`{name}`), which may put its own version back: pause it, or change it there"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_of_cert_manager_is_recognised_and_a_plain_one_is_not() {
+        let object = Ref::secret("tidb", "basic-pd-cluster-secret");
+        let managed = json!({"metadata": {"annotations": {"cert-manager.io/certificate-name": "basic-pd-cluster-secret"}}});
+        assert!(warning(&object, &managed).is_some_and(|w| w.contains("cert-manager")));
+        assert_eq!(warning(&object, &json!({"metadata": {"labels": {"app": "tidb"}}})), None);
+    }
+}
