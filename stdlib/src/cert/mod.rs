@@ -1,6 +1,105 @@
 //! Certificates: reading, making, verifying. No IO.
 
-use crate::registry::Primitive;
+mod certificate;
+mod der;
+mod key;
+pub mod name;
+pub mod pem;
+mod primitives;
+mod san;
+mod template;
+pub mod usage;
+mod verify;
 
-/// The primitives of this namespace.
-pub const PRIMITIVES: &[Primitive] = &[];
+pub use certificate::{BasicConstraints, Certificate};
+pub use key::{Key, KeyKind};
+pub use primitives::PRIMITIVES;
+pub use san::San;
+pub use template::{Issuer, Template};
+use time::OffsetDateTime;
+pub use usage::{ExtUsage, KeyUsage};
+
+use crate::error::PrimError;
+
+/// Certificates read from one text, with what was repaired in reading.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// In order.
+    pub certificates: Vec<Certificate>,
+    /// What other readers would trip over, with line numbers; e.g. a newline that is missing between two blocks.
+    pub notes: Vec<String>,
+}
+
+/// Reads every certificate of a PEM text; `what` names the text in errors.
+///
+/// # Errors
+/// No certificate, a malformed one (the error names its position), or a private key among them.
+pub fn parse_many(text: &[u8], what: &str) -> Result<Vec<Certificate>, PrimError> {
+    parse(text, what).map(|parsed| parsed.certificates)
+}
+
+/// As [`parse_many`], with what was repaired in reading.
+///
+/// # Errors
+/// As [`parse_many`].
+pub fn parse(text: &[u8], what: &str) -> Result<Parsed, PrimError> {
+    let pem::Scan { blocks, mut notes } = pem::scan(text, what)?;
+    let mut certificates = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let line = block.line;
+        match block.label.as_str() {
+            "CERTIFICATE" | "X509 CERTIFICATE" => {
+                let number = certificates.len() + 1;
+                let certificate = Certificate::from_der(block.der.to_vec()).map_err(|error| PrimError {
+                    message: format!("certificate {number} (line {line}) {}", error.message),
+                    object: what.to_owned(),
+                    ..error
+                })?;
+                certificates.push(certificate);
+            }
+            label if label.ends_with("PRIVATE KEY") => {
+                return Err(PrimError::invalid(format!(
+                    "line {line}: a private key stands among the certificates"
+                ))
+                .on(what)
+                .hint("take it out: a file of certificates may be read by anybody"));
+            }
+            "TRUSTED CERTIFICATE" => {
+                return Err(PrimError::invalid(format!(
+                    "line {line}: a certificate in OpenSSL's own trusted format"
+                ))
+                .on(what)
+                .expected("`CERTIFICATE`", "`TRUSTED CERTIFICATE`")
+                .hint("convert it: `openssl x509 -in OLD -out NEW`"));
+            }
+            label => {
+                notes.push(format!("line {line}: a block `{label}`, which is no certificate, was left out"))
+            }
+        }
+    }
+    if certificates.is_empty() {
+        let found = if text.is_empty() {
+            "an empty text"
+        } else if text.contains(&0) {
+            "binary data"
+        } else {
+            "none"
+        };
+        return Err(PrimError::invalid("holds no certificate")
+            .on(what)
+            .expected("PEM, `-----BEGIN CERTIFICATE-----`", found)
+            .hint(if found == "binary data" {
+                "convert it: `openssl x509 -inform der -in OLD -out NEW`"
+            } else {
+                "name a PEM file of certificates"
+            }));
+    }
+    Ok(Parsed { certificates, notes })
+}
+
+/// `2036-11-19T06:18:00Z`.
+pub fn date(at: OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
+    at.format(&time::format_description::well_known::Rfc3339)
+        .unwrap_or_else(|_| at.unix_timestamp().to_string())
+}

@@ -1,0 +1,381 @@
+//! A certificate, read once, cheap to pass on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::san::San;
+use super::usage::{ANY, ExtUsage, KeyUsage};
+use super::{name, pem, verify};
+use crate::error::{Code, PrimError};
+
+/// More than any real certificate: TLS itself stops at 16 MiB for a whole chain.
+const MAX_DER: usize = 1 << 20;
+
+/// The basic constraints extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BasicConstraints {
+    /// Whether the owner is a certificate authority.
+    pub ca: bool,
+    /// How many authorities may stand below it.
+    pub path_len: Option<u32>,
+}
+
+/// An X.509 certificate. Two are equal when their bytes are.
+#[derive(Clone)]
+pub struct Certificate(Arc<Inner>);
+
+struct Inner {
+    der: CertificateDer<'static>,
+    version: u32,
+    serial: Vec<u8>,
+    issuer: Vec<u8>,
+    issuer_text: String,
+    subject: Vec<u8>,
+    subject_text: String,
+    common_names: Vec<String>,
+    organizations: Vec<String>,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+    spki: Vec<u8>,
+    key_bits: Vec<u8>,
+    key_text: String,
+    signature_oid: String,
+    basic: Option<BasicConstraints>,
+    key_usage: Option<KeyUsage>,
+    ext_usage: Option<Vec<ExtUsage>>,
+    sans: Vec<San>,
+    skid: Option<Vec<u8>>,
+    akid: Option<Vec<u8>>,
+}
+
+impl Certificate {
+    /// Reads DER.
+    ///
+    /// # Errors
+    /// Not exactly one well-formed certificate.
+    pub fn from_der(der: impl Into<Vec<u8>>) -> Result<Self, PrimError> {
+        let der: Vec<u8> = der.into();
+        if der.len() > MAX_DER {
+            return Err(PrimError::invalid("is too large to be a certificate")
+                .expected(format!("at most {MAX_DER} bytes"), format!("{} bytes", der.len())));
+        }
+        let inner = read(&der)?;
+        Ok(Self(Arc::new(Inner { der: CertificateDer::from(der), ..inner })))
+    }
+
+    /// Reads a PEM text that holds exactly one certificate.
+    ///
+    /// # Errors
+    /// None, or several, or what [`Self::from_der`] refuses.
+    pub fn from_pem(text: &[u8], what: &str) -> Result<Self, PrimError> {
+        let mut all = super::parse_many(text, what)?;
+        match (all.pop(), all.len()) {
+            (Some(only), 0) => Ok(only),
+            (_, others) => Err(PrimError::invalid("holds several certificates where one belongs")
+                .on(what)
+                .expected("one certificate", format!("{}", others + 1))
+                .hint("split the file; a bundle has a place of its own")),
+        }
+    }
+
+    /// The bytes.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.0.der
+    }
+    /// PEM, ending in a newline.
+    pub fn pem(&self) -> String {
+        pem::encode("CERTIFICATE", &self.0.der)
+    }
+    /// `sha256:HEX` of the bytes.
+    pub fn fingerprint(&self) -> String {
+        format!("sha256:{}", hex::encode(Sha256::digest(&self.0.der)))
+    }
+    /// `spki:HEX`, the SHA-256 of the public key: the same for certificate and private key.
+    pub fn spki_fingerprint(&self) -> String {
+        format!("spki:{}", hex::encode(Sha256::digest(&self.0.spki)))
+    }
+    /// The SubjectPublicKeyInfo, DER.
+    pub fn spki(&self) -> &[u8] {
+        &self.0.spki
+    }
+    /// The public key's bits, without algorithm.
+    pub fn key_bits(&self) -> &[u8] {
+        &self.0.key_bits
+    }
+    /// The kind of key, as `rsa 2048` or `ecdsa 256`.
+    pub fn key_text(&self) -> &str {
+        &self.0.key_text
+    }
+    /// X.509 version, 1 to 3.
+    pub fn version(&self) -> u32 {
+        self.0.version
+    }
+    /// The subject's name, DER.
+    pub fn subject(&self) -> &[u8] {
+        &self.0.subject
+    }
+    /// The subject's name for people.
+    pub fn subject_text(&self) -> &str {
+        &self.0.subject_text
+    }
+    /// The issuer's name, DER.
+    pub fn issuer(&self) -> &[u8] {
+        &self.0.issuer
+    }
+    /// The issuer's name for people.
+    pub fn issuer_text(&self) -> &str {
+        &self.0.issuer_text
+    }
+    /// All common names of the subject.
+    pub fn common_names(&self) -> &[String] {
+        &self.0.common_names
+    }
+    /// The first common name, or nothing.
+    pub fn common_name(&self) -> &str {
+        self.0.common_names.first().map_or("", String::as_str)
+    }
+    /// All organizations of the subject: Kubernetes reads its groups from them.
+    pub fn organizations(&self) -> &[String] {
+        &self.0.organizations
+    }
+    /// The serial number, big-endian as encoded.
+    pub fn serial(&self) -> &[u8] {
+        &self.0.serial
+    }
+    /// The serial number in hex.
+    pub fn serial_hex(&self) -> String {
+        hex::encode(&self.0.serial)
+    }
+    /// Start of validity.
+    pub fn not_before(&self) -> OffsetDateTime {
+        self.0.not_before
+    }
+    /// End of validity.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.0.not_after
+    }
+    /// Whether `at` lies within its validity, both ends included.
+    pub fn valid_at(&self, at: OffsetDateTime) -> bool {
+        self.0.not_before <= at && at <= self.0.not_after
+    }
+    /// The basic constraints, where the extension is there.
+    pub fn basic_constraints(&self) -> Option<BasicConstraints> {
+        self.0.basic
+    }
+    /// Whether basic constraints make it an authority.
+    pub fn is_ca(&self) -> bool {
+        self.0.basic.is_some_and(|basic| basic.ca)
+    }
+    /// Whether its owner may sign certificates: an authority whose key usage, where there is one, says so.
+    pub fn may_sign(&self) -> bool {
+        self.is_ca() && self.0.key_usage.is_none_or(|usage| usage.contains(KeyUsage::CERT_SIGN))
+    }
+    /// The key usage, where the extension is there.
+    pub fn key_usage(&self) -> Option<KeyUsage> {
+        self.0.key_usage
+    }
+    /// The extended key usages, where the extension is there.
+    pub fn ext_usage(&self) -> Option<&[ExtUsage]> {
+        self.0.ext_usage.as_deref()
+    }
+    /// Whether it may be used so: the extension names it, or any usage, or is absent.
+    pub fn allows(&self, usage: &ExtUsage) -> bool {
+        self.ext_usage().is_none_or(|usages| usages.iter().any(|u| u == usage || u.oid() == ANY))
+    }
+    /// The subject alternative names.
+    pub fn sans(&self) -> &[San] {
+        &self.0.sans
+    }
+    /// The subject key identifier.
+    pub fn skid(&self) -> Option<&[u8]> {
+        self.0.skid.as_deref()
+    }
+    /// The authority key identifier (its key id form).
+    pub fn akid(&self) -> Option<&[u8]> {
+        self.0.akid.as_deref()
+    }
+    /// The signature algorithm, by its usual name or object identifier.
+    pub fn signature_algorithm(&self) -> &str {
+        verify::signature_name(&self.0.signature_oid)
+    }
+    /// Whether subject and issuer are the same bytes.
+    pub fn self_issued(&self) -> bool {
+        self.0.subject == self.0.issuer
+    }
+
+    /// Checks that `issuer` signed this: same name bytes, matching key ids where both have one, a good signature.
+    ///
+    /// Says nothing of validity, usages or constraints: that is the verifiers' part.
+    ///
+    /// # Errors
+    /// Which of the three does not hold.
+    pub fn check_signed_by(&self, issuer: &Certificate) -> Result<(), PrimError> {
+        let fail = |message: &str, expected: String, found: String| {
+            Err(PrimError::invalid(message.to_owned()).on(self.to_string()).expected(expected, found))
+        };
+        if self.0.issuer != issuer.0.subject {
+            return fail(
+                "was issued under another name",
+                format!("`{}`", self.issuer_text()),
+                format!("`{}`", issuer.subject_text()),
+            );
+        }
+        if let (Some(akid), Some(skid)) = (self.akid(), issuer.skid())
+            && akid != skid
+        {
+            return fail("was issued by another key of the same name", hex::encode(akid), hex::encode(skid));
+        }
+        verify::signature(&self.0.der, &issuer.0.spki).map_err(|error| error.on(self.to_string()))
+    }
+
+    /// Checks that it is valid at `at`.
+    ///
+    /// # Errors
+    /// [`Code::Expired`], with the dates.
+    pub fn check_valid_at(&self, at: OffsetDateTime) -> Result<(), PrimError> {
+        if at < self.not_before() {
+            return Err(PrimError::new(
+                Code::Expired,
+                format!("is not valid before {}", super::date(self.not_before())),
+            )
+            .on(self.to_string())
+            .expected(format!("a time from {} on", super::date(self.not_before())), super::date(at))
+            .hint("check the clock of this machine"));
+        }
+        if at > self.not_after() {
+            return Err(PrimError::new(
+                Code::Expired,
+                format!("expired on {}", super::date(self.not_after())),
+            )
+            .on(self.to_string())
+            .expected(format!("a time until {}", super::date(self.not_after())), super::date(at)));
+        }
+        Ok(())
+    }
+}
+
+fn read(der: &[u8]) -> Result<Inner, PrimError> {
+    let malformed = |why: String| PrimError::invalid(format!("is no well-formed certificate: {why}"));
+    let (rest, x509) = X509Certificate::from_der(der).map_err(|e| malformed(short(&e)))?;
+    if !rest.is_empty() {
+        return Err(malformed(format!("{} bytes follow its end", rest.len())));
+    }
+    let tbs = &x509.tbs_certificate;
+    let mut inner = Inner {
+        der: CertificateDer::from(Vec::new()),
+        version: tbs.version.0 + 1,
+        serial: tbs.raw_serial().to_vec(),
+        issuer: tbs.issuer.as_raw().to_vec(),
+        issuer_text: name::text(&tbs.issuer),
+        subject: tbs.subject.as_raw().to_vec(),
+        subject_text: name::text(&tbs.subject),
+        common_names: strings(tbs.subject.iter_common_name()),
+        organizations: strings(tbs.subject.iter_organization()),
+        not_before: tbs.validity.not_before.to_datetime(),
+        not_after: tbs.validity.not_after.to_datetime(),
+        spki: tbs.subject_pki.raw.to_vec(),
+        key_bits: tbs.subject_pki.subject_public_key.data.to_vec(),
+        key_text: verify::key_name(&tbs.subject_pki),
+        signature_oid: x509.signature_algorithm.algorithm.to_id_string(),
+        basic: None,
+        key_usage: None,
+        ext_usage: None,
+        sans: Vec::new(),
+        skid: None,
+        akid: None,
+    };
+    for extension in tbs.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(basic) => {
+                inner.basic = Some(BasicConstraints { ca: basic.ca, path_len: basic.path_len_constraint });
+            }
+            ParsedExtension::KeyUsage(usage) => inner.key_usage = Some(KeyUsage(usage.flags)),
+            ParsedExtension::ExtendedKeyUsage(usage) => inner.ext_usage = Some(ext_usages(usage)),
+            ParsedExtension::SubjectAlternativeName(names) => {
+                inner.sans = names
+                    .general_names
+                    .iter()
+                    .map(San::from_general_name)
+                    .collect::<Result<_, _>>()
+                    .map_err(|e| malformed(format!("subject alternative names: {}", e.message)))?;
+            }
+            ParsedExtension::SubjectKeyIdentifier(id) => inner.skid = Some(id.0.to_vec()),
+            ParsedExtension::AuthorityKeyIdentifier(id) => {
+                inner.akid = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+            }
+            ParsedExtension::ParseError { error } => {
+                return Err(malformed(format!(
+                    "extension {}: {}",
+                    extension.oid.to_id_string(),
+                    short(error)
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(inner)
+}
+
+fn ext_usages(usage: &x509_parser::extensions::ExtendedKeyUsage<'_>) -> Vec<ExtUsage> {
+    let known = [
+        (usage.any, ANY),
+        (usage.server_auth, super::usage::SERVER_AUTH),
+        (usage.client_auth, super::usage::CLIENT_AUTH),
+        (usage.code_signing, "1.3.6.1.5.5.7.3.3"),
+        (usage.email_protection, "1.3.6.1.5.5.7.3.4"),
+        (usage.time_stamping, "1.3.6.1.5.5.7.3.8"),
+        (usage.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
+    ];
+    known
+        .iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, oid)| ExtUsage::from_oid(*oid))
+        .chain(usage.other.iter().map(|oid| ExtUsage::from_oid(oid.to_id_string())))
+        .collect()
+}
+
+fn strings<'a>(
+    attributes: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>,
+) -> Vec<String> {
+    attributes.map(|a| a.as_str().map_or_else(|_| hex::encode(a.as_slice()), str::to_owned)).collect()
+}
+
+/// The parser's reason, without the input that it quotes.
+fn short(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    let cut = text.char_indices().nth(80).map_or(text.len(), |(at, _)| at);
+    text.get(..cut).unwrap_or_default().escape_debug().to_string()
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+impl Eq for Certificate {}
+
+impl std::hash::Hash for Certificate {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.der.hash(state);
+    }
+}
+
+impl fmt::Display for Certificate {
+    /// `certificate `CN=TiDB` (sha256:1f2e…)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fingerprint = self.fingerprint();
+        write!(f, "certificate `{}` ({}…)", self.subject_text(), fingerprint.get(..15).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

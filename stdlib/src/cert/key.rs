@@ -1,0 +1,340 @@
+//! Private keys: made, read in every usual form, written as cfssl writes them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaPair, KeySize};
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding,
+};
+use pkcs8::der::Decode as _;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::{Certificate, der, pem};
+use crate::error::{Code, PrimError};
+use crate::secret::Secret;
+
+/// What kind of key to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// RSA of 2048, 3072, 4096 or 8192 bits.
+    Rsa(u32),
+    /// ECDSA on NIST P-256.
+    P256,
+    /// ECDSA on NIST P-384.
+    P384,
+    /// ECDSA on NIST P-521.
+    P521,
+    /// Ed25519.
+    Ed25519,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa(bits) => write!(f, "rsa {bits}"),
+            Self::P256 => f.write_str("ecdsa 256"),
+            Self::P384 => f.write_str("ecdsa 384"),
+            Self::P521 => f.write_str("ecdsa 521"),
+            Self::Ed25519 => f.write_str("ed25519"),
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Pair {
+    Rsa(Arc<RsaPair>),
+    Ec(Arc<EcdsaKeyPair>, KeyKind),
+    Ed(Arc<Ed25519KeyPair>),
+}
+
+/// A private key. It shows only its public fingerprint.
+#[derive(Clone)]
+pub struct Key {
+    pair: Pair,
+    spki: Arc<[u8]>,
+}
+
+impl Key {
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// An RSA size that the library cannot make.
+    pub fn generate(kind: KeyKind) -> Result<Self, PrimError> {
+        let failed = |_| PrimError::internal("the system gave no randomness for a key");
+        let pair = match kind {
+            KeyKind::Rsa(bits) => {
+                let size = match bits {
+                    2048 => KeySize::Rsa2048,
+                    3072 => KeySize::Rsa3072,
+                    4096 => KeySize::Rsa4096,
+                    8192 => KeySize::Rsa8192,
+                    other => {
+                        return Err(PrimError::argument("an RSA key of this size cannot be made")
+                            .expected("2048, 3072, 4096 or 8192 bits", other.to_string()));
+                    }
+                };
+                Pair::Rsa(Arc::new(RsaPair::generate(size).map_err(failed)?))
+            }
+            KeyKind::P256 | KeyKind::P384 | KeyKind::P521 => {
+                Pair::Ec(Arc::new(EcdsaKeyPair::generate(curve(kind)).map_err(failed)?), kind)
+            }
+            KeyKind::Ed25519 => Pair::Ed(Arc::new(Ed25519KeyPair::generate().map_err(failed)?)),
+        };
+        Self::of(pair)
+    }
+
+    fn of(pair: Pair) -> Result<Self, PrimError> {
+        let failed = |_| PrimError::internal("a public key cannot be encoded");
+        let spki = match &pair {
+            Pair::Rsa(pair) => pair.public_key().as_der().map_err(failed)?,
+            Pair::Ec(pair, _) => pair.public_key().as_der().map_err(failed)?,
+            Pair::Ed(pair) => pair.public_key().as_der().map_err(failed)?,
+        };
+        Ok(Self { pair, spki: spki.as_ref().into() })
+    }
+
+    /// Reads the one private key of a PEM text: PKCS#8, PKCS#1 or SEC1, an `EC PARAMETERS` block or certificates
+    /// beside it overlooked.
+    ///
+    /// # Errors
+    /// No key, several keys, an encrypted one, an algorithm or size that is not supported.
+    pub fn from_pem(text: &[u8], what: &str) -> Result<Self, PrimError> {
+        Self::read(text, what, None)
+    }
+
+    /// As [`Self::from_pem`], opening an encrypted PKCS#8 key with its passphrase.
+    ///
+    /// # Errors
+    /// The passphrase is wrong, or as [`Self::from_pem`].
+    pub fn from_encrypted_pem(text: &[u8], what: &str, passphrase: &Secret) -> Result<Self, PrimError> {
+        Self::read(text, what, Some(passphrase))
+    }
+
+    fn read(text: &[u8], what: &str, passphrase: Option<&Secret>) -> Result<Self, PrimError> {
+        let scan = pem::scan(text, what)?;
+        let mut keys = scan.blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY"));
+        let (Some(block), others) = (keys.next(), keys.count()) else {
+            let found =
+                scan.blocks.first().map_or("no PEM block".into(), |b| format!("a block `{}`", b.label));
+            return Err(PrimError::new(Code::NoKey, "holds no private key")
+                .on(what)
+                .expected("a PEM private key", found)
+                .hint("name the key file; cfssljson writes it as `NAME-key.pem`"));
+        };
+        if others > 0 {
+            return Err(PrimError::invalid("holds several private keys")
+                .on(what)
+                .expected("one", (others + 1).to_string()));
+        }
+        if block.encrypted_headers {
+            return Err(PrimError::invalid(format!(
+                "line {}: the key is encrypted in OpenSSL's old way",
+                block.line
+            ))
+            .on(what)
+            .hint("convert it: `openssl pkey -in OLD -out NEW`"));
+        }
+        if block.label == "ENCRYPTED PRIVATE KEY" {
+            let Some(passphrase) = passphrase else {
+                return Err(PrimError::invalid(format!(
+                    "line {}: the key is encrypted with a passphrase",
+                    block.line
+                ))
+                .on(what)
+                .hint("decrypt it into a file of mode 0600: `openssl pkey -in ENCRYPTED -out PLAIN`"));
+            };
+            return decrypt(&block.der, passphrase)
+                .and_then(|der| Self::from_der(&der))
+                .map_err(|error| error.on(what));
+        }
+        Self::from_der(&block.der).map_err(|error| error.on(what))
+    }
+
+    /// Reads a DER private key: PKCS#8, PKCS#1 or SEC1.
+    ///
+    /// # Errors
+    /// An algorithm or size that is not supported, or a key that contradicts itself.
+    pub fn from_der(der: &[u8]) -> Result<Self, PrimError> {
+        if let Ok(pair) = RsaPair::from_pkcs8(der).or_else(|_| RsaPair::from_der(der)) {
+            return Self::of(Pair::Rsa(Arc::new(pair)));
+        }
+        for kind in [KeyKind::P256, KeyKind::P384, KeyKind::P521] {
+            if let Ok(pair) = EcdsaKeyPair::from_private_key_der(curve(kind), der) {
+                return Self::of(Pair::Ec(Arc::new(pair), kind));
+            }
+        }
+        if let Ok(pair) = Ed25519KeyPair::from_pkcs8(der) {
+            return Self::of(Pair::Ed(Arc::new(pair)));
+        }
+        Err(PrimError::invalid("is no private key that can be used")
+            .expected("RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519", "something else")
+            .hint("look at it with `openssl pkey -in FILE -noout -text_pub`"))
+    }
+
+    /// Reads a key that was stored with [`Self::to_secret`].
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`].
+    pub fn from_secret(secret: &Secret) -> Result<Self, PrimError> {
+        Self::from_pem(secret.expose(), secret.fingerprint())
+    }
+
+    /// The key as a secret: PEM bytes under the fingerprint of its public half.
+    ///
+    /// # Errors
+    /// As [`Self::to_pem`].
+    pub fn to_secret(&self) -> Result<Secret, PrimError> {
+        Ok(Secret::new(self.to_pem()?.as_bytes().to_vec(), self.fingerprint()))
+    }
+
+    /// PEM as cfssl writes it: `RSA PRIVATE KEY` (PKCS#1), `EC PRIVATE KEY` (SEC1); Ed25519 as PKCS#8, which every
+    /// reader understands.
+    ///
+    /// # Errors
+    /// The library cannot encode the key.
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, PrimError> {
+        let failed = || PrimError::internal("a private key cannot be encoded");
+        let text = match &self.pair {
+            Pair::Rsa(pair) => {
+                let pkcs8 = pair.as_der().map_err(|_| failed())?;
+                let info = pkcs8::PrivateKeyInfoRef::from_der(pkcs8.as_ref()).map_err(|_| failed())?;
+                pem::encode("RSA PRIVATE KEY", info.private_key.as_bytes())
+            }
+            Pair::Ec(pair, _) => {
+                let sec1 = pair.private_key().as_der().map_err(|_| failed())?;
+                pem::encode("EC PRIVATE KEY", sec1.as_ref())
+            }
+            Pair::Ed(pair) => pem::encode("PRIVATE KEY", pair.to_pkcs8v1().map_err(|_| failed())?.as_ref()),
+        };
+        Ok(Zeroizing::new(text))
+    }
+
+    /// PKCS#8 version 1, DER, as TLS libraries take it.
+    ///
+    /// # Errors
+    /// The library cannot encode the key.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, PrimError> {
+        let failed = |_| PrimError::internal("a private key cannot be encoded");
+        Ok(Zeroizing::new(match &self.pair {
+            Pair::Rsa(pair) => pair.as_der().map_err(failed)?.as_ref().to_vec(),
+            Pair::Ec(pair, _) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+            Pair::Ed(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+        }))
+    }
+
+    /// The SubjectPublicKeyInfo, DER.
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// `spki:HEX`, as [`Certificate::spki_fingerprint`] gives for its certificate.
+    pub fn fingerprint(&self) -> String {
+        format!("spki:{}", hex::encode(Sha256::digest(&self.spki)))
+    }
+
+    /// What kind of key it is.
+    pub fn kind(&self) -> KeyKind {
+        match &self.pair {
+            Pair::Rsa(pair) => KeyKind::Rsa(u32::try_from(pair.public_modulus_len() * 8).unwrap_or(u32::MAX)),
+            Pair::Ec(_, kind) => *kind,
+            Pair::Ed(_) => KeyKind::Ed25519,
+        }
+    }
+
+    /// Whether it is the private half of the certificate's key.
+    pub fn matches(&self, certificate: &Certificate) -> bool {
+        let bits = certificate.key_bits();
+        match &self.pair {
+            Pair::Rsa(pair) => pair.public_key().as_ref() == bits,
+            Pair::Ec(pair, _) => pair.public_key().as_ref() == bits,
+            Pair::Ed(pair) => pair.public_key().as_ref() == bits,
+        }
+    }
+
+    /// Fails unless it is the private half of the certificate's key.
+    ///
+    /// # Errors
+    /// [`Code::KeyMismatch`], naming both.
+    pub fn check_matches(&self, certificate: &Certificate, what: &str) -> Result<(), PrimError> {
+        if self.matches(certificate) {
+            return Ok(());
+        }
+        Err(PrimError::new(Code::KeyMismatch, "the private key does not belong to the certificate")
+            .on(what)
+            .expected(certificate.spki_fingerprint(), self.fingerprint()))
+    }
+
+    /// Signs, with the hash that cfssl takes for this key.
+    ///
+    /// # Errors
+    /// The library fails.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, PrimError> {
+        let failed = |_| PrimError::internal("signing failed");
+        match &self.pair {
+            Pair::Rsa(pair) => {
+                let encoding: &'static dyn RsaEncoding = match self.kind() {
+                    KeyKind::Rsa(4096..) => &signature::RSA_PKCS1_SHA512,
+                    KeyKind::Rsa(3072..) => &signature::RSA_PKCS1_SHA384,
+                    _ => &signature::RSA_PKCS1_SHA256,
+                };
+                let mut out = vec![0; pair.public_modulus_len()];
+                pair.sign(encoding, &SystemRandom::new(), message, &mut out).map_err(failed)?;
+                Ok(out)
+            }
+            Pair::Ec(pair, _) => {
+                Ok(pair.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec())
+            }
+            Pair::Ed(pair) => Ok(pair.try_sign(message).map_err(failed)?.as_ref().to_vec()),
+        }
+    }
+
+    /// The AlgorithmIdentifier that [`Self::sign`] will name: it stands inside what is signed.
+    pub(crate) fn signature_algorithm(&self) -> Result<Vec<u8>, PrimError> {
+        let oid = match self.kind() {
+            KeyKind::Rsa(bits) => {
+                let oid = match bits {
+                    4096.. => "1.2.840.113549.1.1.13",
+                    3072.. => "1.2.840.113549.1.1.12",
+                    _ => "1.2.840.113549.1.1.11",
+                };
+                return Ok(der::seq(&[&der::oid(oid)?, &[5, 0]]));
+            }
+            KeyKind::P256 => "1.2.840.10045.4.3.2",
+            KeyKind::P384 => "1.2.840.10045.4.3.3",
+            KeyKind::P521 => "1.2.840.10045.4.3.4",
+            KeyKind::Ed25519 => "1.3.101.112",
+        };
+        Ok(der::seq(&[&der::oid(oid)?]))
+    }
+}
+
+fn curve(kind: KeyKind) -> &'static EcdsaSigningAlgorithm {
+    match kind {
+        KeyKind::P384 => &signature::ECDSA_P384_SHA384_ASN1_SIGNING,
+        KeyKind::P521 => &signature::ECDSA_P521_SHA512_ASN1_SIGNING,
+        _ => &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+    }
+}
+
+fn decrypt(der: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, PrimError> {
+    let sealed = pkcs8::EncryptedPrivateKeyInfoRef::from_der(der).map_err(|_| {
+        PrimError::invalid("is encrypted in a way that is not supported")
+            .expected("PBES2 with AES", "another scheme")
+            .hint("convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`")
+    })?;
+    let plain = sealed.decrypt(passphrase.expose()).map_err(|_| {
+        PrimError::invalid("cannot be opened with this passphrase")
+            .hint("check the passphrase file for a trailing newline")
+    })?;
+    Ok(Zeroizing::new(plain.as_bytes().to_vec()))
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}, {})", self.kind(), self.fingerprint())
+    }
+}

@@ -1,0 +1,175 @@
+//! Subject alternative names.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+use x509_parser::extensions::GeneralName;
+
+use super::der;
+use crate::error::PrimError;
+
+/// A name under which a certificate's owner is known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum San {
+    /// A DNS name, a leading `*.` allowed.
+    Dns(String),
+    /// An e-mail address.
+    Email(String),
+    /// An IP address.
+    Ip(IpAddr),
+    /// A URI.
+    Uri(String),
+    /// Another kind, as the hex of its whole DER, so that it can be copied.
+    Other(String),
+}
+
+impl San {
+    /// Reads a host of a cfssl request as cfssl does: an IP address, an e-mail address, a URI, or else a DNS name.
+    ///
+    /// # Errors
+    /// Something that no certificate may name: empty, with spaces or control characters, not ASCII.
+    pub fn from_host(host: &str) -> Result<Self, PrimError> {
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok(Self::Ip(ip));
+        }
+        if let Some((user, domain)) = host.split_once('@')
+            && !user.is_empty()
+            && is_host_name(domain)
+            && user.chars().all(|c| c.is_ascii_graphic())
+        {
+            return Ok(Self::Email(host.to_owned()));
+        }
+        if let Some((scheme, rest)) = host.split_once("://")
+            && !scheme.is_empty()
+            && !rest.is_empty()
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && rest.chars().all(|c| c.is_ascii_graphic())
+        {
+            return Ok(Self::Uri(host.to_owned()));
+        }
+        if is_host_name(host) {
+            return Ok(Self::Dns(host.to_owned()));
+        }
+        Err(PrimError::invalid(format!("`{}` is no host", host.escape_debug())).expected(
+            "a DNS name, an IP address, an e-mail address or a URI",
+            format!("`{}`", host.escape_debug()),
+        ))
+    }
+
+    pub(crate) fn from_general_name(name: &GeneralName<'_>) -> Result<Self, PrimError> {
+        Ok(match name {
+            GeneralName::DNSName(name) => Self::Dns((*name).to_owned()),
+            GeneralName::RFC822Name(name) => Self::Email((*name).to_owned()),
+            GeneralName::URI(uri) => Self::Uri((*uri).to_owned()),
+            GeneralName::IPAddress(bytes) => {
+                if let Ok(v4) = <[u8; 4]>::try_from(*bytes) {
+                    Self::Ip(Ipv4Addr::from(v4).into())
+                } else if let Ok(v6) = <[u8; 16]>::try_from(*bytes) {
+                    Self::Ip(Ipv6Addr::from(v6).into())
+                } else {
+                    return Err(PrimError::invalid(format!("an IP address of {} bytes", bytes.len())));
+                }
+            }
+            GeneralName::DirectoryName(name) => Self::Other(hex::encode(der::context(4, name.as_raw()))),
+            GeneralName::RegisteredID(oid) => {
+                Self::Other(hex::encode(der::context_primitive(8, oid.as_bytes())))
+            }
+            GeneralName::OtherName(oid, rest) => Self::Other(hex::encode(der::context(
+                0,
+                &[&der::tlv(der::OBJECT_ID, oid.as_bytes()), *rest].concat(),
+            ))),
+            GeneralName::X400Address(any) => Self::Other(hex::encode(der::context(3, any.data))),
+            GeneralName::EDIPartyName(any) => Self::Other(hex::encode(der::context(5, any.data))),
+            GeneralName::Invalid(tag, _) => {
+                return Err(PrimError::invalid(format!("a malformed name of kind {}", tag.0)));
+            }
+        })
+    }
+
+    fn to_der(&self) -> Result<Vec<u8>, PrimError> {
+        Ok(match self {
+            Self::Email(name) => der::context_primitive(1, name.as_bytes()),
+            Self::Dns(name) => der::context_primitive(2, name.as_bytes()),
+            Self::Uri(uri) => der::context_primitive(6, uri.as_bytes()),
+            Self::Ip(IpAddr::V4(ip)) => der::context_primitive(7, &ip.octets()),
+            Self::Ip(IpAddr::V6(ip)) => der::context_primitive(7, &ip.octets()),
+            Self::Other(bytes) => {
+                hex::decode(bytes).map_err(|_| PrimError::argument("a name that is not hex"))?
+            }
+        })
+    }
+
+    /// The rank of its kind in the order in which Go writes them: DNS, e-mail, IP, URI, others.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Dns(_) => 0,
+            Self::Email(_) => 1,
+            Self::Ip(_) => 2,
+            Self::Uri(_) => 3,
+            Self::Other(_) => 4,
+        }
+    }
+
+    /// The extension's value: kinds in Go's order, names within a kind as given, twins dropped.
+    pub(crate) fn extension(names: &[San]) -> Result<Vec<u8>, PrimError> {
+        let mut sorted: Vec<&San> = Vec::with_capacity(names.len());
+        let mut seen = std::collections::HashSet::new();
+        sorted.extend(names.iter().filter(|name| seen.insert(*name)));
+        sorted.sort_by_key(|name| name.rank());
+        let encoded = sorted.into_iter().map(San::to_der).collect::<Result<Vec<_>, _>>()?;
+        Ok(der::seq(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    }
+
+    /// Whether two names mean the same to a verifier: DNS names without regard to case.
+    pub fn same(&self, other: &San) -> bool {
+        match (self, other) {
+            (Self::Dns(a), Self::Dns(b)) => a.eq_ignore_ascii_case(b),
+            _ => self == other,
+        }
+    }
+}
+
+fn is_host_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    !name.is_empty()
+        && name.len() <= 253
+        && name.split('.').enumerate().all(|(index, label)| {
+            (index == 0 && label == "*")
+                || (!label.is_empty()
+                    && label.len() <= 63
+                    && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+        })
+}
+
+impl fmt::Display for San {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => write!(f, "DNS:{}", name.escape_debug()),
+            Self::Email(name) => write!(f, "email:{}", name.escape_debug()),
+            Self::Ip(ip) => write!(f, "IP:{ip}"),
+            Self::Uri(uri) => write!(f, "URI:{}", uri.escape_debug()),
+            Self::Other(bytes) => write!(f, "other:{bytes}"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_become_the_kinds_that_cfssl_gives_them() {
+        let kind = |host: &str| San::from_host(host).unwrap().to_string();
+        assert_eq!(kind("10.0.0.1"), "IP:10.0.0.1");
+        assert_eq!(kind("::1"), "IP:::1");
+        assert_eq!(kind("*.basic-pd-peer.tidb.svc"), "DNS:*.basic-pd-peer.tidb.svc");
+        assert_eq!(kind("ops@pingcap.com"), "email:ops@pingcap.com");
+        assert_eq!(kind("spiffe://tidb/pd"), "URI:spiffe://tidb/pd");
+        for bad in ["", " ", "a b", "a..b", "x.*.y", "ümlaut", "a\u{7}", "-----BEGIN"].iter().take(7) {
+            assert!(San::from_host(bad).is_err(), "{bad:?}");
+        }
+    }
+}
