@@ -4,6 +4,7 @@
 //! [`gate::Gate`] that its caller supplies; what it needs of the world it takes from a [`world::World`].
 
 pub mod bundle;
+pub mod ca;
 pub mod cert;
 pub mod cfssl;
 pub mod error;

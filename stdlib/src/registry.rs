@@ -171,6 +171,7 @@ pub fn registry() -> &'static Registry {
         Registry::new(
             [
                 crate::bundle::PRIMITIVES,
+                crate::ca::PRIMITIVES,
                 crate::cert::PRIMITIVES,
                 crate::cfssl::PRIMITIVES,
                 crate::files::PRIMITIVES,

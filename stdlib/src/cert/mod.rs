@@ -1,7 +1,7 @@
 //! Certificates: reading, making, verifying. No IO.
 
 mod certificate;
-mod der;
+pub(crate) mod der;
 mod key;
 pub mod name;
 pub mod pem;
@@ -15,7 +15,7 @@ pub use certificate::{BasicConstraints, Certificate};
 pub use key::{Key, KeyKind};
 pub use primitives::PRIMITIVES;
 pub use san::San;
-pub use template::{Issuer, Template};
+pub use template::{Issuer, KeyId, Template};
 use time::OffsetDateTime;
 pub use usage::{ExtUsage, KeyUsage};
 

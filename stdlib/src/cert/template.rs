@@ -32,12 +32,24 @@ pub struct Template {
     pub basic: Option<BasicConstraints>,
     /// Subject alternative names; no extension when empty.
     pub sans: Vec<San>,
-    /// Whether the subject key id is written. Only tests leave it out.
-    pub with_skid: bool,
+    /// The subject key id.
+    pub skid: KeyId,
     /// Whether the authority key id is written. Only tests leave it out.
     pub with_akid: bool,
     /// Further extensions: object identifier, critical, value.
     pub extra: Vec<(String, bool, Vec<u8>)>,
+}
+
+/// Where a subject key id comes from. It is a label: tools compute it differently, so that of an authority that is
+/// signed anew must be copied, or leaves would no longer point at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyId {
+    /// The SHA-1 of the key's bits.
+    Computed,
+    /// As it stands in another certificate of the same key.
+    Given(Vec<u8>),
+    /// No extension. Only tests want that.
+    Absent,
 }
 
 /// Who signs.
@@ -67,7 +79,7 @@ impl Template {
             ext_usage: Vec::new(),
             basic: Some(BasicConstraints { ca: false, path_len: None }),
             sans: Vec::new(),
-            with_skid: true,
+            skid: KeyId::Computed,
             with_akid: true,
             extra: Vec::new(),
         }
@@ -156,8 +168,13 @@ impl Template {
             }
             out.push(extension("2.5.29.19", true, &der::seq(&[&value]))?);
         }
-        if self.with_skid {
-            out.push(extension("2.5.29.14", false, &der::octets(&key_id(&self.spki)?))?);
+        let skid = match &self.skid {
+            KeyId::Computed => Some(key_id(&self.spki)?),
+            KeyId::Given(id) => Some(id.clone()),
+            KeyId::Absent => None,
+        };
+        if let Some(skid) = skid {
+            out.push(extension("2.5.29.14", false, &der::octets(&skid))?);
         }
         if let Some(akid) = akid {
             out.push(extension("2.5.29.35", false, &der::seq(&[&der::context_primitive(0, akid)]))?);

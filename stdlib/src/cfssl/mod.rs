@@ -1,6 +1,29 @@
-//! cfssl's formats: requests, profiles, folders.
+//! cfssl's formats as they are: requests, configurations, and the folder in which people keep them.
 
+mod config;
+mod duration;
+mod issue;
+mod json;
+mod request;
+
+pub(crate) use config::BACKDATE;
+pub use config::{Config, Profile};
+pub(crate) use issue::whole_minute;
+pub use issue::{check_authority, issue, issue_for};
+pub use request::{Authority, Names, Request};
+use serde_json::Value;
+
+use crate::error::PrimError;
 use crate::registry::Primitive;
 
 /// The primitives of this namespace.
 pub const PRIMITIVES: &[Primitive] = &[];
+
+/// A duration of a script: Go's text, or seconds.
+pub(crate) fn duration_of(value: &Value) -> Result<time::Duration, PrimError> {
+    match (value.as_str(), value.as_u64().map(i64::try_from)) {
+        (Some(text), _) => duration::parse(text),
+        (None, Some(Ok(seconds))) if seconds > 0 => Ok(time::Duration::seconds(seconds)),
+        _ => Err(PrimError::argument("a duration is expected, as `8760h`")),
+    }
+}

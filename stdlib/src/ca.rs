@@ -1,0 +1,231 @@
+//! Certificate authorities: made, renewed with the same key, signed by another. No IO.
+
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+use crate::cert::{BasicConstraints, Certificate, Issuer, Key, KeyId, KeyUsage, Template};
+use crate::cfssl::{self, Authority, Request};
+use crate::error::PrimError;
+use crate::registry::{Kind, Param, Primitive, Type};
+use crate::world::World;
+
+/// What cfssl takes where the request has no `ca.expiry`: five times 8760 hours.
+const DEFAULT_EXPIRY: Duration = Duration::hours(43_800);
+
+/// Makes an authority with a new key, as `cfssl gencert -initca` does.
+///
+/// Host names in the request are left out, as cfssl does. The subject comes from the request alone, so two authorities
+/// of one request have one name and differ by key id; whatever they issue here names its issuer by key id.
+///
+/// # Errors
+/// The request names nobody, or asks for a key that cannot be made.
+pub fn create(request: &Request, now: OffsetDateTime) -> Result<(Certificate, Key), PrimError> {
+    let complete = |names: &cfssl::Names| {
+        [&names.c, &names.st, &names.l, &names.o, &names.ou].iter().all(|part| !part.trim().is_empty())
+    };
+    if request.cn.trim().is_empty() && !request.names.iter().any(complete) {
+        return Err(PrimError::invalid("CN: a CA needs a name")
+            .on(request.what.clone())
+            .expected("a `CN`, or an entry of `names` with all of C, ST, L, O and OU", "neither")
+            .hint("add `\"CN\": \"…\"`"));
+    }
+    let Authority { expiry, path_len, backdate } = request.ca.clone().unwrap_or_default();
+    let key = Key::generate(request.key).map_err(|error| error.on(request.what.clone()))?;
+    let not_before = cfssl::whole_minute(now) - backdate.unwrap_or(cfssl::BACKDATE);
+    let not_after = not_before.checked_add(expiry.unwrap_or(DEFAULT_EXPIRY)).ok_or_else(|| {
+        PrimError::invalid("ca.expiry: reaches past the year 9999").on(request.what.clone())
+    })?;
+    if not_after - now < Duration::minutes(1) {
+        return Err(PrimError::invalid("ca.expiry: the CA would be born expired")
+            .on(request.what.clone())
+            .hint("make the expiry longer than the backdate (5m unless set)"));
+    }
+    let mut template = Template::authority(request.subject()?, key.spki(), not_before, not_after);
+    template.basic = Some(BasicConstraints { ca: true, path_len });
+    Ok((template.self_sign(&key)?, key))
+}
+
+/// Signs an authority anew with its own key: same name, key and key id, new serial and dates. What it issued stays
+/// valid, and nobody needs a bundle; it does not help against a stolen key.
+///
+/// # Errors
+/// It is no authority, not self-signed, or not its key's.
+pub fn renew(
+    old: &Certificate,
+    key: &Key,
+    lifetime: Option<Duration>,
+    now: OffsetDateTime,
+) -> Result<Certificate, PrimError> {
+    key.check_matches(old, &old.to_string())?;
+    if !old.may_sign() || !old.self_issued() {
+        return Err(PrimError::invalid("is no root authority that could sign itself anew")
+            .on(old.to_string())
+            .expected("a self-signed CA", if old.may_sign() { "an intermediate CA" } else { "no CA" }));
+    }
+    let not_before = cfssl::whole_minute(now) - cfssl::BACKDATE;
+    let lifetime = lifetime.unwrap_or(old.not_after() - old.not_before());
+    let not_after = not_before
+        .checked_add(lifetime)
+        .ok_or_else(|| PrimError::argument("the lifetime reaches past the year 9999"))?;
+    copy(old, not_before, not_after).self_sign(key)
+}
+
+/// Signs another authority's name and key: who trusts only `issuer` then accepts what `other` issues, where servers
+/// send this certificate along.
+///
+/// # Errors
+/// One of them is no authority, the issuer has expired, or allows no authority below itself.
+pub fn cross_sign(
+    issuer: &Certificate,
+    issuer_key: &Key,
+    other: &Certificate,
+    now: OffsetDateTime,
+) -> Result<Certificate, PrimError> {
+    cfssl::check_authority(issuer, issuer_key, now)?;
+    if !other.may_sign() {
+        return Err(PrimError::invalid("is no CA, so cross-signing it makes no sense").on(other.to_string()));
+    }
+    if issuer.basic_constraints().is_some_and(|basic| basic.path_len == Some(0)) {
+        return Err(PrimError::invalid("allows no CA below itself")
+            .on(issuer.to_string())
+            .expected("no path length, or one of 1 or more", "path length 0")
+            .hint("trust both CAs with a bundle instead"));
+    }
+    let not_before = cfssl::whole_minute(now) - cfssl::BACKDATE;
+    copy(other, not_before, other.not_after().min(issuer.not_after()))
+        .sign(Issuer { certificate: issuer, key: issuer_key })
+}
+
+fn copy(of: &Certificate, not_before: OffsetDateTime, not_after: OffsetDateTime) -> Template {
+    Template {
+        basic: of.basic_constraints(),
+        key_usage: of.key_usage().or(Some(KeyUsage::CERT_SIGN.with(KeyUsage::CRL_SIGN))),
+        ext_usage: of.ext_usage().unwrap_or_default().to_vec(),
+        skid: of.skid().map_or(KeyId::Computed, |id| KeyId::Given(id.to_vec())),
+        ..Template::authority(of.subject().to_vec(), of.spki(), not_before, not_after)
+    }
+}
+
+/// A certificate and its key as a value: `{cert: PEM, key: HANDLE, fingerprint}`.
+///
+/// # Errors
+/// The secret store cannot be written.
+pub fn to_value(world: &World, certificate: &Certificate, key: &Key) -> Result<Value, PrimError> {
+    let handle = world.secrets.put(&key.to_secret()?)?;
+    Ok(json!({ "cert": certificate.pem(), "key": handle, "fingerprint": certificate.fingerprint() }))
+}
+
+/// Reads what [`to_value`] wrote.
+///
+/// # Errors
+/// A field is missing, or the two do not belong together.
+pub fn from_value(world: &World, value: &Value, what: &str) -> Result<(Certificate, Key), PrimError> {
+    let missing = |field: &str| {
+        PrimError::argument(format!("{what} has no `{field}`"))
+            .hint("pass a CA as `ca::create` or `cfssl::folder` return it")
+    };
+    let text = value.get("cert").and_then(Value::as_str).ok_or_else(|| missing("cert"))?;
+    let certificate = Certificate::from_pem(text.as_bytes(), &format!("{what}.cert"))?;
+    let handle = value.get("key").filter(|key| !key.is_null()).ok_or_else(|| missing("key"))?;
+    let key = Key::from_secret(&world.secrets.get(handle)?)?;
+    key.check_matches(&certificate, what)?;
+    Ok((certificate, key))
+}
+
+const RETURNS: &str = "a map: `cert` (PEM), `key` (a secret handle), `fingerprint` (`sha256:HEX`)";
+
+/// The primitives of this namespace.
+pub const PRIMITIVES: &[Primitive] = &[
+    Primitive {
+        name: "ca::create",
+        kind: Kind::Make,
+        params: &[Param {
+            name: "csr",
+            ty: Type::Map,
+            optional: false,
+            doc: "A cfssl request for an authority, as `ca-csr.json` has it.",
+        }],
+        returns: RETURNS,
+        doc: "Makes a certificate authority with a new key.\n\nFails with `invalid` where the request names nobody or \
+              asks for a key that cannot be made.",
+        example: "let ca = trust.stage(\"new CA\", ca::create(pki.ca_csr));",
+        run: |world, args, _| {
+            Box::pin(async move {
+                let request = Request::from_value(args.first().unwrap_or(&Value::Null), "the CA request")?;
+                let (certificate, key) = create(&request, world.clock.now())?;
+                to_value(world, &certificate, &key)
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
+    },
+    Primitive {
+        name: "ca::renew",
+        kind: Kind::Make,
+        params: &[
+            Param {
+                name: "ca",
+                ty: Type::Map,
+                optional: false,
+                doc: "The authority: a map with `cert` and `key`.",
+            },
+            Param {
+                name: "lifetime",
+                ty: Type::Duration,
+                optional: true,
+                doc: "How long the new certificate is valid, as `87600h`; as long as the old one was when left out.",
+            },
+        ],
+        returns: RETURNS,
+        doc: "Signs an authority anew with its own key: same name and key, new dates.\n\nWhat it issued stays valid. It \
+              does not help against a stolen key.",
+        example: "let renewed = trust.stage(\"renewed CA\", ca::renew(pki.ca));",
+        run: |world, args, _| {
+            Box::pin(async move {
+                let (certificate, key) = from_value(world, args.first().unwrap_or(&Value::Null), "ca")?;
+                let lifetime = args.get(1).filter(|v| !v.is_null()).map(cfssl::duration_of).transpose()?;
+                let renewed = renew(&certificate, &key, lifetime, world.clock.now())?;
+                to_value(world, &renewed, &key)
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
+    },
+    Primitive {
+        name: "ca::cross_sign",
+        kind: Kind::Make,
+        params: &[
+            Param {
+                name: "issuer",
+                ty: Type::Map,
+                optional: false,
+                doc: "The authority that signs: a map with `cert` and `key`.",
+            },
+            Param {
+                name: "other",
+                ty: Type::Any,
+                optional: false,
+                doc: "The authority that is signed: PEM text or a map with `cert`.",
+            },
+        ],
+        returns: "PEM text of the cross certificate",
+        doc: "Signs another authority's name and key.\n\nWho trusts only the issuer accepts what the other issues, where \
+              servers send the cross certificate along.",
+        example: "let bridge = trust.stage(\"bridge\", ca::cross_sign(pki.ca, ca));",
+        run: |world, args, _| {
+            Box::pin(async move {
+                let (issuer, key) = from_value(world, args.first().unwrap_or(&Value::Null), "issuer")?;
+                let others = crate::bundle::certificates(args.get(1).unwrap_or(&Value::Null), "other")?;
+                let [other] = others.as_slice() else {
+                    return Err(PrimError::argument("other: one certificate is expected"));
+                };
+                Ok(cross_sign(&issuer, &key, other, world.clock.now())?.pem().into())
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
+    },
+];

@@ -1,0 +1,165 @@
+//! Issuing a leaf from a request and a profile.
+
+use time::{Duration, OffsetDateTime};
+
+use super::{Profile, Request};
+use crate::cert::{Certificate, Issuer, Key, KeyUsage, San, Template, date};
+use crate::error::PrimError;
+
+/// Makes a key and issues a certificate for it, as `cfssl gencert -ca … -profile …` does.
+///
+/// What differs from cfssl, all of it towards what every verifier accepts: the issuer is always named by key id, also
+/// where the leaf's name is the CA's own (cfssl leaves it out there, and OpenSSL then takes the leaf for self-signed or
+/// tries the wrong one of two CAs); the end is never later than the CA's; a certificate that would be born expired is
+/// refused.
+///
+/// # Errors
+/// The CA is none, has expired or is not its key's; the request has a `ca` section; the profile cannot be used.
+pub fn issue(
+    ca: &Certificate,
+    ca_key: &Key,
+    request: &Request,
+    profile: &Profile,
+    now: OffsetDateTime,
+) -> Result<(Certificate, Key), PrimError> {
+    check_authority(ca, ca_key, now)?;
+    let key = Key::generate(request.key).map_err(|error| error.on(request.what.clone()))?;
+    let certificate = issue_for(ca, ca_key, request, profile, key.spki(), now)?;
+    Ok((certificate, key))
+}
+
+/// As [`issue`], for a public key that is there already.
+///
+/// # Errors
+/// As [`issue`].
+pub fn issue_for(
+    ca: &Certificate,
+    ca_key: &Key,
+    request: &Request,
+    profile: &Profile,
+    spki: &[u8],
+    now: OffsetDateTime,
+) -> Result<Certificate, PrimError> {
+    check_authority(ca, ca_key, now)?;
+    if request.ca.is_some() {
+        return Err(PrimError::invalid("ca: this section belongs only into the request of an authority")
+            .on(request.what.clone())
+            .hint("remove it, or make an authority with `ca::create`"));
+    }
+    let template =
+        Template { sans: request.hosts.clone(), ..template(ca, profile, request.subject()?, spki, now)? };
+    if request.hosts.is_empty() && request.cn.is_empty() && request.names.is_empty() {
+        return Err(PrimError::invalid("names nobody: it has no CN, no names and no hosts")
+            .on(request.what.clone())
+            .expected("at least a `CN`", "none")
+            .hint("add `\"CN\": \"…\"`"));
+    }
+    template.sign(Issuer { certificate: ca, key: ca_key })
+}
+
+/// Checks that an authority can issue now.
+///
+/// # Errors
+/// Which of being an authority, being valid and having its key does not hold.
+pub fn check_authority(ca: &Certificate, ca_key: &Key, now: OffsetDateTime) -> Result<(), PrimError> {
+    if !ca.may_sign() {
+        return Err(PrimError::invalid("may not sign certificates")
+            .on(ca.to_string())
+            .expected(
+                "CA:TRUE, and `cert sign` among its key usages",
+                if ca.is_ca() { "no `cert sign`" } else { "no CA" },
+            )
+            .hint("pass the certificate of the CA, not that of a server"));
+    }
+    ca_key.check_matches(ca, &ca.to_string())?;
+    ca.check_valid_at(now).map_err(|error| match error.hint {
+        Some(_) => error,
+        None => error.hint("what an expired CA signs is refused everywhere; make a new CA"),
+    })
+}
+
+/// The template of a leaf of this profile: dates, usages, constraints and URLs.
+pub(crate) fn template(
+    ca: &Certificate,
+    profile: &Profile,
+    subject: Vec<u8>,
+    spki: &[u8],
+    now: OffsetDateTime,
+) -> Result<Template, PrimError> {
+    let place = format!("{} profile `{}`", profile.what, profile.name);
+    if let Some(field) = profile.unsupported.first() {
+        return Err(PrimError::invalid(format!("`{field}` is not supported"))
+            .on(place)
+            .hint("remove the field, or use a profile without it"));
+    }
+    if !profile.has_usages() {
+        return Err(PrimError::invalid("has no usages").on(place).hint("name a profile with usages"));
+    }
+    if profile.basic.ca && ca.basic_constraints().is_some_and(|basic| basic.path_len == Some(0)) {
+        return Err(PrimError::invalid("makes authorities, which this CA does not allow below itself")
+            .on(place)
+            .expected("a CA without a path length, or one of 1 or more", "path length 0"));
+    }
+    let not_before = profile.not_before.unwrap_or_else(|| whole_minute(now) - profile.backdate);
+    let wanted = match profile.not_after {
+        Some(end) => end,
+        None => not_before
+            .checked_add(profile.expiry)
+            .ok_or_else(|| PrimError::invalid("the expiry reaches past the year 9999").on(place.clone()))?,
+    };
+    if wanted - now < Duration::minutes(1) {
+        return Err(PrimError::invalid("a certificate of this profile would be born expired")
+            .on(place)
+            .expected(format!("an end after {}", date(now)), date(wanted))
+            .hint("the expiry counts from the backdated start: make it longer than the backdate (5m unless set)"));
+    }
+    let mut template = Template::leaf(subject, spki, not_before, wanted.min(ca.not_after()));
+    template.key_usage = (profile.key_usage != KeyUsage::default()).then_some(profile.key_usage);
+    template.ext_usage.clone_from(&profile.ext_usage);
+    template.basic = Some(profile.basic);
+    template.extra = urls(profile)?;
+    Ok(template)
+}
+
+pub(crate) fn whole_minute(now: OffsetDateTime) -> OffsetDateTime {
+    let seconds = now.unix_timestamp();
+    OffsetDateTime::from_unix_timestamp(seconds - seconds.rem_euclid(60)).unwrap_or(now)
+}
+
+/// The extensions for a profile's URLs: authority information access and revocation list distribution points.
+fn urls(profile: &Profile) -> Result<Vec<(String, bool, Vec<u8>)>, PrimError> {
+    use crate::cert::der;
+    let mut out = Vec::new();
+    let mut access = Vec::new();
+    if !profile.ocsp_url.is_empty() {
+        access.push(("1.3.6.1.5.5.7.48.1", &profile.ocsp_url));
+    }
+    access.extend(profile.issuer_urls.iter().map(|url| ("1.3.6.1.5.5.7.48.2", url)));
+    if !access.is_empty() {
+        let entries = access
+            .into_iter()
+            .map(|(method, url)| {
+                Ok(der::seq(&[&der::oid(method)?, &der::context_primitive(6, url.as_bytes())]))
+            })
+            .collect::<Result<Vec<_>, PrimError>>()?;
+        let value = der::seq(&entries.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        out.push(("1.3.6.1.5.5.7.1.1".to_owned(), false, value));
+    }
+    if !profile.crl_url.is_empty() {
+        let name = der::context_primitive(6, profile.crl_url.as_bytes());
+        let point = der::seq(&[&der::context(0, &der::context(0, &name))]);
+        out.push(("2.5.29.31".to_owned(), false, der::seq(&[&point])));
+    }
+    Ok(out)
+}
+
+/// All names of `first`, then those of `second` that are not among them.
+pub(crate) fn union(first: &[San], second: &[San]) -> Vec<San> {
+    let mut all = first.to_vec();
+    for name in second {
+        if !all.iter().any(|known| known.same(name)) {
+            all.push(name.clone());
+        }
+    }
+    all
+}
