@@ -5,11 +5,13 @@
 //! proof it may be the old or the new.
 
 mod certs;
+mod verifier;
 
 pub use certs::Certs;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use self::verifier::{Described, describe, verify};
 use crate::gate::Place;
 
 /// Which implementation judges a peer's certificate; their rules differ (`procedures`, X.509 facts).
@@ -51,7 +53,8 @@ pub struct Ask<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     /// Stable word: `expired`, `not-yet-valid`, `unknown-authority`, `bad-signature`, `name-mismatch`, `usage`,
-    /// `path-length`, `not-a-ca`, `cn-not-allowed`, `empty-chain`, `malformed`.
+    /// `path-length`, `not-a-ca`, `cn-not-allowed`, `empty-chain`, `malformed`, `name-constraint`,
+    /// `critical-extension`, `self-signed`.
     pub code: String,
     /// In the operator's words, with names and dates.
     pub text: String,
