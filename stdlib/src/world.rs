@@ -86,6 +86,13 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As `std::fs::read`.
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+    /// The file as a stream, for what must not be held in memory as a whole.
+    ///
+    /// # Errors
+    /// As `std::fs::File::open`.
+    fn open(&self, path: &Path) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        Ok(Box::new(std::io::Cursor::new(self.read(path)?)))
+    }
     /// Names of the entries of a folder, sorted.
     ///
     /// # Errors

@@ -1,15 +1,11 @@
-//! Files of this machine: the real [`Disk`], and the namespace `files`.
+//! The machine's file system.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use crate::registry::Primitive;
 use crate::world::{AppendFile, Disk};
-
-/// The primitives of this namespace.
-pub const PRIMITIVES: &[Primitive] = &[];
 
 /// The machine's file system.
 #[derive(Debug, Default, Clone, Copy)]
@@ -23,6 +19,10 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 impl Disk for SystemDisk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(Box::new(fs::File::open(path)?))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
