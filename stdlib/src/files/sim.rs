@@ -156,7 +156,11 @@ impl SimDisk {
     /// The disk of a process that lives.
     fn alive(&self) -> io::Result<MutexGuard<'_, Inner>> {
         let inner = self.inner();
-        if inner.halted { Err(io::Error::other("the process that used this disk is dead")) } else { Ok(inner) }
+        if inner.halted {
+            Err(io::Error::other("the process that used this disk is dead"))
+        } else {
+            Ok(inner)
+        }
     }
 }
 
@@ -250,7 +254,8 @@ impl Inner {
         self.durable.retain(|entry, _| entry.parent() != Some(&folder));
         let entries = self.seen.iter().filter(|(entry, _)| entry.parent() == Some(&folder));
         self.durable.extend(entries.map(|(entry, node)| (entry.clone(), *node)));
-        let named: HashSet<u64> = self.seen.values().chain(self.durable.values()).filter_map(Node::inode).collect();
+        let named: HashSet<u64> =
+            self.seen.values().chain(self.durable.values()).filter_map(Node::inode).collect();
         self.inodes.retain(|id, _| named.contains(id));
         Ok(())
     }
@@ -351,7 +356,10 @@ impl Disk for SimDisk {
         let (inode, fresh) = match inner.node(path) {
             Ok(Node::File { inode, .. }) => (inode, false),
             Ok(Node::Folder { .. }) => {
-                return Err(io::Error::new(ErrorKind::IsADirectory, format!("{}: is a folder", path.display())));
+                return Err(io::Error::new(
+                    ErrorKind::IsADirectory,
+                    format!("{}: is a folder", path.display()),
+                ));
             }
             Err(_) => {
                 inner.write(0)?;
