@@ -118,18 +118,35 @@ pub fn to_value(world: &World, certificate: &Certificate, key: &Key) -> Result<V
 /// Reads what [`to_value`] wrote.
 ///
 /// # Errors
-/// A field is missing, or the two do not belong together.
+/// A field is missing, there are several certificates, or the two do not belong together.
 pub fn from_value(world: &World, value: &Value, what: &str) -> Result<(Certificate, Key), PrimError> {
+    let (chain, key) = chain_of(world, value, what)?;
+    match <[Certificate; 1]>::try_from(chain) {
+        Ok([only]) => Ok((only, key)),
+        Err(chain) => Err(PrimError::argument(format!("{what}.cert holds several certificates"))
+            .expected("one", chain.len().to_string())
+            .hint("pass the CA itself, not a bundle")),
+    }
+}
+
+/// As [`from_value`], for a leaf that may have intermediates behind it.
+///
+/// # Errors
+/// A field is missing, or the key is not the first certificate's.
+pub fn chain_of(world: &World, value: &Value, what: &str) -> Result<(Vec<Certificate>, Key), PrimError> {
     let missing = |field: &str| {
-        PrimError::argument(format!("{what} has no `{field}`"))
-            .hint("pass a CA as `ca::create` or `cfssl::folder` return it")
+        PrimError::argument(format!("{what} has no `{field}`")).hint(
+            "pass a map with `cert` and `key`, as `ca::create`, `cfssl::issue` and `cfssl::folder` return it",
+        )
     };
     let text = value.get("cert").and_then(Value::as_str).ok_or_else(|| missing("cert"))?;
-    let certificate = Certificate::from_pem(text.as_bytes(), &format!("{what}.cert"))?;
+    let chain = crate::cert::parse_many(text.as_bytes(), &format!("{what}.cert"))?;
     let handle = value.get("key").filter(|key| !key.is_null()).ok_or_else(|| missing("key"))?;
     let key = Key::from_secret(&world.secrets.get(handle)?)?;
-    key.check_matches(&certificate, what)?;
-    Ok((certificate, key))
+    for first in chain.iter().take(1) {
+        key.check_matches(first, what)?;
+    }
+    Ok((chain, key))
 }
 
 const RETURNS: &str = "a map: `cert` (PEM), `key` (a secret handle), `fingerprint` (`sha256:HEX`)";

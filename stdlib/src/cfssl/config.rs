@@ -156,20 +156,26 @@ impl Config {
     /// # Errors
     /// There is none: cfssl would silently take `default`; we name those that there are.
     pub fn profile(&self, name: &str) -> Result<&Profile, PrimError> {
-        self.profiles.get(name).ok_or_else(|| {
-            let valid = self.profiles.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            let valid = if valid.is_empty() { "none with usages".to_owned() } else { valid };
-            PrimError::invalid(format!("there is no profile `{}`", name.escape_debug()))
-                .on(self.what.clone())
-                .expected(valid, format!("`{}`", name.escape_debug()))
-                .hint("correct the name: where cfssl finds no such profile it signs with `default`, which is seldom meant")
-        })
+        self.profiles.get(name).ok_or_else(|| no_such_profile(name, self.profiles.keys(), &self.what))
     }
 
     /// All profiles as one value, for a fact.
     pub fn to_facts(&self) -> Value {
         Value::Object(self.profiles.iter().map(|(name, profile)| (name.clone(), profile.to_fact())).collect())
     }
+}
+
+pub(crate) fn no_such_profile<'a>(
+    name: &str,
+    valid: impl Iterator<Item = &'a String>,
+    what: &str,
+) -> PrimError {
+    let valid = valid.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let valid = if valid.is_empty() { "none with usages".to_owned() } else { valid };
+    PrimError::invalid(format!("there is no profile `{}`", name.escape_debug()))
+        .on(what)
+        .expected(valid, format!("`{}`", name.escape_debug()))
+        .hint("correct the name: where cfssl finds no such profile it signs with `default`, which is seldom meant")
 }
 
 fn read(name: &str, fields: Fields<'_>, raw: &Value, is_default: bool) -> Result<Profile, PrimError> {

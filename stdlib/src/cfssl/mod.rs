@@ -1,23 +1,25 @@
 //! cfssl's formats as they are: requests, configurations, and the folder in which people keep them.
 
+mod adopt;
 mod config;
 mod duration;
+pub mod folder;
+mod install;
 mod issue;
 mod json;
+mod primitives;
 mod request;
+mod write;
 
 pub(crate) use config::BACKDATE;
 pub use config::{Config, Profile};
 pub(crate) use issue::whole_minute;
 pub use issue::{check_authority, issue, issue_for};
+pub use primitives::PRIMITIVES;
 pub use request::{Authority, Names, Request};
 use serde_json::Value;
 
 use crate::error::PrimError;
-use crate::registry::Primitive;
-
-/// The primitives of this namespace.
-pub const PRIMITIVES: &[Primitive] = &[];
 
 /// A duration of a script: Go's text, or seconds.
 pub(crate) fn duration_of(value: &Value) -> Result<time::Duration, PrimError> {
