@@ -24,12 +24,20 @@ const PAGE: u32 = 500;
 pub struct Objects<'a> {
     world: &'a World,
     client: kube::Client,
+    manager: String,
 }
 
 impl<'a> Objects<'a> {
     /// The cluster of this world.
     pub fn of(world: &'a World) -> Result<Self, PrimError> {
-        Ok(Self { world, client: world.cluster()? })
+        Ok(Self { world, client: world.cluster()?, manager: world.manager.clone() })
+    }
+
+    /// The same under another field manager, so that the server keeps its times apart from ours.
+    #[must_use]
+    pub fn managed_by(mut self, manager: String) -> Self {
+        self.manager = manager;
+        self
     }
 
     /// The object, or `NotFound`.
@@ -88,8 +96,7 @@ impl<'a> Objects<'a> {
                 metadata.insert("resourceVersion".into(), version.into());
             }
         }
-        let params =
-            PatchParams { field_manager: Some(self.world.manager.clone()), ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(self.manager.clone()), ..PatchParams::default() };
         let request = Request::new(collection(&object.resource(), &object.namespace));
         let attempt = Attempt { verb: "patch", object };
         self.send(&attempt, || request.patch(&object.name, &params, &Patch::Merge(&patch))).await
@@ -97,7 +104,7 @@ impl<'a> Objects<'a> {
 
     /// Creates an object; `Conflict` where there is one of that name.
     pub async fn create(&self, object: &Ref, body: &Value) -> Result<Value, PrimError> {
-        let params = PostParams { field_manager: Some(self.world.manager.clone()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() };
         let request = Request::new(collection(&object.resource(), &object.namespace));
         let bytes = serde_json::to_vec(body).map_err(|e| PrimError::internal(e.to_string()))?;
         let attempt = Attempt { verb: "create", object };

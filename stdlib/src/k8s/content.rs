@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::cert::{self, Certificate, Key};
 use crate::error::PrimError;
 use crate::secret::{Secret, SecretStore};
 
@@ -77,7 +76,9 @@ pub enum Public {
 pub fn public(flavor: Flavor, bytes: &[u8], secrets: &dyn SecretStore) -> Public {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     if text.contains("PRIVATE KEY-----") {
-        return Public::Fingerprint(key_fingerprint(bytes).unwrap_or_else(|_| secrets.keyed_digest(bytes)));
+        return Public::Fingerprint(
+            key_fingerprint(bytes, "").unwrap_or_else(|_| secrets.keyed_digest(bytes)),
+        );
     }
     if text.contains("-----BEGIN CERTIFICATE-----") && only_certificates(text) {
         return Public::Certificates(text.to_owned());
@@ -161,50 +162,26 @@ pub fn same(old: &[u8], new: &[u8]) -> bool {
     if old == new {
         return true;
     }
-    if let (Ok(old), Ok(new)) = (key_fingerprint(old), key_fingerprint(new)) {
+    if let (Ok(old), Ok(new)) = (key_fingerprint(old, ""), key_fingerprint(new, "")) {
         return old == new;
     }
-    match (certificates(old), certificates(new)) {
-        (Ok(old), Ok(new)) => !old.is_empty() && old == new,
+    // Text that other readers would trip over is not the same as text that they would not.
+    match (cert::parse(old, ""), cert::parse(new, "")) {
+        (Ok(old), Ok(new)) => {
+            old.notes.is_empty() && !old.certificates.is_empty() && old.certificates == new.certificates
+        }
         _ => false,
     }
 }
 
-/// The certificates in a PEM value, in order.
-///
-/// # Errors
-/// A block is malformed, or two blocks are joined without a line break: readers then lose certificates silently.
-pub fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, PrimError> {
-    let text = String::from_utf8_lossy(bytes);
-    if text.contains("-----END CERTIFICATE----------BEGIN") {
-        return Err(PrimError::invalid("two certificates are joined without a line break between them, so that programs lose one of them silently")
-            .expected("a new line after each `-----END CERTIFICATE-----`", "`-----END CERTIFICATE----------BEGIN`")
-            .hint("put each certificate file's final new line back, write the value again, and restart what has loaded it"));
-    }
-    CertificateDer::pem_slice_iter(bytes)
-        .map(|block| block.map_err(|e| PrimError::invalid(format!("the PEM text is malformed: {e}"))))
-        .collect()
+/// The certificates in a PEM value, in order; `what` names it in errors.
+pub fn certificates(bytes: &[u8], what: &str) -> Result<Vec<Certificate>, PrimError> {
+    cert::parse_many(bytes, what)
 }
 
-/// `spki:` and the SHA-256 of the public half of a private key in PEM (PKCS#8, PKCS#1 or SEC1).
-pub fn key_fingerprint(pem: &[u8]) -> Result<String, PrimError> {
-    let unreadable = || PrimError::invalid("no private key can be read from it");
-    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| unreadable())?;
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|_| unreadable())?;
-    let public = key.public_key().ok_or_else(unreadable)?;
-    Ok(format!("spki:{}", hex::encode(Sha256::digest(&public))))
-}
-
-/// `spki:` and the SHA-256 of a certificate's public key.
-pub fn certificate_key_fingerprint(certificate: &CertificateDer<'_>) -> Result<String, PrimError> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
-        .map_err(|_| PrimError::invalid("the certificate is malformed"))?;
-    Ok(format!("spki:{}", hex::encode(Sha256::digest(parsed.public_key().raw))))
-}
-
-/// `sha256:` and the digest of a certificate.
-pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(certificate)))
+/// `spki:` and the SHA-256 of the public half of a private key in PEM.
+pub fn key_fingerprint(pem: &[u8], what: &str) -> Result<String, PrimError> {
+    Key::from_pem(pem, what).map(|key| key.fingerprint())
 }
 
 /// Who wrote the object's data last, other than us, as the API server noted it: `kubectl-patch, 2026-11-22T06:00:00Z`.

@@ -25,8 +25,8 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
     let stored = content::read(content::Flavor::Secret, &object, &outcome.value)?;
     let fingerprint = stored
         .get("tls.crt")
-        .and_then(|bytes| content::certificates(bytes).ok())
-        .and_then(|chain| chain.first().map(content::fingerprint));
+        .and_then(|bytes| content::certificates(bytes, "").ok())
+        .and_then(|chain| chain.first().map(crate::cert::Certificate::fingerprint));
     Ok(json!({
         "namespace": object.namespace,
         "name": object.name,
@@ -53,9 +53,8 @@ pub(super) fn forecast(_world: &World, args: &[Value]) -> Result<Vec<trust::Writ
     let data = args::map(args, 1, "data")?;
     let part = |key: &str| -> Result<Option<trust::Certs>, PrimError> {
         let Some(text) = data.get(key).and_then(Value::as_str) else { return Ok(None) };
-        let list = content::certificates(text.as_bytes())
-            .map_err(|e| PrimError { object: format!("{object}, key `{key}`"), ..e })?;
-        Ok(Some(trust::Certs(list)))
+        let list = content::certificates(text.as_bytes(), &format!("{object}, key `{key}`"))?;
+        Ok(Some(trust::Certs(list.iter().map(|c| c.der().clone()).collect())))
     };
     Ok(vec![trust::Write { place: object.place(), chain: part("tls.crt")?, anchors: part("ca.crt")? }])
 }
@@ -80,10 +79,8 @@ fn wanted(world: &World, args: &[Value], object: &Ref) -> Result<Content, PrimEr
                         .on(object.to_string()));
                 }
             };
-            if matches!(key.as_str(), "tls.crt" | "ca.crt") && content::certificates(&bytes)?.is_empty() {
-                return Err(
-                    PrimError::argument(format!("`data.{key}` holds no certificate")).on(object.to_string())
-                );
+            if matches!(key.as_str(), "tls.crt" | "ca.crt") {
+                content::certificates(&bytes, &format!("data.{key}"))?;
             }
             Ok((key.clone(), Zeroizing::new(bytes)))
         })
@@ -96,7 +93,7 @@ async fn check_pair(world: &World, object: &Ref, keys: &Content) -> Result<(), P
     let mut after = data::present(world, &objects, object).await?.content;
     after.extend(keys.iter().map(|(key, bytes)| (key.clone(), bytes.clone())));
     let (Some(chain), Some(key)) = (after.get("tls.crt"), after.get("tls.key")) else { return Ok(()) };
-    let chain = content::certificates(chain)?;
+    let chain = content::certificates(chain, &format!("{object}, key `tls.crt`"))?;
     let Some(leaf) = chain.first() else { return Ok(()) };
-    secret::fits(object, leaf, &content::key_fingerprint(key)?)
+    secret::fits(object, leaf, &content::key_fingerprint(key, &format!("{object}, key `tls.key`"))?)
 }

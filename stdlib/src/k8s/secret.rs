@@ -1,8 +1,8 @@
 //! `k8s::secret`: a TLS Secret as a workflow sees it.
 
-use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
+use crate::cert::{self, Certificate};
 use crate::error::{Code, PrimError};
 use crate::gate::Gate;
 use crate::secret::Secret;
@@ -21,13 +21,15 @@ pub struct Tls {
     /// The object as the API gave it.
     pub value: Value,
     /// `tls.crt`, leaf first.
-    pub chain: Vec<CertificateDer<'static>>,
+    pub chain: Vec<Certificate>,
     /// `ca.crt`.
-    pub anchors: Vec<CertificateDer<'static>>,
+    pub anchors: Vec<Certificate>,
     /// The object's data.
     pub content: Content,
     /// The private key's fingerprint.
     pub key_fingerprint: String,
+    /// What other readers of the certificates would trip over.
+    pub notes: Vec<String>,
 }
 
 impl Tls {
@@ -42,24 +44,21 @@ impl Tls {
                 .on(object.to_string())
                 .expected("the keys `tls.crt`, `tls.key`, `ca.crt`", quoted(&found)));
         }
-        let certificates = |key: &str| -> Result<Vec<CertificateDer<'static>>, PrimError> {
+        let mut notes = Vec::new();
+        let mut certificates = |key: &str| -> Result<Vec<Certificate>, PrimError> {
             let on = format!("{object}, key `{key}`");
-            let bytes = content.get(key).map_or(&[][..], |v| v.as_slice());
-            let list = content::certificates(bytes).map_err(|e| PrimError { object: on.clone(), ..e })?;
-            if list.is_empty() {
-                return Err(PrimError::invalid("it holds no certificate").on(on));
-            }
-            Ok(list)
+            let parsed = cert::parse(content.get(key).map_or(&[][..], |v| v.as_slice()), &on)?;
+            notes.extend(parsed.notes.into_iter().map(|note| format!("{on}: {note}")));
+            Ok(parsed.certificates)
         };
         let chain = certificates("tls.crt")?;
         let anchors = certificates("ca.crt")?;
         let key = content.get("tls.key").map_or(&[][..], |v| v.as_slice());
-        let key_fingerprint = content::key_fingerprint(key)
-            .map_err(|e| PrimError { object: format!("{object}, key `tls.key`"), ..e })?;
+        let key_fingerprint = content::key_fingerprint(key, &format!("{object}, key `tls.key`"))?;
         if let Some(leaf) = chain.first() {
             fits(object, leaf, &key_fingerprint)?;
         }
-        Ok(Self { value, chain, anchors, content, key_fingerprint })
+        Ok(Self { value, chain, anchors, content, key_fingerprint, notes })
     }
 
     /// The text of a public key of the data.
@@ -75,15 +74,14 @@ impl Tls {
 }
 
 /// That a private key belongs to a certificate.
-pub fn fits(object: &Ref, leaf: &CertificateDer<'_>, key: &str) -> Result<(), PrimError> {
-    let wanted = content::certificate_key_fingerprint(leaf)
-        .map_err(|e| PrimError { object: format!("{object}, key `tls.crt`"), ..e })?;
+pub fn fits(object: &Ref, leaf: &Certificate, key: &str) -> Result<(), PrimError> {
+    let wanted = leaf.spki_fingerprint();
     if wanted == key {
         return Ok(());
     }
     Err(PrimError::new(
         Code::KeyMismatch,
-        format!("`tls.key` is not the key of the certificate in `tls.crt` ({})", content::fingerprint(leaf)),
+        format!("`tls.key` is not the key of the certificate in `tls.crt` ({})", leaf.fingerprint()),
     )
     .on(object.to_string())
     .expected(format!("the key {wanted}"), key)
@@ -107,8 +105,8 @@ pub async fn read(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Val
 
 /// The fact that a script gets.
 pub fn describe(world: &World, object: &Ref, tls: &Tls) -> Result<Value, PrimError> {
-    let prints =
-        |list: &[CertificateDer<'_>]| -> Vec<String> { list.iter().map(content::fingerprint).collect() };
+    let mut warnings = tls.notes.clone();
+    warnings.extend(owner::warning(object, &tls.value));
     let keys: Vec<&String> = tls.content.keys().collect();
     Ok(json!({
         "namespace": object.namespace,
@@ -119,9 +117,9 @@ pub fn describe(world: &World, object: &Ref, tls: &Tls) -> Result<Value, PrimErr
         "tls.crt": tls.pem("tls.crt"),
         "tls.key": tls.key_handle(world)?,
         "ca.crt": tls.pem("ca.crt"),
-        "fingerprint": tls.chain.first().map(content::fingerprint),
-        "ca_fingerprints": prints(&tls.anchors),
-        "warnings": owner::warning(object, &tls.value).into_iter().collect::<Vec<_>>(),
+        "fingerprint": tls.chain.first().map(Certificate::fingerprint),
+        "ca_fingerprints": tls.anchors.iter().map(Certificate::fingerprint).collect::<Vec<_>>(),
+        "warnings": warnings,
     }))
 }
 

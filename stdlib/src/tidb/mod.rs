@@ -1,6 +1,195 @@
-//! TiDB clusters under TiDB Operator.
+//! TiDB clusters under TiDB operator v1: what they are made of, restarting them, and who trusts whom in them.
 
-use crate::registry::Primitive;
+pub mod cluster;
+pub mod components;
+pub mod config;
+mod fact;
+pub mod history;
+pub mod links;
+pub mod probe;
+mod prove;
+mod restart;
+pub mod rollout;
+pub mod view;
+
+use serde_json::Value;
+
+use crate::error::PrimError;
+use crate::k8s::args::{self, hint};
+use crate::k8s::object::{Ref, touch};
+use crate::k8s::param;
+use crate::registry::{Kind, Param, Primitive, Touch, Type};
 
 /// The primitives of this namespace.
-pub const PRIMITIVES: &[Primitive] = &[];
+pub const PRIMITIVES: &[Primitive] = &[
+    Primitive {
+        name: "tidb::cluster",
+        kind: Kind::Read,
+        params: &[
+            param("namespace", Type::Text, "Namespace of the TidbCluster."),
+            param("name", Type::Text, "Name of the TidbCluster."),
+        ],
+        returns: "`{namespace, name, uid, version, target, components, secrets, warnings}`; each component has `component, kind, namespace, cluster, name, replicas, secret, request, profile, verifier, port, endpoints, identity`; each secret what `k8s::secret` gives, and `component, request, profile`",
+        doc: "Reads a TiDB cluster: its components in the order to restart them in, everybody else who uses its Secrets, and the Secrets.\n\nFails with `no-target` (naming the clusters that exist), `not-found` for a missing Secret or key, `key-mismatch`, `expired`, or `unproved` when the cluster is not ready.",
+        example: "let tidb = tidb::cluster(\"tidb\", \"basic\");",
+        run: |world, args, gate| Box::pin(fact::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| reads(hint(args, 0, ""), hint(args, 1, "")),
+    },
+    Primitive {
+        name: "tidb::rolling_restart",
+        kind: Kind::Settle,
+        params: &[COMPONENT],
+        returns: "`{marker}`",
+        doc: "Restarts a component pod by pod, as the operator does it, and waits until it is done: template, pods, revision, phase, a `Ready` that is not from before, members and stores.\n\nFails with `unproved` when a pod cannot start: the others are then left alone.",
+        example: "trust.settle(c.component, tidb::rolling_restart(c)).deadline(\"45m\");",
+        run: |world, args, gate| Box::pin(restart::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| {
+            let (namespace, name) = (hint(args, 0, "namespace"), hint(args, 0, "name"));
+            let pods = touch("v1", "Pod", namespace, "", &["list"]);
+            match hint(args, 0, "kind") {
+                "statefulset" => {
+                    vec![touch("apps/v1", "StatefulSet", namespace, name, &["get", "patch"]), pods]
+                }
+                "daemonset" => vec![touch("apps/v1", "DaemonSet", namespace, name, &["get", "patch"]), pods],
+                "deployment" => {
+                    vec![touch("apps/v1", "Deployment", namespace, name, &["get", "patch"]), pods]
+                }
+                _ => vec![
+                    touch(
+                        cluster::API_VERSION,
+                        cluster::KIND,
+                        namespace,
+                        hint(args, 0, "cluster"),
+                        &["get", "patch"],
+                    ),
+                    touch("apps/v1", "StatefulSet", namespace, name, &["get"]),
+                    pods,
+                ],
+            }
+        },
+    },
+    Primitive {
+        name: "tidb::trust",
+        kind: Kind::Read,
+        params: &[CLUSTER],
+        returns: "a trust view: parties with what each may have loaded and how that is known, and the links between them",
+        doc: "Measures who trusts whom: every pod, the operator and this program.\n\nWhat a pod presents is measured by a handshake. What it trusts follows from what this run wrote and restarted, or from when pod and Secret were made; what does not follow counts as everything it may hold.",
+        example: "trust(tidb::trust(tidb));",
+        run: |world, args, gate| {
+            Box::pin(async move {
+                let cluster = cluster::load(world, &named(args)?).await?;
+                let view = view::measure(world, &cluster, gate).await?;
+                serde_json::to_value(view).map_err(|e| PrimError::internal(e.to_string()))
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name")),
+    },
+    Primitive {
+        name: "tidb::serves",
+        kind: Kind::Prove,
+        params: &[
+            COMPONENT,
+            param(
+                "expected",
+                Type::Map,
+                "`issued_by`: a CA that must have signed what is served; `trusted_by`: a bundle by which clients must accept it. At least one.",
+            ),
+        ],
+        returns: "`{endpoints, pods, fingerprints}`",
+        doc: "Dials every pod that the component has now, with the cluster's client certificate, and looks at what is served: accepted by both ends, by Go's and OpenSSL's rules, under every name dialled.\n\nA component without server pods holds by itself. Fails with `unproved`, naming the pod.",
+        example: "leaves.prove(c.component, tidb::serves(c, #{ issued_by: ca.cert }));",
+        run: |world, args, gate| Box::pin(prove::serves(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: dials,
+    },
+    Primitive {
+        name: "tidb::accepts",
+        kind: Kind::Prove,
+        params: &[
+            COMPONENT,
+            param("identity", Type::Map, "`cert` and `key` to dial with, as `cfssl::leaf` makes them."),
+        ],
+        returns: "`{endpoints, pods, fingerprints}`",
+        doc: "Dials every pod of the component with a given certificate: a pod that has not loaded the CA of it refuses.\n\nFails with `unproved`, naming the pod.",
+        example: "trust.prove(`${c.component} accepts`, tidb::accepts(c, probe));",
+        run: |world, args, gate| Box::pin(prove::accepts(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: dials,
+    },
+    Primitive {
+        name: "tidb::none_presents",
+        kind: Kind::Prove,
+        params: &[CLUSTER, param("ca", Type::Any, "The old CA: PEM, or a map with `cert`.")],
+        returns: "`{parties}`",
+        doc: "Proves that nobody presents, or could soon present, a certificate of a CA: no Secret holds one, no pod serves one.\n\nFails with `unproved`, naming every party that does.",
+        example: "check.prove(\"old leaves are gone\", tidb::none_presents(tidb, old));",
+        run: |world, args, gate| Box::pin(prove::none_presents(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name")),
+    },
+    Primitive {
+        name: "tidb::healthy",
+        kind: Kind::Prove,
+        params: &[CLUSTER],
+        returns: "`{pods}`",
+        doc: "Proves that the cluster is ready, nothing in use has expired, and all pods, members and stores are well; waits up to two minutes.\n\nFails with `unproved` or `expired`.",
+        example: "check.prove(\"healthy\", tidb::healthy(tidb));",
+        run: |world, args, gate| Box::pin(prove::healthy(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name")),
+    },
+];
+
+const CLUSTER: Param = param("cluster", Type::Map, "The cluster, as `tidb::cluster` gave it.");
+const COMPONENT: Param = param("component", Type::Map, "A component, as `tidb::cluster` gave it.");
+
+fn named(args: &[Value]) -> Result<Ref, PrimError> {
+    let named = args::map(args, 0, "cluster")?;
+    Ok(cluster::reference(
+        args::field(named, "namespace", "cluster")?,
+        args::field(named, "name", "cluster")?,
+    ))
+}
+
+/// What dialling the pods of a component needs.
+fn dials(args: &[Value]) -> Vec<Touch> {
+    let (namespace, name) = (hint(args, 0, "namespace"), hint(args, 0, "cluster"));
+    let port =
+        args.first().and_then(|c| c.get("port")).and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok());
+    let mut touches = vec![
+        touch(cluster::API_VERSION, cluster::KIND, namespace, name, &["get"]),
+        touch("v1", "Secret", namespace, hint(args, 0, "client_secret"), &["get"]),
+        touch("v1", "Pod", namespace, "", &["list"]),
+    ];
+    touches.extend(port.map(|port| Touch::Net { host: "*".into(), port }));
+    touches
+}
+
+/// What reading a whole cluster needs.
+fn reads(namespace: &str, name: &str) -> Vec<Touch> {
+    let secret = |component: &str| {
+        let secret = if name.is_empty() { String::new() } else { components::secret_name(name, component) };
+        touch("v1", "Secret", namespace, &secret, &["get"])
+    };
+    let mut touches = vec![
+        touch(cluster::API_VERSION, cluster::KIND, namespace, name, &["get"]),
+        touch("v1", "Pod", namespace, "", &["list"]),
+        touch("apps/v1", "Deployment", namespace, "", &["list"]),
+        touch("apps/v1", "StatefulSet", namespace, "", &["list"]),
+        touch("apps/v1", "DaemonSet", namespace, "", &["list"]),
+    ];
+    touches.extend(components::COMPONENTS.iter().map(|c| secret(c.name)));
+    touches.push(secret(components::CLIENT));
+    touches.dedup();
+    touches
+}

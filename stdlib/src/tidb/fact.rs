@@ -1,0 +1,186 @@
+//! `tidb::cluster`: the fact about a cluster that workflows work from, and what must hold before one begins.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::cert::Certificate;
+use crate::error::{Code, PrimError};
+use crate::gate::Gate;
+use crate::k8s::object::{Ref, at, text};
+use crate::k8s::rollout::condition;
+use crate::k8s::secret::{Tls, describe};
+use crate::k8s::{args, owner};
+use crate::world::World;
+
+use super::cluster::{self, API_VERSION, Cluster, KIND, Part, Runs};
+use super::components::{self, CLIENT};
+use super::links;
+
+/// `tidb::cluster(namespace, name)`.
+pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Value, PrimError> {
+    let object = cluster::reference(args::text(args, 0, "namespace")?, args::text(args, 1, "name")?);
+    let cluster = cluster::load(world, &object).await?;
+    let mut warnings = sound(&cluster, world.clock.now())?;
+    warnings.extend(cluster.warnings.iter().cloned());
+    let mut secrets = Vec::new();
+    for (name, tls) in &cluster.secrets {
+        secrets.push(secret(world, &cluster, name, tls)?);
+        warnings.extend(owner::warning(&cluster.secret_ref(name), &tls.value));
+        warnings.extend(tls.notes.iter().cloned());
+    }
+    // In the order of the components, so that a reader finds both lists alike.
+    let rank = |component: &str| {
+        components::COMPONENTS.iter().position(|c| c.name == component).unwrap_or(usize::MAX)
+    };
+    secrets.sort_by_key(|s| rank(text(s, &["component"])));
+    let parts = cluster.parts.iter().map(|p| part(world, &cluster, p)).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({
+        "namespace": object.namespace,
+        "name": object.name,
+        "uid": text(&cluster.value, &["metadata", "uid"]),
+        "version": text(&cluster.value, &["spec", "version"]),
+        "target": {
+            "title": object.to_string(),
+            "namespace": object.namespace,
+            "lease": format!("rollover-tidbcluster-{}", object.name),
+            "api_version": API_VERSION,
+            "kind": KIND,
+            "name": object.name,
+            "uid": text(&cluster.value, &["metadata", "uid"]),
+        },
+        "components": parts,
+        "secrets": secrets,
+        "warnings": warnings,
+    }))
+}
+
+fn secret(world: &World, cluster: &Cluster, name: &str, tls: &Tls) -> Result<Value, PrimError> {
+    let component = components::component_of_secret(&cluster.object.name, name).unwrap_or(CLIENT);
+    let mut fact = describe(world, &cluster.secret_ref(name), tls)?;
+    if let Some(fields) = fact.as_object_mut() {
+        fields.insert("component".into(), component.into());
+        fields.insert("request".into(), components::request(component).into());
+        fields.insert("profile".into(), components::profile(component).into());
+    }
+    Ok(fact)
+}
+
+fn part(world: &World, cluster: &Cluster, part: &Part) -> Result<Value, PrimError> {
+    let component = components::component_of_secret(&cluster.object.name, &part.secret).unwrap_or(CLIENT);
+    Ok(json!({
+        "component": part.component,
+        "kind": part.runs.word(),
+        "namespace": cluster.object.namespace,
+        "cluster": cluster.object.name,
+        "name": part.name,
+        "replicas": part.replicas,
+        "secret": part.secret,
+        "client_secret": cluster.client_secret(),
+        "request": components::request(component),
+        "profile": components::profile(component),
+        "verifier": part.verifier,
+        "port": part.port,
+        "selector": part.selector,
+        "endpoints": endpoints(&cluster.object.namespace, &cluster.object.name, &part.component, part.port, &part.pods),
+        "identity": identity(world, cluster)?,
+    }))
+}
+
+/// Where the pods of a component answer, with the names under which they are dialled.
+pub(super) fn endpoints(
+    namespace: &str,
+    cluster: &str,
+    component: &str,
+    port: Option<u16>,
+    pods: &[Value],
+) -> Vec<Value> {
+    let Some(port) = port else { return Vec::new() };
+    pods.iter()
+        .filter(|pod| at(pod, &["metadata", "deletionTimestamp"]).is_none_or(Value::is_null))
+        .filter(|pod| !text(pod, &["status", "podIP"]).is_empty())
+        .map(|pod| {
+            let name = text(pod, &["metadata", "name"]);
+            let names =
+                links::names(&links::forms(links::RUNNER, component), cluster, namespace, component, name);
+            json!({ "pod": name, "host": text(pod, &["status", "podIP"]), "port": port, "names": names })
+        })
+        .collect()
+}
+
+/// The identity that we dial with: that of the cluster's clients.
+pub(super) fn identity(world: &World, cluster: &Cluster) -> Result<Value, PrimError> {
+    let Some(tls) = cluster.secrets.get(&cluster.client_secret()) else { return Ok(Value::Null) };
+    Ok(json!({ "cert": tls.pem("tls.crt"), "key": tls.key_handle(world)? }))
+}
+
+/// What must hold before a rotation; gives warnings.
+pub(super) fn sound(cluster: &Cluster, now: OffsetDateTime) -> Result<Vec<String>, PrimError> {
+    let object = cluster.object.to_string();
+    let value = &cluster.value;
+    if at(value, &["spec", "tlsCluster", "enabled"]) != Some(&Value::Bool(true)) {
+        return Err(PrimError::invalid(
+            "TLS between its components is not enabled, so there is nothing to rotate",
+        )
+        .on(object)
+        .expected("spec.tlsCluster.enabled: true", "false"));
+    }
+    for (name, tls) in &cluster.secrets {
+        valid(&cluster.secret_ref(name), tls, now)?;
+    }
+    if at(value, &["spec", "paused"]) == Some(&Value::Bool(true)) {
+        return Err(PrimError::new(Code::Unproved, "it is paused, so the operator would restart nothing")
+            .on(object)
+            .hint("set `spec.paused` to false"));
+    }
+    match condition(value, "Ready") {
+        Some(ready) if text(ready, &["status"]) == "True" => {}
+        ready => {
+            let why = ready.map_or("it has no condition `Ready`".to_owned(), |c| {
+                format!("{}: {}", text(c, &["reason"]), text(c, &["message"]))
+            });
+            return Err(PrimError::new(Code::Unproved, format!("the cluster is not ready ({why})"))
+                .on(object)
+                .hint("wait until it is, or repair it first: a rotation restarts everything once more"));
+        }
+    }
+    let mut warnings = Vec::new();
+    for part in cluster
+        .parts
+        .iter()
+        .filter(|p| p.runs == Runs::Operator && matches!(p.component.as_str(), "pd" | "tikv"))
+    {
+        if part.replicas < 3 {
+            warnings.push(format!(
+                "{} has {} replica{}: with fewer than 3 its restart interrupts the service",
+                part.component,
+                part.replicas,
+                if part.replicas == 1 { "" } else { "s" }
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+/// That the certificates in use are valid now. A CA that signed nothing here may have expired: it is on its way out.
+fn valid(object: &Ref, tls: &Tls, now: OffsetDateTime) -> Result<(), PrimError> {
+    let expired = |error: PrimError, key: &str| {
+        PrimError {
+        object: format!("{object}, key `{key}`, {}", error.object),
+        hint: error.hint.clone().or(Some(
+            "what has expired cannot be replaced step by step, since handshakes fail already: re-issue everything and switch all at once".into(),
+        )),
+        ..error
+    }
+    };
+    for certificate in &tls.chain {
+        certificate.check_valid_at(now).map_err(|e| expired(e, "tls.crt"))?;
+    }
+    let signed = |ca: &&Certificate| tls.chain.iter().any(|c| c.check_signed_by(ca).is_ok());
+    let issuers: Vec<&Certificate> = tls.anchors.iter().filter(signed).collect();
+    if !issuers.is_empty() && issuers.iter().all(|ca| ca.check_valid_at(now).is_err()) {
+        if let Some(Err(error)) = issuers.first().map(|ca| ca.check_valid_at(now)) {
+            return Err(expired(error, "ca.crt"));
+        }
+    }
+    Ok(())
+}
