@@ -5,12 +5,20 @@
 //! proof it may be the old or the new.
 
 mod certs;
+mod combine;
+mod forecast;
+mod matrix;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 pub use certs::Certs;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use self::combine::Direction;
+pub use self::forecast::{Broken, Forecast, forecast};
+pub use self::matrix::{Cell, Holds, Matrix, matrix};
 pub use self::verifier::{Described, describe, verify};
 use crate::gate::Place;
 

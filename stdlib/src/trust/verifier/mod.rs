@@ -15,6 +15,7 @@ mod x509;
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+pub(super) use x509::validity;
 pub use x509::{Described, describe};
 
 use self::x509::Cert;

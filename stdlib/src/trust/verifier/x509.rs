@@ -357,3 +357,9 @@ pub fn describe(der: &CertificateDer<'_>) -> Described {
         },
     }
 }
+
+/// From when to when a certificate is valid; `None` when it is malformed.
+pub(in crate::trust) fn validity(der: &CertificateDer<'_>) -> Option<(OffsetDateTime, OffsetDateTime)> {
+    let (_, x) = X509Certificate::from_der(der).ok()?;
+    Some((x.validity().not_before.to_datetime(), x.validity().not_after.to_datetime()))
+}
