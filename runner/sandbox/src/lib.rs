@@ -1,1 +1,3 @@
-//! .
+//! A small world to rehearse a rotation in.
+
+pub mod api;

@@ -1,0 +1,58 @@
+//! The way in from the same process: a tower service under `kube::Client`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower::{BoxError, Service};
+
+use super::server::{Body, Server, locked};
+
+/// Hands requests of one user to the server, without a socket.
+#[derive(Clone)]
+struct InProcess {
+    server: Arc<Server>,
+    user: Arc<str>,
+}
+
+impl Service<Request<kube::client::Body>> for InProcess {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let body = body.collect_bytes().await?;
+            parts
+                .headers
+                .entry(http::header::USER_AGENT)
+                .or_insert(http::HeaderValue::from_static("kube-rs"));
+            Ok(this.server.handle(&this.user, Request::from_parts(parts, body)).await?)
+        })
+    }
+}
+
+impl Server {
+    /// A client in this process that acts as the given user; the user is an administrator unless
+    /// [`Server::set_rules`] says otherwise. Must be called within a tokio runtime.
+    pub fn client(self: &Arc<Self>, user: &str) -> kube::Client {
+        kube::Client::new(InProcess { server: self.clone(), user: user.into() }, "default")
+    }
+
+    /// Lets a bearer token in as a user.
+    pub fn add_token(&self, token: &str, user: &str) {
+        locked(&self.tokens).insert(token.into(), user.into());
+    }
+
+    pub(crate) fn user_of(&self, token: &str) -> Option<String> {
+        locked(&self.tokens).get(token).cloned()
+    }
+}

@@ -1,0 +1,177 @@
+//! `managedFields`: who wrote which field, kept up to date on every write.
+
+use serde_json::{Map, Value, json};
+
+use super::fields::{Fields, compare};
+use super::object::{meta, meta_mut, set_meta, timestamp};
+use super::request::Call;
+use super::shape::Cursor;
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) manager: String,
+    pub(crate) apply: bool,
+    pub(crate) api_version: String,
+    pub(crate) time: String,
+    pub(crate) subresource: String,
+    pub(crate) fields: Fields,
+}
+
+impl Entry {
+    fn parse(value: &Value) -> Option<Self> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let entry = Self {
+            manager: text("manager"),
+            apply: text("operation") == "Apply",
+            api_version: text("apiVersion"),
+            time: text("time"),
+            subresource: text("subresource"),
+            fields: Fields::parse(value.get("fieldsV1").unwrap_or(&Value::Null)),
+        };
+        (!entry.manager.is_empty() && !entry.fields.is_empty()).then_some(entry)
+    }
+
+    fn to_json(&self) -> Value {
+        let mut map = Map::new();
+        map.insert("manager".into(), json!(self.manager));
+        map.insert("operation".into(), json!(if self.apply { "Apply" } else { "Update" }));
+        map.insert("apiVersion".into(), json!(self.api_version));
+        map.insert("time".into(), json!(self.time));
+        map.insert("fieldsType".into(), json!("FieldsV1"));
+        map.insert("fieldsV1".into(), self.fields.to_json());
+        if !self.subresource.is_empty() {
+            map.insert("subresource".into(), json!(self.subresource));
+        }
+        Value::Object(map)
+    }
+
+    /// The same writer by the same way.
+    pub(crate) fn is(&self, call: &Call, apply: bool) -> bool {
+        self.manager == call.manager()
+            && self.apply == apply
+            && self.subresource == call.sub()
+            && self.api_version == call.api_version()
+    }
+
+    /// The entry's name in messages about conflicts.
+    pub(crate) fn title(&self) -> String {
+        let mut text = format!("\"{}\"", self.manager);
+        if !self.subresource.is_empty() {
+            text.push_str(&format!(" with subresource \"{}\"", self.subresource));
+        }
+        if !self.apply {
+            text.push_str(&format!(" using {}", self.api_version));
+            if !self.time.is_empty() {
+                text.push_str(&format!(" at {}", self.time));
+            }
+        }
+        text
+    }
+}
+
+/// The entries of an object.
+pub(crate) fn entries(object: &Value) -> Vec<Entry> {
+    meta(object)
+        .get("managedFields")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Entry::parse)
+        .collect()
+}
+
+/// Writes the entries in the server's order.
+pub(crate) fn write(object: &mut Value, mut entries: Vec<Entry>) {
+    entries.retain(|entry| !entry.fields.is_empty());
+    entries.sort_by(|a, b| {
+        (!a.apply, &a.time, &a.manager, &a.subresource).cmp(&(!b.apply, &b.time, &b.manager, &b.subresource))
+    });
+    let list: Vec<Value> = entries.iter().map(Entry::to_json).collect();
+    set_meta(object, "managedFields", (!list.is_empty()).then_some(Value::Array(list)));
+}
+
+/// A copy without the fields that nobody owns.
+pub(crate) fn stripped(object: &Value) -> Value {
+    let mut copy = object.clone();
+    if let Some(map) = copy.as_object_mut() {
+        map.remove("apiVersion");
+        map.remove("kind");
+    }
+    if copy.get("metadata").is_some() {
+        let metadata = meta_mut(&mut copy);
+        for key in [
+            "name",
+            "namespace",
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "resourceVersion",
+            "generation",
+            "selfLink",
+            "managedFields",
+        ] {
+            metadata.remove(key);
+        }
+        let empty = metadata.is_empty();
+        if empty && let Some(map) = copy.as_object_mut() {
+            map.remove("metadata");
+        }
+    }
+    copy
+}
+
+/// Records an update of `old` to `new` (both whole objects; `old` is null for a new one).
+pub(crate) fn record_update(call: &Call, old: &Value, new: &mut Value, now: time::OffsetDateTime) {
+    let (before, after) = (if old.is_null() { Value::Null } else { stripped(old) }, stripped(new));
+    let difference = compare(&before, &after, Cursor::root(call));
+    // What the writer sent counts where it sent something; sending none keeps what is there.
+    let given = meta(new).get("managedFields").and_then(Value::as_array);
+    let mut all = match given {
+        Some(list) if list.iter().all(|entry| entry.as_object().is_some_and(Map::is_empty)) => Vec::new(),
+        Some(_) => entries(new),
+        None => entries(old),
+    };
+    if difference.changed.is_empty() && difference.removed.is_empty() {
+        write(new, all);
+        return;
+    }
+    let mut mine = None;
+    for entry in &mut all {
+        entry.fields.prune(&difference.removed);
+        if entry.is(call, false) {
+            mine = Some(entry.fields.clone());
+        } else {
+            entry.fields.subtract(&difference.changed);
+        }
+    }
+    let before = mine.clone().unwrap_or_default();
+    let mut fields = before.clone();
+    fields.union(&difference.changed);
+    if fields != before {
+        all.retain(|entry| !entry.is(call, false));
+        all.push(Entry {
+            manager: call.manager(),
+            apply: false,
+            api_version: call.api_version(),
+            time: timestamp(now),
+            subresource: call.sub().to_owned(),
+            fields,
+        });
+    }
+    write(new, all);
+}
+
+/// Whether two objects are the same but for the times in `managedFields`: then nothing is written.
+pub(crate) fn same_but_times(old: &Value, new: &Value) -> bool {
+    let keys = |value: &Value| -> Vec<Entry> {
+        entries(value).into_iter().map(|entry| Entry { time: String::new(), ..entry }).collect()
+    };
+    let body = |value: &Value| {
+        let mut copy = value.clone();
+        set_meta(&mut copy, "managedFields", None);
+        copy
+    };
+    old == new || (body(old) == body(new) && keys(old) == keys(new))
+}

@@ -1,0 +1,50 @@
+//! A Kubernetes API server in memory.
+//!
+//! It speaks JSON over HTTP as the real one does: to clients in this process through [`Server::client`], to any other
+//! over HTTPS through [`Server::serve`]. It keeps objects, versions, managers of fields and histories, and carries out
+//! deletion with its owners and finalizers; it runs no controllers. One lock guards one store: a request is carried
+//! out between two awaits, so a run with one seed and a virtual clock repeats itself.
+//!
+//! What it leaves out: protobuf, exec, attach and port-forward, admission webhooks, conversion webhooks, API priority,
+//! quotas. Lists and watches show the newest state (there is no stale cache), unless a version is asked for exactly.
+
+mod access;
+mod apply;
+mod client;
+mod customs;
+mod defaults;
+mod deleting;
+mod discovery;
+mod error;
+mod faults;
+mod fields;
+mod managed;
+mod names;
+mod object;
+mod openapi;
+mod patching;
+mod podcells;
+mod reading;
+mod request;
+mod resources;
+mod rules;
+mod selector;
+mod serve;
+mod server;
+mod shape;
+mod store;
+mod strategic;
+mod strategy;
+mod subresources;
+mod table;
+mod validate;
+mod watching;
+mod writing;
+
+pub use access::Rule;
+pub use error::{ApiError, Cause};
+pub use faults::{Effect, Fault, FaultId};
+pub use request::RequestInfo;
+pub use resources::Gr;
+pub use serve::kubeconfig;
+pub use server::{Counters, LogSource, Options, RequestHook, Server};

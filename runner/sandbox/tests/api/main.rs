@@ -1,0 +1,12 @@
+//! The API through `kube`, as the program and the controllers of the sandbox use it.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod applying;
+mod basics;
+mod customs;
+mod deleting;
+mod faults;
+mod https;
+mod rules;
+mod support;
+mod watching;
