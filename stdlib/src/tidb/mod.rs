@@ -125,6 +125,21 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: dials,
     },
     Primitive {
+        name: "tidb::refuses",
+        kind: Kind::Prove,
+        params: &[
+            COMPONENT,
+            param("identity", Type::Map, "`cert` and `key` to dial with: one that must be worthless now."),
+        ],
+        returns: "`{endpoints, pods, fingerprints}`",
+        doc: "Dials every pod of the component with a certificate of a CA that must no longer be trusted.\n\nFails with `unproved`, naming the pod that accepts it.",
+        example: "distrust.prove(`${c.component} refuses`, tidb::refuses(c, old_client));",
+        run: |world, args, gate| Box::pin(prove::refuses(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: dials,
+    },
+    Primitive {
         name: "tidb::none_presents",
         kind: Kind::Prove,
         params: &[CLUSTER, param("ca", Type::Any, "The old CA: PEM, or a map with `cert`.")],

@@ -79,11 +79,28 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
 /// `tidb::accepts(component, identity)`.
 pub(super) async fn accepts(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
     let part = args::map(args, 0, "component")?;
+    each_endpoint(world, gate, part, Some(given(world, args)?), &accepted).await
+}
+
+/// `tidb::refuses(component, identity)`.
+pub(super) async fn refuses(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
+    let part = args::map(args, 0, "component")?;
+    let refused = |endpoint: &Endpoint, answer: &Answer| match &answer.failure {
+        Some(TlsFailure::RefusedBy(_)) => Ok(()),
+        Some(_) => accepted(endpoint, answer),
+        None => Err(PrimError::new(Code::Unproved, "it accepts a client that it must refuse")
+            .on(endpoint.pod.clone())
+            .hint("it still trusts the CA of that certificate: a changed CA needs a restart")),
+    };
+    each_endpoint(world, gate, part, Some(given(world, args)?), &refused).await
+}
+
+/// The identity that a script hands over.
+fn given(world: &World, args: &[Value]) -> Result<Identity, PrimError> {
     let identity = args::map(args, 1, "identity")?;
     let chain = bundle::certificates(identity.get("cert").unwrap_or(&Value::Null), "identity.cert")?;
     let key: Secret = world.secrets.get(identity.get("key").unwrap_or(&Value::Null))?;
-    let identity = Identity::new(&probe::certs(&chain), &key)?;
-    each_endpoint(world, gate, part, Some(identity), &accepted).await
+    Identity::new(&probe::certs(&chain), &key)
 }
 
 /// `tidb::none_presents(cluster, ca)`.
