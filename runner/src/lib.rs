@@ -1,2 +1,7 @@
 //! The runner: command line, script engine, runs, reports.
+pub mod capabilities;
+pub mod diagnostic;
+pub mod duration;
+pub mod manifest;
 pub mod plan;
+pub mod script;

@@ -16,6 +16,7 @@ use serde_json::Value;
 pub use expr::{Call, Expr};
 pub use resolve::{Outputs, resolve, resolve_all};
 pub use validate::Flaw;
+pub(crate) use validate::{belongs, does, role_takes};
 
 /// Where in a script something was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

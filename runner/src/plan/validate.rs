@@ -41,6 +41,7 @@ impl Plan {
         let mut flaws = Vec::new();
         phases_are_distinct(&self.phases, &mut flaws);
         steps_are_distinct(self, &mut flaws);
+        trust_is_a_read(self, registry, &mut flaws);
         let order = execution_order(self);
         for (place, phase) in self.phases.iter().enumerate() {
             for step in phase.steps.iter().chain(&phase.back) {
@@ -142,6 +143,23 @@ fn item_has_each(step: &Step, flaws: &mut Vec<Flaw>) {
     if step.each.as_ref().is_some_and(Expr::uses_item) {
         let text = format!("the list of `.each` of step `{}` cannot use `item()`", step.key);
         flaws.push(Flaw::new("item-without-each", text, &step.at));
+    }
+}
+
+/// It is read before the first phase, so it can wait for nothing.
+fn trust_is_a_read(plan: &Plan, registry: &Registry, flaws: &mut Vec<Flaw>) {
+    let (Some(trust), Some(first)) = (&plan.trust, plan.phases.first()) else { return };
+    let name = &trust.primitive;
+    if !registry.get(name).is_some_and(|primitive| primitive.kind == Kind::Read) {
+        flaws.push(Flaw::new(
+            "trust",
+            format!("`{name}` does not read, so it gives no trust view"),
+            &first.at,
+        ));
+    }
+    if trust.args.iter().any(|arg| !arg.steps().is_empty() || arg.uses_item()) {
+        let text = format!("`trust({name}(…))` waits for a step, but it is read before the first one");
+        flaws.push(Flaw::new("trust", text, &first.at));
     }
 }
 

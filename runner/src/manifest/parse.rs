@@ -1,0 +1,160 @@
+//! Reading `workflow.yaml`: duplicate keys, unknown fields and contradictions are refused with their line.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+use super::touches::placeholders;
+use super::{Manifest, ParamSpec, ParamType, Params};
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::plan::At;
+use crate::script::MANIFEST;
+
+impl Manifest {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// What is wrong, with line and column.
+    pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
+        let manifest: Manifest = serde_saphyr::from_str(text).map_err(|error| vec![explain(text, &error)])?;
+        let findings = contradictions(&manifest, text);
+        if findings.is_empty() { Ok(manifest) } else { Err(findings) }
+    }
+
+    /// Where a parameter is declared.
+    pub fn param_place(text: &str, name: &str) -> At {
+        let lines = text.lines().enumerate().skip_while(|(_, line)| !line.starts_with("params:"));
+        place(lines, &format!("{name}:"))
+    }
+}
+
+fn place<'a>(lines: impl Iterator<Item = (usize, &'a str)>, key: &str) -> At {
+    let found = lines.into_iter().find_map(|(index, line)| {
+        let bare = line.trim_start();
+        bare.starts_with(key).then(|| (index + 1, line.chars().count() - bare.chars().count() + 1))
+    });
+    let (line, column) = found.unwrap_or((1, 1));
+    At { file: MANIFEST.to_owned(), line, column }
+}
+
+fn top_level(text: &str, key: &str) -> At {
+    place(text.lines().enumerate(), &format!("{key}:"))
+}
+
+fn explain(text: &str, error: &serde_saphyr::Error) -> Diagnostic {
+    let shown = error.without_snippet().to_string();
+    let mut message = shown.lines().next().unwrap_or_default().to_owned();
+    if let Some(prefix) = message.find("error: line ").map(|_| message.find(": ").unwrap_or(0)) {
+        message = message.split_off(prefix + 2);
+        if let Some(rest) = message.split_once(": ").filter(|(head, _)| head.starts_with("line ")) {
+            message = rest.1.to_owned();
+        }
+    }
+    if let Some(cut) = message.rfind(" at line ") {
+        message.truncate(cut);
+    }
+    let at = error.location().map(|location| At {
+        file: MANIFEST.to_owned(),
+        line: usize::try_from(location.line()).unwrap_or(1),
+        column: usize::try_from(location.column()).unwrap_or(1),
+    });
+    let hint = misspelt(&message);
+    let diagnostic = Diagnostic::error("manifest::malformed", message).maybe_hint(hint);
+    match at {
+        Some(at) => diagnostic.spot(at, Some(text), ""),
+        None => diagnostic,
+    }
+}
+
+/// From ``unknown field `x`, expected one of `a`, `b` `` to a suggestion.
+fn misspelt(message: &str) -> Option<String> {
+    let mut words = message.split('`').skip(1).step_by(2);
+    if !message.starts_with("unknown ") {
+        return None;
+    }
+    let wrong = words.next()?;
+    let near = nearest(wrong, words)?;
+    Some(format!("did you mean `{near}`?"))
+}
+
+fn contradictions(manifest: &Manifest, text: &str) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    if manifest.title.trim().is_empty() {
+        let finding = Diagnostic::error("manifest::title", "the title is empty");
+        findings.push(finding.spot(top_level(text, "title"), Some(text), ""));
+    }
+    for (name, spec) in manifest.params.iter() {
+        for message in wrong_with(name, spec) {
+            let finding = Diagnostic::error("manifest::parameter", format!("parameter `{name}`: {message}"));
+            findings.push(finding.spot(Manifest::param_place(text, name), Some(text), ""));
+        }
+    }
+    for allowed in &manifest.touches {
+        for name in allowed.templates().into_iter().flat_map(placeholders) {
+            if manifest.params.get(name).is_none() {
+                let near = nearest(name, manifest.params.names())
+                    .map(|near| format!("did you mean `{{{{{near}}}}}`?"));
+                let message = format!("`touches` speaks of `{{{{{name}}}}}`, which is no parameter");
+                let finding = Diagnostic::error("manifest::unknown-parameter", message).maybe_hint(near);
+                findings.push(finding.spot(top_level(text, "touches"), Some(text), ""));
+            }
+        }
+    }
+    findings
+}
+
+fn wrong_with(name: &str, spec: &ParamSpec) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(plain) {
+        wrong.push("names are lower-case letters, digits, `-` and `_`, a letter first".to_owned());
+    }
+    if (spec.ty == ParamType::Choice) == spec.choices.is_empty() {
+        wrong.push("`choices` belong to `type: choice`, and must not be empty there".to_owned());
+    }
+    if let Some(pattern) = &spec.pattern {
+        if spec.ty != ParamType::Text {
+            wrong.push("`pattern` belongs to `type: text`".to_owned());
+        }
+        if let Err(error) = regex::Regex::new(pattern) {
+            let text = error.to_string();
+            wrong.push(format!(
+                "`pattern` is no regular expression: {}",
+                text.lines().last().unwrap_or_default()
+            ));
+        }
+    }
+    if spec.secret && (spec.default.is_some() || !matches!(spec.ty, ParamType::Text | ParamType::Path)) {
+        wrong.push("a secret is of type text and has no default".to_owned());
+    }
+    if spec.required == Some(true) && spec.default.is_some() {
+        wrong.push("what has a default is not required".to_owned());
+    }
+    if let Some(default) = &spec.default {
+        if let Err(error) = spec.accept(default.clone()) {
+            wrong.push(format!("its default: {error}"));
+        }
+    }
+    wrong
+}
+
+impl<'de> Deserialize<'de> for Params {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Params;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map of parameters")
+            }
+            fn visit_unit<E>(self) -> Result<Params, E> {
+                Ok(Params::default())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Params, A::Error> {
+                let mut params = Vec::new();
+                while let Some((name, spec)) = map.next_entry::<String, Option<ParamSpec>>()? {
+                    params.push((name, spec.unwrap_or_default()));
+                }
+                Ok(Params(params))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
