@@ -261,8 +261,11 @@ impl Certificate {
 }
 
 fn read(der: &[u8]) -> Result<Inner, PrimError> {
-    let malformed = |why: String| PrimError::invalid(format!("is no well-formed certificate: {why}"));
-    let (rest, x509) = X509Certificate::from_der(der).map_err(|e| malformed(short(&e)))?;
+    let malformed = |why: String| {
+        PrimError::invalid(format!("is no well-formed certificate: {why}"))
+            .hint("it was damaged or cut: copy it again from where it came")
+    };
+    let (rest, x509) = X509Certificate::from_der(der).map_err(|_| malformed("its DER is broken".into()))?;
     if !rest.is_empty() {
         return Err(malformed(format!("{} bytes follow its end", rest.len())));
     }
@@ -309,12 +312,8 @@ fn read(der: &[u8]) -> Result<Inner, PrimError> {
             ParsedExtension::AuthorityKeyIdentifier(id) => {
                 inner.akid = id.key_identifier.as_ref().map(|id| id.0.to_vec());
             }
-            ParsedExtension::ParseError { error } => {
-                return Err(malformed(format!(
-                    "extension {}: {}",
-                    extension.oid.to_id_string(),
-                    short(error)
-                )));
+            ParsedExtension::ParseError { .. } => {
+                return Err(malformed(format!("its extension {} is broken", extension.oid.to_id_string())));
             }
             _ => {}
         }
@@ -344,13 +343,6 @@ fn strings<'a>(
     attributes: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>,
 ) -> Vec<String> {
     attributes.map(|a| a.as_str().map_or_else(|_| hex::encode(a.as_slice()), str::to_owned)).collect()
-}
-
-/// The parser's reason, without the input that it quotes.
-fn short(error: &impl fmt::Display) -> String {
-    let text = error.to_string();
-    let cut = text.char_indices().nth(80).map_or(text.len(), |(at, _)| at);
-    text.get(..cut).unwrap_or_default().escape_debug().to_string()
 }
 
 impl PartialEq for Certificate {

@@ -265,7 +265,8 @@ impl Key {
         }
         Err(PrimError::new(Code::KeyMismatch, "the private key does not belong to the certificate")
             .on(what)
-            .expected(certificate.spki_fingerprint(), self.fingerprint()))
+            .expected(certificate.spki_fingerprint(), self.fingerprint())
+            .hint("bring key and certificate that were made together"))
     }
 
     /// Signs, with the hash that cfssl takes for this key.

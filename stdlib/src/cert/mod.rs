@@ -73,7 +73,7 @@ pub fn parse(text: &[u8], what: &str) -> Result<Parsed, PrimError> {
                 .hint("convert it: `openssl x509 -in OLD -out NEW`"));
             }
             label => {
-                notes.push(format!("line {line}: a block `{label}`, which is no certificate, was left out"))
+                notes.push(format!("line {line}: a block `{label}`, which is no certificate, was left out"));
             }
         }
     }

@@ -221,7 +221,7 @@ impl Lines<'_> {
     fn of(&mut self, position: usize) -> usize {
         if position > self.at {
             let between = self.text.get(self.at..position).unwrap_or_default();
-            self.line += between.iter().filter(|b| **b == b'\n').count();
+            self.line += between.split(|b| *b == b'\n').count() - 1;
             self.at = position;
         }
         self.line

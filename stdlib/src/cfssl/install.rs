@@ -73,8 +73,8 @@ pub(crate) fn path_of(world: &World, folder: &Value) -> Result<PathBuf, PrimErro
     Ok(world.folder.join(text))
 }
 
-/// Leaves the folder as a finished rotation: the new CA as `ca.pem` and `ca-key.pem`, everything else of the page in
-/// `retired/ID`. Every prefix of its effects is a folder that [`super::folder::read`] understands.
+/// Leaves the folder as a finished rotation: the new CA as `ca.pem` and `ca-key.pem`, the old one as `ca.pem` and
+/// `ca-key.pem` of `retired/ID`; of the page's other files only what holds neither of the two moves there too. Every prefix of its effects is a folder that [`super::folder::read`] understands.
 pub(crate) async fn install(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
     let place = Place::of(world, args.first().unwrap_or(&Value::Null))?;
     let (new, new_key) = crate::ca::from_value(world, args.get(1).unwrap_or(&Value::Null), "ca")?;
@@ -94,9 +94,16 @@ pub(crate) async fn install(world: &World, args: &[Value], gate: &dyn Gate) -> R
         }
     }
     for name in LEFTOVERS {
-        if let Some(content) = look(world, &place.path(name))? {
+        if let Some(content) = look(world, &place.path(name))?
+            && !content.is_of(&[&place.old, &new])
+        {
             keep(world, gate, &retired.join(name), &content.moved(), &mut changed).await?;
         }
+    }
+    // Between the two writes `ca.pem` and `ca-key.pem` do not fit: the staged pair says what is going on.
+    if look(world, &place.path("ca.pem"))?.is_none_or(|content| !content.is_of(&[&new])) {
+        keep(world, gate, &place.path("ca-key.new.pem"), &new_key_pem, &mut changed).await?;
+        keep(world, gate, &place.path("ca.new.pem"), &new_pem, &mut changed).await?;
     }
     keep(world, gate, &place.path("ca-key.pem"), &new_key_pem, &mut changed).await?;
     keep(world, gate, &place.path("ca.pem"), &new_pem, &mut changed).await?;

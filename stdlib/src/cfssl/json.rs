@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
             return Err(PrimError::invalid(format!("{}: the field is given twice", self.path(name)))
                 .on(self.what)
                 .expected("one of them", format!("`{one}` and `{two}`"))
-                .hint(format!("remove one of them; upper and lower case mean the same to cfssl")));
+                .hint("remove one of them; upper and lower case mean the same to cfssl"));
         }
         Ok(first.map(|(_, value)| value).filter(|value| !value.is_null()))
     }

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::folder::io_error;
-use crate::cert::Key;
+use crate::cert::{Certificate, Key};
 use crate::error::{Code, PrimError};
 use crate::gate::{Effect, EffectClass, Gate, Permit, Place, RecordedEffect};
 use crate::secret::Secret;
@@ -33,6 +33,14 @@ impl Content {
         let mode = if self.holds_key() { 0o600 } else { 0o644 };
         Self { mode, ..self }
     }
+    /// Whether it holds just one of these certificates, or just the key of one of them.
+    pub(crate) fn is_of(&self, certificates: &[&Certificate]) -> bool {
+        if self.holds_key() {
+            return Key::from_pem(&self.bytes, "")
+                .is_ok_and(|key| certificates.iter().any(|c| key.matches(c)));
+        }
+        Certificate::from_pem(&self.bytes, "").is_ok_and(|one| certificates.contains(&&one))
+    }
     fn holds_key(&self) -> bool {
         self.bytes.windows(11).any(|window| window == b"PRIVATE KEY")
     }
@@ -47,7 +55,7 @@ impl Content {
             Ok(key) => key.fingerprint(),
             Err(_) => world.secrets.keyed_digest(&self.bytes),
         };
-        if self.mode & 0o077 == 0 { digest } else { format!("{digest}+mode-{:04o}", self.mode) }
+        if self.mode.trailing_zeros() >= 6 { digest } else { format!("{digest}+mode-{:04o}", self.mode) }
     }
 
     /// What a reader of the record may see.
