@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, BufReader, Read};
 
 use crate::event::{Event, Unknown};
 use crate::merkle::{Head, Tree, leaf_hash};
-use crate::note::CheckpointNote;
+use crate::note::{CheckpointNote, NoteError};
 use crate::record::{FORMAT, MAX_LINE, Record};
 use crate::sign::VerifierKey;
 use crate::state::State;
@@ -59,8 +59,6 @@ pub(crate) enum Misfit {
     Prev,
     /// Its checkpoint is about other records than those that lie here.
     Root,
-    /// Its checkpoint is not signed by the key that the record declares.
-    Signature(String),
     /// The record has a newer format.
     Newer(u32),
 }
@@ -68,7 +66,7 @@ pub(crate) enum Misfit {
 impl Misfit {
     pub(crate) fn why(&self) -> String {
         match self {
-            Self::Here(why) | Self::Signature(why) => why.clone(),
+            Self::Here(why) => why.clone(),
             Self::Prev => "does not follow the line before it: one of the two was altered".into(),
             Self::Root => "is a checkpoint over other records than those before it".into(),
             Self::Newer(format) => format!("has format {format}, newer than this program's {FORMAT}"),
@@ -120,7 +118,11 @@ impl Chain {
     }
 
     fn check_note(&self, record: &Record, text: &str) -> Result<(), Misfit> {
-        let note = CheckpointNote::parse(text).map_err(|e| Misfit::Here(format!("does not fit: {e}")))?;
+        let note = match CheckpointNote::parse(text) {
+            // Who signed is another question than what lies here.
+            Err(NoteError::Unsigned) => return Ok(()),
+            other => other.map_err(|e| Misfit::Here(format!("does not fit: {e}")))?,
+        };
         let run_id = self.state.header().map(|header| header.run_id.as_str());
         if note.head != self.head() {
             return Err(Misfit::Root);
@@ -128,15 +130,21 @@ impl Chain {
         if note.t != record.t || Some(note.run_id.as_str()) != run_id {
             return Err(Misfit::Here("is a checkpoint of another record".into()));
         }
+        Ok(())
+    }
+
+    /// The key that signed a record's checkpoint, when it is the one that the record declares; `Ok(None)` for a record
+    /// that is none.
+    pub(crate) fn signer_of(&self, record: &Record) -> Result<Option<VerifierKey>, String> {
+        let Event::Checkpoint(checkpoint) = &record.event else { return Ok(None) };
         let declared = self.state.signer().unwrap_or_default();
-        let Ok(key) = declared.parse::<VerifierKey>() else {
-            return Err(Misfit::Signature("is a checkpoint, but the record declares no usable key".into()));
-        };
-        if note.signed_by(&key) {
-            Ok(())
-        } else {
-            let name = key.name();
-            Err(Misfit::Signature(format!("is a checkpoint that the record's key `{name}` has not signed")))
+        let key: VerifierKey = declared
+            .parse()
+            .map_err(|_| "is a checkpoint, but the record declares no usable key".to_owned())?;
+        match CheckpointNote::parse(&checkpoint.note) {
+            Ok(note) if note.signed_by(&key) => Ok(Some(key)),
+            Ok(_) => Err(format!("is a checkpoint that the record's key `{}` has not signed", key.name())),
+            Err(e) => Err(format!("does not fit: {e}")),
         }
     }
 

@@ -8,10 +8,12 @@
 //! This crate depends on neither engine, nor script, nor command line. All IO goes through a
 //! [`Disk`](stdlib::world::Disk), so that a test can lose what was not synced.
 
+mod audit;
 mod bodies;
 mod chain;
 mod error;
 mod event;
+mod leaks;
 mod merkle;
 mod note;
 mod record;
@@ -21,12 +23,14 @@ mod store;
 mod vault;
 mod writer;
 
+pub use audit::{Audit, Verdict, verify};
 pub use bodies::{Bodies, BodyRef};
 pub use error::JournalError;
 pub use event::{
     Approval, Checkpoint, Direction, Effect, End, EndState, Event, Expanded, Failure, Forecast, Header,
     Intent, Note, Outcome, OutcomeStatus, PhaseBegin, PhaseEnd, Session, Stuck, Turn, Unknown, Why,
 };
+pub use leaks::{Leak, leaks};
 pub use merkle::{Hash, Head, Tree, leaf_hash};
 pub use note::{CheckpointNote, NoteError};
 pub use record::{FORMAT, MAX_LINE, Record, RecordError};

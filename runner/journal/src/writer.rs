@@ -352,6 +352,7 @@ pub(crate) fn replay(
             Err(Misfit::Newer(found)) => return Err(JournalError::Newer { found }),
             Err(misfit) => return Err(corrupt(chain.next_seq(), misfit.why())),
         };
+        chain.signer_of(&record).map_err(|why| corrupt(record.seq, why))?;
         chain.accept(&line, &record)?;
         each(record);
     }
