@@ -2,7 +2,7 @@
 
 mod adopt;
 mod config;
-mod duration;
+pub(crate) mod duration;
 pub mod folder;
 mod install;
 mod issue;

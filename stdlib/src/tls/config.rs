@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -15,7 +16,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use super::judge::{ClientJudge, ServerJudge};
+use super::judge::{ClientJudge, ServerJudge, Unjudged};
 use crate::cert::Key;
 use crate::error::PrimError;
 use crate::secret::Secret;
@@ -122,11 +123,33 @@ pub fn client(
     clock: Arc<dyn Clock>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, PrimError> {
-    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Time(Arc::clone(&clock))))
+    let judge = Arc::new(ServerJudge::new(trust, Arc::clone(&clock)));
+    client_with(judge, identities, clock, alpn)
+}
+
+/// A client that takes whatever a server shows, for those who look first and judge then.
+///
+/// # Errors
+/// As [`client`].
+pub fn unjudging_client(
+    identities: Option<Identities>,
+    clock: Arc<dyn Clock>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, PrimError> {
+    client_with(Arc::new(Unjudged), identities, clock, alpn)
+}
+
+fn client_with(
+    judge: Arc<dyn ServerCertVerifier>,
+    identities: Option<Identities>,
+    clock: Arc<dyn Clock>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, PrimError> {
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Time(clock)))
         .with_safe_default_protocol_versions()
         .map_err(internal)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServerJudge::new(trust, clock)));
+        .with_custom_certificate_verifier(judge);
     let mut config = match identities {
         Some(identities) => builder.with_client_cert_resolver(Arc::new(Resolver(identities))),
         None => builder.with_no_client_auth(),
