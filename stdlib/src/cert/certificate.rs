@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::key::KeyKind;
 use super::san::San;
 use super::usage::{ANY, ExtUsage, KeyUsage};
 use super::{name, pem, verify};
@@ -111,6 +112,16 @@ impl Certificate {
     /// The kind of key, as `rsa 2048` or `ecdsa 256`.
     pub fn key_text(&self) -> &str {
         &self.0.key_text
+    }
+    /// The kind of key, where it is one that we can make.
+    pub fn key_kind(&self) -> Option<KeyKind> {
+        match self.0.key_text.as_str() {
+            "ecdsa 256" => Some(KeyKind::P256),
+            "ecdsa 384" => Some(KeyKind::P384),
+            "ecdsa 521" => Some(KeyKind::P521),
+            "ed25519" => Some(KeyKind::Ed25519),
+            other => other.strip_prefix("rsa ")?.parse().ok().map(KeyKind::Rsa),
+        }
     }
     /// X.509 version, 1 to 3.
     pub fn version(&self) -> u32 {

@@ -1,6 +1,7 @@
 //! Certificates: reading, making, verifying. No IO.
 
 mod certificate;
+mod csr;
 pub(crate) mod der;
 mod key;
 pub mod name;
@@ -12,6 +13,7 @@ pub mod usage;
 mod verify;
 
 pub use certificate::{BasicConstraints, Certificate};
+pub use csr::SigningRequest;
 pub use key::{Key, KeyKind};
 pub use primitives::PRIMITIVES;
 pub use san::San;
@@ -95,6 +97,19 @@ pub fn parse(text: &[u8], what: &str) -> Result<Parsed, PrimError> {
             }));
     }
     Ok(Parsed { certificates, notes })
+}
+
+/// Reads certificates from a file's bytes, PEM or DER.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_any(bytes: &[u8], what: &str) -> Result<Parsed, PrimError> {
+    // A DER certificate is a SEQUENCE whose length takes two octets; no PEM text begins so.
+    if bytes.starts_with(&[0x30, 0x82]) || bytes.starts_with(&[0x30, 0x81]) {
+        let only = Certificate::from_der(bytes).map_err(|error| error.on(what))?;
+        return Ok(Parsed { certificates: vec![only], notes: Vec::new() });
+    }
+    parse(bytes, what)
 }
 
 /// `2036-11-19T06:18:00Z`.

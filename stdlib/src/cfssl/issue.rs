@@ -3,7 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::{Profile, Request};
-use crate::cert::{Certificate, Issuer, Key, KeyUsage, San, Template, date};
+use crate::cert::{Certificate, Issuer, Key, KeyUsage, San, SigningRequest, Template, date};
 use crate::error::PrimError;
 
 /// Makes a key and issues a certificate for it, as `cfssl gencert -ca … -profile …` does.
@@ -55,6 +55,63 @@ pub fn issue_for(
             .hint("add `\"CN\": \"…\"`"));
     }
     template.sign(Issuer { certificate: ca, key: ca_key })
+}
+
+/// Issues what a signing request asks for, as `cfssl sign` does: its name, key and alternative names; all else is the
+/// profile's.
+///
+/// # Errors
+/// As [`issue`].
+pub fn sign(
+    ca: &Certificate,
+    ca_key: &Key,
+    csr: &SigningRequest,
+    profile: &Profile,
+    now: OffsetDateTime,
+) -> Result<Certificate, PrimError> {
+    check_authority(ca, ca_key, now)?;
+    let template = template(ca, profile, csr.subject.clone(), &csr.spki, now)?;
+    Template { sans: csr.sans.clone(), ..template }.sign(Issuer { certificate: ca, key: ca_key })
+}
+
+/// Issues a leaf like one that is there: the same name (byte for byte), alternative names, usages and length of life,
+/// with a new key of the same kind or the key that is given.
+///
+/// # Errors
+/// The old one is an authority, or as [`issue`].
+pub fn reissue(
+    ca: &Certificate,
+    ca_key: &Key,
+    old: &Certificate,
+    key: Option<Key>,
+    now: OffsetDateTime,
+) -> Result<(Certificate, Key), PrimError> {
+    check_authority(ca, ca_key, now)?;
+    if old.is_ca() {
+        return Err(PrimError::invalid("is an authority, which is renewed and not issued again")
+            .on(old.to_string())
+            .hint("use `ca::renew`, or `ca::create` for one with a new key"));
+    }
+    let key = match key {
+        Some(key) => key,
+        None => Key::generate(old.key_kind().ok_or_else(|| {
+            PrimError::invalid(format!("has a key of a kind that cannot be made: `{}`", old.key_text()))
+                .on(old.to_string())
+                .hint("issue it from a request that names another key")
+        })?)?,
+    };
+    let not_before = whole_minute(now) - super::BACKDATE;
+    let not_after = not_before
+        .checked_add(old.not_after() - old.not_before())
+        .ok_or_else(|| PrimError::invalid("would live past the year 9999").on(old.to_string()))?;
+    let template = Template {
+        sans: old.sans().to_vec(),
+        key_usage: old.key_usage(),
+        ext_usage: old.ext_usage().unwrap_or_default().to_vec(),
+        basic: old.basic_constraints(),
+        ..Template::leaf(old.subject().to_vec(), key.spki(), not_before, not_after.min(ca.not_after()))
+    };
+    Ok((template.sign(Issuer { certificate: ca, key: ca_key })?, key))
 }
 
 /// Checks that an authority can issue now.

@@ -14,7 +14,7 @@ mod write;
 pub(crate) use config::BACKDATE;
 pub use config::{Config, Profile};
 pub(crate) use issue::whole_minute;
-pub use issue::{check_authority, issue, issue_for};
+pub use issue::{check_authority, issue, issue_for, reissue, sign};
 pub use primitives::PRIMITIVES;
 pub use request::{Authority, Names, Request};
 use serde_json::Value;

@@ -7,7 +7,7 @@ use super::install::{install, path_of, stage_files, write_leaf};
 use super::write::restore;
 use super::{Profile, Request, adopt, issue};
 use crate::ca;
-use crate::cert::{Certificate, Key, San, date};
+use crate::cert::{Certificate, Key, San, SigningRequest, date};
 use crate::error::PrimError;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
 use crate::world::World;
@@ -93,6 +93,66 @@ pub const PRIMITIVES: &[Primitive] = &[
                 let request = Request::from_value(arg(args, 1), "the request")?;
                 let profile = profile(arg(args, 2), args.get(3))?;
                 let (leaf, leaf_key) = issue(&certificate, &key, &request, &profile, world.clock.now())?;
+                leaf_value(world, &leaf, &leaf_key)
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
+    },
+    Primitive {
+        name: "cfssl::sign",
+        kind: Kind::Make,
+        params: &[
+            CA,
+            Param { name: "csr", ty: Type::Text, optional: false, doc: "PEM text of a signing request." },
+            PROFILE,
+            PROFILES,
+        ],
+        returns: "a map: `cert` (PEM), `fingerprint` (`sha256:HEX`), `not_after`",
+        doc: "Issues what a signing request asks for: its name, key and alternative names.\n\nFails with `invalid` where \
+              the request was not signed by its own key.",
+        example: "let leaf = leaves.stage(\"node\", cfssl::sign(ca, csr, pki.profiles.internal));",
+        run: |world, args, _| {
+            Box::pin(async move {
+                let (certificate, key) = ca::from_value(world, arg(args, 0), "ca")?;
+                let text = arg(args, 1).as_str().ok_or_else(|| PrimError::argument("csr is no PEM text"))?;
+                let csr = SigningRequest::from_pem(text.as_bytes(), "csr")?;
+                let profile = profile(arg(args, 2), args.get(3))?;
+                let leaf = super::sign(&certificate, &key, &csr, &profile, world.clock.now())?;
+                Ok(json!({
+                    "cert": leaf.pem(),
+                    "fingerprint": leaf.fingerprint(),
+                    "not_after": date(leaf.not_after()),
+                }))
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
+    },
+    Primitive {
+        name: "cfssl::reissue",
+        kind: Kind::Make,
+        params: &[
+            CA,
+            Param {
+                name: "old",
+                ty: Type::Any,
+                optional: false,
+                doc: "The certificate to follow: PEM text or a map with `cert`.",
+            },
+        ],
+        returns: LEAF,
+        doc: "Issues a leaf like one that is there, with a new key: same name, alternative names, usages and length of \
+              life.\n\nFor certificates whose request is lost.",
+        example: "let leaf = leaves.stage(\"pd\", cfssl::reissue(ca, secret[\"tls.crt\"]));",
+        run: |world, args, _| {
+            Box::pin(async move {
+                let (certificate, key) = ca::from_value(world, arg(args, 0), "ca")?;
+                let chain = crate::bundle::certificates(arg(args, 1), "old")?;
+                let old = chain.first().ok_or_else(|| PrimError::argument("old holds no certificate"))?;
+                let (leaf, leaf_key) = super::reissue(&certificate, &key, old, None, world.clock.now())?;
                 leaf_value(world, &leaf, &leaf_key)
             })
         },

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod adoption;
+mod csr;
 mod errors;
 mod folder;
 mod install;

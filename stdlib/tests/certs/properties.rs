@@ -18,11 +18,17 @@ fn corpus() -> Vec<Vec<u8>> {
         CA_CSR.as_bytes().to_vec(),
         CA_CONFIG.as_bytes().to_vec(),
         PD.as_bytes().to_vec(),
+        cert::SigningRequest::create(&request(PD).subject().unwrap(), &request(PD).hosts, &key)
+            .unwrap()
+            .into_bytes(),
     ]
 }
 
 fn read_all(bytes: &[u8]) {
     let _ = cert::parse(bytes, "x");
+    let _ = cert::parse_any(bytes, "x");
+    let _ = cert::SigningRequest::from_pem(bytes, "x");
+    let _ = cert::SigningRequest::from_der(bytes);
     let _ = Key::from_pem(bytes, "x");
     let _ = Key::from_der(bytes);
     let _ = Certificate::from_der(bytes);
@@ -40,7 +46,7 @@ proptest! {
 
     #[test]
     fn damaged_texts_are_read_without_panic(
-        which in 0usize..7,
+        which in 0usize..8,
         cuts in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..4), 1..6),
     ) {
         thread_local!(static CORPUS: Vec<Vec<u8>> = corpus());
