@@ -1,8 +1,11 @@
 //! The runner: command line, script engine, runs, reports.
 pub mod capabilities;
-pub mod catalog;
 pub mod diagnostic;
 pub mod duration;
+pub mod engine;
+pub mod error;
+pub mod events;
+pub mod exit_code;
 pub mod manifest;
 pub mod plan;
 pub mod script;

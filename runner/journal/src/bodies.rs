@@ -61,8 +61,7 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// The bodies of the run in this folder.
-    pub fn new(disk: Arc<dyn Disk>, run: &Path) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, run: &Path) -> Self {
         Self { disk, dir: run.join("bodies") }
     }
 

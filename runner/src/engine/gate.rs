@@ -1,0 +1,203 @@
+//! The runner's side of [`stdlib::gate::Gate`]: record first, then permit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use stdlib::PrimError;
+use stdlib::error::Code;
+use stdlib::gate::{Effect, Gate, Past, Permit, Place, Progress};
+
+use super::cancel::Cancel;
+use super::judge::{Seen, Verdict, judge, judge_restore};
+use super::ledger::{Ledger, StepId};
+use super::options::Hub;
+use crate::events::Event;
+use crate::plan::Role;
+
+/// Whether the workflow may change a place; what it may is in its manifest.
+pub type MayTouch = Arc<dyn Fn(&Place) -> Result<(), PrimError> + Send + Sync>;
+
+/// The effect that is being put back: its place, what the step left there, what was there before.
+#[derive(Debug, Clone)]
+pub(crate) struct Restoring {
+    pub seq: u64,
+    pub place: Place,
+    pub from: String,
+    pub to: String,
+}
+
+/// The gate of one attempt of one step in one direction.
+pub(crate) struct StepGate {
+    pub ledger: Arc<Ledger>,
+    pub hub: Hub,
+    pub cancel: Cancel,
+    pub may_touch: Option<MayTouch>,
+    pub id: StepId,
+    pub primitive: String,
+    pub role: Role,
+    pub restoring: Option<Restoring>,
+    sticky: Mutex<Option<PrimError>>,
+}
+
+impl StepGate {
+    pub(crate) fn new(
+        ledger: Arc<Ledger>,
+        hub: Hub,
+        cancel: Cancel,
+        may_touch: Option<MayTouch>,
+        id: StepId,
+        primitive: String,
+        role: Role,
+    ) -> Self {
+        Self {
+            ledger,
+            hub,
+            cancel,
+            may_touch,
+            id,
+            primitive,
+            role,
+            restoring: None,
+            sticky: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn restoring(mut self, restoring: Restoring) -> Self {
+        self.restoring = Some(restoring);
+        self
+    }
+
+    /// The first refusal. It counts whatever the primitive returned: a refusal cannot be swallowed.
+    pub(crate) fn refusal(&self) -> Option<PrimError> {
+        self.sticky.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refuse(&self, error: PrimError) -> PrimError {
+        let mut sticky = self.sticky.lock().unwrap_or_else(PoisonError::into_inner);
+        sticky.get_or_insert(error).clone()
+    }
+
+    /// The recorded effect that this one puts back.
+    fn restored(&self, place: &Place) -> Option<&Restoring> {
+        self.restoring.as_ref().filter(|restoring| restoring.place == *place)
+    }
+
+    fn decide(&self, effect: &Effect) -> Verdict {
+        let place = &effect.place;
+        if let Some(restoring) = self.restored(place) {
+            let announced = self.ledger.own_effects(&self.id, place).iter().any(|s| s.after == restoring.to);
+            return judge_restore(&effect.before, &restoring.from, &restoring.to, announced);
+        }
+        let own: Vec<Seen> = self.ledger.own_effects(&self.id, place);
+        let last = self.ledger.last_standing(&self.id, place);
+        judge(&effect.before, &effect.after, effect.class, &own, last.as_ref())
+    }
+
+    fn pass(&self, effect: &Effect) -> Result<Permit, PrimError> {
+        if let Some(refused) = self.refusal() {
+            return Err(refused);
+        }
+        if self.cancel.is_cancelled() {
+            return Err(self.refuse(PrimError::new(Code::Refused, "the run was cancelled")));
+        }
+        if let Some(halt) = self.ledger.halt() {
+            return Err(self.refuse(PrimError::new(Code::Refused, halt.message)));
+        }
+        if matches!(self.role, Role::Stage | Role::Prove) {
+            let text = format!("`.{}` must not change anything", self.role.word());
+            return Err(self.refuse(PrimError::new(Code::Refused, text).on(effect.place.0.clone())));
+        }
+        if let Some(may_touch) = &self.may_touch {
+            may_touch(&effect.place).map_err(|error| self.refuse(error))?;
+        }
+        match self.decide(effect) {
+            Verdict::AlreadyDone => Ok(Permit::AlreadyDone),
+            Verdict::Apply => {
+                self.tell(effect);
+                Ok(Permit::Apply)
+            }
+            Verdict::Conflict(known) => {
+                let text = "somebody else has changed it since this run last wrote or read it";
+                Err(self.refuse(
+                    PrimError::new(Code::Conflict, text)
+                        .on(effect.place.0.clone())
+                        .expected(known.join(" or "), effect.before.clone())
+                        .hint("bring it to one of the expected states, then resume or roll back"),
+                ))
+            }
+            Verdict::Announce => {
+                let restores = self.restored(&effect.place).map(|restoring| restoring.seq);
+                self.ledger
+                    .effect(&self.id, &self.primitive, effect, restores)
+                    .map_err(|halt| self.refuse(PrimError::new(Code::Refused, halt.message)))?;
+                self.tell(effect);
+                Ok(Permit::Apply)
+            }
+        }
+    }
+
+    fn tell(&self, effect: &Effect) {
+        self.hub.tell(&Event::Changing {
+            step: self.id.key.clone(),
+            place: effect.place.0.clone(),
+            before: effect.before.clone(),
+            after: effect.after.clone(),
+        });
+    }
+}
+
+impl Gate for StepGate {
+    fn effect(&self, effect: Effect) -> BoxFuture<'_, Result<Permit, PrimError>> {
+        Box::pin(async move { self.pass(&effect) })
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.hub.tell(&Event::StepProgress {
+            step: self.id.key.clone(),
+            text: progress.text,
+            done: progress.done,
+        });
+    }
+
+    fn marker(&self) -> String {
+        self.ledger.marker(&self.id.phase, self.id.direction)
+    }
+
+    fn history(&self) -> Vec<Past> {
+        self.ledger.history()
+    }
+}
+
+/// The gate of reads between steps (arguments, conditions, trust views): it knows the history and permits nothing.
+pub(crate) struct ReadGate {
+    pub ledger: Arc<Ledger>,
+    pub hub: Hub,
+    pub marker: String,
+}
+
+impl Gate for ReadGate {
+    fn effect(&self, effect: Effect) -> BoxFuture<'_, Result<Permit, PrimError>> {
+        let place = effect.place.0;
+        Box::pin(async move {
+            Err(PrimError::new(Code::Refused, "only the action of a step may change this").on(place))
+        })
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.hub.tell(&Event::Note { text: progress.text });
+    }
+
+    fn marker(&self) -> String {
+        self.marker.clone()
+    }
+
+    fn history(&self) -> Vec<Past> {
+        self.ledger.history()
+    }
+}
+
+/// Whether an effect's public content at a key differs; used to tell what a change was about.
+pub(crate) fn half<'a>(summary: &'a Value, which: &str, key: &str) -> Option<&'a str> {
+    summary.get(which)?.get(key)?.as_str()
+}

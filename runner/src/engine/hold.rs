@@ -1,0 +1,81 @@
+//! Holding the lock on the target while a run works on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stdlib::PrimError;
+use stdlib::error::Code;
+
+use super::core::Core;
+use super::lock::HeldLock;
+use super::stop::Stop;
+use crate::error::Failure;
+use crate::exit_code::ExitCode;
+
+impl Core {
+    /// Takes the lock, before anything on the target is read for a decision or changed.
+    pub(crate) async fn take_lock(&self) -> Result<(), Stop> {
+        let Some(target) = &self.plan.target else { return Ok(()) };
+        if self.held.borrow().is_some() {
+            return Ok(());
+        }
+        let held = self.options.lock.take(target, self.ledger.run_id()).await.map_err(|error| {
+            Stop::Refused(Failure::of(ExitCode::before_start(&error), error).on(target.title.clone()))
+        })?;
+        self.held.send_replace(Some(held));
+        Ok(())
+    }
+
+    /// Renews the lock for as long as it is held; returns only when it is lost.
+    pub(crate) async fn keep_lock(&self) -> Failure {
+        let mut receiver = self.held.subscribe();
+        loop {
+            let held: Option<Arc<dyn HeldLock>> = receiver.borrow_and_update().clone();
+            let Some(held) = held else {
+                if receiver.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                continue;
+            };
+            let mut missed = 0_u32;
+            loop {
+                // Three misses are less than the Lease's own duration, so a lock is given up before another can take it.
+                let wait = if missed == 0 { held.interval() } else { Duration::from_secs(1) };
+                self.world.clock.sleep(wait).await;
+                match held.renew().await {
+                    Ok(()) => missed = 0,
+                    Err(error) if error.code == Code::Locked || missed >= 3 => {
+                        return lost(error);
+                    }
+                    Err(_) => missed += 1,
+                }
+            }
+        }
+    }
+
+    /// Writes the head of the record beside the mark. It is evidence, not a condition: a failure is told and no more.
+    pub(crate) async fn note_on_target(&self, step: &str) {
+        let held = self.held.borrow().clone();
+        if let Some(held) = held
+            && let Err(error) = held.note(step, &self.ledger.head()).await
+        {
+            self.hub.note(format!("the head of the record could not be written to the target: {error}"));
+        }
+    }
+
+    /// Lets go of the lock. A failure is told: the Lease ends by itself.
+    pub(crate) async fn release_lock(&self, clear_mark: bool) {
+        let held = self.held.send_replace(None);
+        if let Some(held) = held
+            && let Err(error) = held.release(clear_mark).await
+        {
+            self.hub
+                .note(format!("the lock on the target could not be released: {error}; it ends by itself"));
+        }
+    }
+}
+
+fn lost(error: PrimError) -> Failure {
+    Failure::of(ExitCode::TargetLocked, error)
+        .hint("the run stopped before its next change; resume it once the target answers")
+}

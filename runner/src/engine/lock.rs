@@ -1,0 +1,59 @@
+//! The port to the lock on a target (law 7): a Lease that ends by itself, and a mark that outlives it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use stdlib::PrimError;
+
+use crate::events::Head;
+use crate::plan::Target;
+
+/// Takes locks on targets.
+pub trait TargetLock: Send + Sync {
+    /// Takes the lock and sets the mark, or says who holds it ([`stdlib::error::Code::Locked`]). Taking it again for
+    /// the same run succeeds.
+    fn take<'a>(
+        &'a self,
+        target: &'a Target,
+        run: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn HeldLock>, PrimError>>;
+}
+
+/// A lock that is held.
+pub trait HeldLock: Send + Sync {
+    /// How often it must be renewed.
+    fn interval(&self) -> Duration;
+    /// Renews it. An error that may pass is [`stdlib::error::Code::Unavailable`]; a lock that is lost is
+    /// [`stdlib::error::Code::Locked`].
+    fn renew(&self) -> BoxFuture<'_, Result<(), PrimError>>;
+    /// Writes the head of the record beside the mark, so that a cut of the record can be found.
+    fn note<'a>(&'a self, step: &'a str, head: &'a Head) -> BoxFuture<'a, Result<(), PrimError>>;
+    /// Lets go of the lock; clears the mark too where the run leaves nothing unfinished.
+    fn release(&self, clear_mark: bool) -> BoxFuture<'_, Result<(), PrimError>>;
+}
+
+/// For plans without a target, and for targets nobody else can reach.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoLock;
+
+impl TargetLock for NoLock {
+    fn take<'a>(&'a self, _: &'a Target, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn HeldLock>, PrimError>> {
+        Box::pin(async { Ok(Arc::new(NoLock) as Arc<dyn HeldLock>) })
+    }
+}
+
+impl HeldLock for NoLock {
+    fn interval(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+    fn renew(&self) -> BoxFuture<'_, Result<(), PrimError>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn note<'a>(&'a self, _: &'a str, _: &'a Head) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn release(&self, _: bool) -> BoxFuture<'_, Result<(), PrimError>> {
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,369 @@
+//! A run: begun or opened, then driven forward, back, or given up.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use journal::{Tools, Why};
+use serde_json::Value;
+use stdlib::world::World;
+use tokio::sync::watch;
+
+use super::core::Core;
+use super::ending;
+use super::open::{self, Opened};
+use super::options::{Hub, Options};
+use super::stop::Stop;
+use crate::error::Failure;
+use crate::events::{Direction, EndState, Ending, Event, PlannedPhase, PlannedStep, Question};
+use crate::exit_code::ExitCode;
+use crate::plan::{Phase, Plan, Step};
+
+/// Who works on a run, for its record.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// Name and version of the program, e.g. `rollover 0.1.0`.
+    pub program: String,
+    /// Host name.
+    pub host: String,
+    /// User name.
+    pub user: String,
+    /// Process id.
+    pub pid: u32,
+}
+
+/// What a new run is made of.
+pub struct Begin {
+    /// The step list.
+    pub plan: Plan,
+    /// Script, manifest, modules and parameter files by name: pinned.
+    pub sources: BTreeMap<String, Vec<u8>>,
+    /// How to reach the world again on a resume. Public.
+    pub reach: Option<Value>,
+    /// Who begins it.
+    pub actor: Actor,
+}
+
+/// A run that this process works on; no other can at the same time.
+pub struct Run {
+    pub(super) core: Core,
+    actor: Actor,
+    resumed: bool,
+    /// Whether the session that was opened with the run is used up.
+    worked: std::sync::atomic::AtomicBool,
+}
+
+impl Run {
+    /// Makes the run's folder, pins plan and sources, and moves the secrets of the plan into the run's vault. Nothing
+    /// else is touched.
+    ///
+    /// # Errors
+    /// The state folder cannot be written ([`ExitCode::StateUnwritable`]).
+    pub fn start(
+        begin: Begin,
+        world: World,
+        store: &journal::Store,
+        tools: Tools,
+        options: Options,
+    ) -> Result<Self, Failure> {
+        let actor = begin.actor.clone();
+        let opened = open::begin(begin, &world, store, tools)?;
+        Ok(Self::assemble(opened, actor, world, options, false))
+    }
+
+    /// Opens a run again, by its id or a unique prefix. The step list is the pinned one.
+    ///
+    /// # Errors
+    /// No such run, another process works on it, its pinned copies were altered, or its format is newer.
+    pub fn open(
+        run: &str,
+        actor: &Actor,
+        why: Why,
+        world: World,
+        store: &journal::Store,
+        tools: Tools,
+        options: Options,
+    ) -> Result<Self, Failure> {
+        let opened = open::open(run, actor, why, store, tools)?;
+        Ok(Self::assemble(opened, actor.clone(), world, options, true))
+    }
+
+    fn assemble(opened: Opened, actor: Actor, world: World, options: Options, resumed: bool) -> Self {
+        let Opened { plan, ledger, sources } = opened;
+        let world = World { secrets: ledger.secrets(), ..world };
+        let hub = Hub { reporter: options.reporter.clone(), clock: world.clock.clone() };
+        if let Some(current) = &options.current_sources {
+            for name in differing(&sources, current) {
+                hub.note(format!("`{name}` has changed since the run began; the run goes by its own copy"));
+            }
+        }
+        let core = Core {
+            plan,
+            world,
+            ledger: Arc::new(ledger),
+            hub,
+            options,
+            held: watch::Sender::new(None),
+            asking: tokio::sync::Mutex::new(()),
+        };
+        Self { core, actor, resumed, worked: std::sync::atomic::AtomicBool::new(false) }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        self.core.ledger.run_id()
+    }
+
+    /// Its pinned step list.
+    pub fn plan(&self) -> &Plan {
+        &self.core.plan
+    }
+
+    /// Which way it was going.
+    pub fn direction(&self) -> Direction {
+        if self.core.ledger.turned() { Direction::Back } else { Direction::Forward }
+    }
+
+    /// Goes on in the direction that it had.
+    pub async fn resume(&self) -> Ending {
+        match self.direction() {
+            Direction::Forward => self.forward().await,
+            Direction::Back => self.back("resumed").await,
+        }
+    }
+
+    /// Goes forward to the end of the plan, or to the first step that fails.
+    pub async fn forward(&self) -> Ending {
+        let direction = Direction::Forward;
+        if self.core.ledger.ended() == Some(journal::EndState::Done) {
+            return self.ending(EndState::Done, ExitCode::Ok, None);
+        }
+        self.tell_start(direction);
+        if self.core.ledger.turned() {
+            let text = "the run has turned back; it cannot go forward again";
+            let failure = Failure::new(ExitCode::NoWayBack, text).hint(format!(
+                "`{} rollback {}` goes on going back",
+                self.core.options.program,
+                self.id()
+            ));
+            return self.over(EndState::Refused, failure);
+        }
+        let result = self
+            .drive(async {
+                self.session(Why::Resume)?;
+                self.approve_start().await?;
+                self.core.forward().await
+            })
+            .await;
+        match result {
+            Ok(()) => self.finish(journal::EndState::Done, "", None).await,
+            Err(Stop::Failed(failure)) if self.core.options.rollback_on_failure => {
+                let why = failure.to_string();
+                if self.core.way_back().is_err() {
+                    return self.stopped(Stop::Failed(failure)).await;
+                }
+                self.core.hub.note(format!("going back: {why}"));
+                self.turn_and_go_back(&why, Some(failure)).await
+            }
+            Err(stop) => self.stopped(stop).await,
+        }
+    }
+
+    /// Goes back to where the run began.
+    pub async fn back(&self, why: &str) -> Ending {
+        if self.core.ledger.ended() == Some(journal::EndState::RolledBack) {
+            return self.ending(EndState::RolledBack, ExitCode::Ok, None);
+        }
+        self.tell_start(Direction::Back);
+        if let Err(failure) = self.core.way_back() {
+            return self.over(EndState::Refused, failure);
+        }
+        if let Err(stop) = self.session(Why::Rollback) {
+            return self.stopped(stop).await;
+        }
+        self.turn_and_go_back(why, None).await
+    }
+
+    async fn turn_and_go_back(&self, why: &str, cause: Option<Failure>) -> Ending {
+        let result = self
+            .drive(async {
+                self.core.ledger.turn(why)?;
+                self.core.back().await
+            })
+            .await;
+        match result {
+            Ok(()) => self.finish(journal::EndState::RolledBack, why, cause).await,
+            // Stopped between two states is stuck, whatever stopped it there.
+            Err(Stop::Failed(failure)) => self.stopped(Stop::Stuck(failure)).await,
+            Err(stop) => self.stopped(stop).await,
+        }
+    }
+
+    /// Gives the run up where it stands. The mark on the target is cleared only with `leave_mixed`, or where nothing
+    /// is mixed.
+    pub async fn abort(&self, leave_mixed: bool) -> Ending {
+        let mixed = ending::changed(&self.core.ledger.made(true));
+        let result = self
+            .drive(async {
+                self.session(Why::Abort)?;
+                if leave_mixed || mixed.is_empty() {
+                    self.core.take_lock().await?;
+                }
+                let why = if mixed.is_empty() { "nothing was changed" } else { "given up where it stood" };
+                self.core.ledger.end(journal::EndState::Aborted, why)?;
+                self.core.ledger.checkpoint()?;
+                Ok(())
+            })
+            .await;
+        if let Err(stop) = result {
+            return self.stopped(stop).await;
+        }
+        self.core.release_lock(true).await;
+        if leave_mixed || mixed.is_empty() {
+            return self.ending(EndState::Aborted, ExitCode::Ok, None);
+        }
+        let text = format!("the run stands between two states: {} places differ from before", mixed.len());
+        self.over(EndState::Aborted, Failure::new(ExitCode::Aborted, text))
+    }
+
+    /// A second try in one process is a session of its own, as it would be in another.
+    fn session(&self, why: Why) -> Result<(), Stop> {
+        if self.worked.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            self.core.ledger.session(open::session(&self.actor, why))?;
+        }
+        Ok(())
+    }
+
+    /// Runs until the work is over or something from outside ends it. What ends it drops the work where it is, as a
+    /// kill would; the record then says what is in doubt.
+    async fn drive(&self, work: impl Future<Output = Result<(), Stop>>) -> Result<(), Stop> {
+        tokio::select! {
+            biased;
+            halt = self.core.ledger.halted() => Err(Stop::Halted(halt)),
+            () = self.core.options.cancel.cancelled() => Err(Stop::Cancelled),
+            result = work => result,
+            failure = self.core.keep_lock() => Err(Stop::LockLost(failure)),
+        }
+    }
+
+    async fn approve_start(&self) -> Result<(), Stop> {
+        let core = &self.core;
+        if core.ledger.anything_begun() || core.ledger.approved("begin", "plan", Direction::Forward) {
+            return Ok(());
+        }
+        let question = Question::Begin {
+            workflow: core.plan.workflow.clone(),
+            target: core.plan.target.as_ref().map(|target| target.title.clone()),
+        };
+        if core.ask(None, Direction::Forward, question).await? {
+            return Ok(());
+        }
+        Err(Stop::Refused(Failure::new(ExitCode::Declined, "the run was not approved; nothing was changed")))
+    }
+
+    async fn finish(&self, state: journal::EndState, why: &str, cause: Option<Failure>) -> Ending {
+        let closed = async {
+            self.core.ledger.end(state, why)?;
+            self.core.ledger.checkpoint()?;
+            Ok::<_, Stop>(())
+        };
+        if let Err(stop) = closed.await {
+            return self.stopped(stop).await;
+        }
+        self.core.note_on_target("end").await;
+        self.core.release_lock(true).await;
+        let (ended, exit) = match state {
+            journal::EndState::Done => (EndState::Done, ExitCode::Ok),
+            journal::EndState::RolledBack if cause.is_some() => (EndState::RolledBack, ExitCode::RolledBack),
+            _ => (EndState::RolledBack, ExitCode::Ok),
+        };
+        self.ending(ended, exit, cause)
+    }
+
+    /// Writes down why the run stands, unless the journal is what failed, and lets go of the lock.
+    async fn stopped(&self, stop: Stop) -> Ending {
+        let state = stop.state();
+        let failure = stop.clone().failure();
+        if matches!(stop, Stop::Halted(_)) {
+            return self.over(state, failure);
+        }
+        let written = match &stop {
+            Stop::Stuck(failure) => self.core.ledger.stuck(failure),
+            Stop::Failed(_) => Ok(()),
+            _ => self.core.ledger.note(&format!("stopped: {failure}")),
+        };
+        if let Err(halt) = written.and_then(|()| self.core.ledger.checkpoint().map(|_| ())) {
+            let stop = Stop::Halted(halt);
+            return self.over(stop.state(), stop.failure());
+        }
+        // The mark stays: only this run's own resume, rollback or abort may clear it. A run that never changed
+        // anything has nothing to protect.
+        self.core.release_lock(!self.core.ledger.anything_changed()).await;
+        self.over(state, failure)
+    }
+
+    fn over(&self, state: EndState, failure: Failure) -> Ending {
+        self.ending(state, failure.exit, Some(failure))
+    }
+
+    fn ending(&self, state: EndState, exit: ExitCode, failure: Option<Failure>) -> Ending {
+        let core = &self.core;
+        let changed = ending::changed(&core.ledger.made(true));
+        let way_back = core.way_back().is_ok() && state != EndState::RolledBack;
+        let next = ending::next(&core.options.program, self.id(), state, way_back, !changed.is_empty());
+        let ending = Ending {
+            run: self.id().to_owned(),
+            state,
+            exit,
+            failure,
+            changed,
+            record: core.ledger.folder(),
+            head: core.ledger.head(),
+            next,
+        };
+        core.hub.tell(&Event::RunEnded { ending: ending.clone() });
+        ending
+    }
+
+    fn tell_start(&self, direction: Direction) {
+        let core = &self.core;
+        core.hub.tell(&Event::RunStarted {
+            run: self.id().to_owned(),
+            workflow: core.plan.workflow.clone(),
+            title: core.plan.title.clone(),
+            target: core.plan.target.as_ref().map(|target| target.title.clone()),
+            direction,
+            resumed: self.resumed,
+        });
+        core.hub.tell(&Event::Plan { phases: planned(&core.plan) });
+    }
+}
+
+/// The plan as it is shown.
+pub fn planned(plan: &Plan) -> Vec<PlannedPhase> {
+    let step = |step: &Step| PlannedStep {
+        key: step.key.clone(),
+        role: step.role,
+        item: step.item.clone(),
+        action: step.action.primitive.clone(),
+        deadline_s: step.deadline_s,
+        parallel: step.parallel.is_some(),
+    };
+    let phase = |phase: &Phase| PlannedPhase {
+        name: phase.name.clone(),
+        why: phase.why.clone(),
+        point_of_no_return: phase.final_,
+        outage: phase.outage,
+        steps: phase.steps.iter().map(step).collect(),
+    };
+    plan.phases.iter().map(phase).collect()
+}
+
+/// Names of pinned sources that are otherwise now, or gone.
+fn differing(pinned: &BTreeMap<String, Vec<u8>>, now: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    pinned
+        .iter()
+        .filter(|(name, content)| now.get(*name) != Some(content))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
