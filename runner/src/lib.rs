@@ -1,5 +1,6 @@
 //! The runner: command line, script engine, runs, reports.
 pub mod capabilities;
+pub mod catalog;
 pub mod diagnostic;
 pub mod duration;
 pub mod engine;

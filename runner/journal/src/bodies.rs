@@ -61,7 +61,8 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    pub(crate) fn new(disk: Arc<dyn Disk>, run: &Path) -> Self {
+    /// The bodies of the run in this folder.
+    pub fn new(disk: Arc<dyn Disk>, run: &Path) -> Self {
         Self { disk, dir: run.join("bodies") }
     }
 

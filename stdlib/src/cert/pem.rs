@@ -241,7 +241,7 @@ mod tests {
     fn what_was_encoded_is_found_again() {
         let (first, second) = two();
         let scan = scan(format!("text before\n{first}\ncomment\n{second}").as_bytes(), "ca.pem").unwrap();
-        assert_eq!(scan.blocks.iter().map(|b| (b.line, b.der.len())).collect::<Vec<_>>(), [(2, 100), (8, 7)]);
+        assert_eq!(scan.blocks.iter().map(|b| (b.line, b.der.len())).collect::<Vec<_>>(), [(2, 100), (9, 7)]);
         assert!(scan.notes.is_empty(), "{:?}", scan.notes);
     }
 

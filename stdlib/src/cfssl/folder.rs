@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::{Config, Request, json};
 use crate::cert::{self, Certificate, Key, date};
 use crate::error::{Code, PrimError};
+use crate::files::change::io_error;
 use crate::world::Disk;
 
 /// How far a person has come with the page's first section.
@@ -318,15 +319,4 @@ fn requests(
         }
     }
     Ok((ca_csr, requests))
-}
-
-pub(crate) fn io_error(error: &std::io::Error, path: &Path) -> PrimError {
-    let (code, message) = match error.kind() {
-        std::io::ErrorKind::NotFound => (Code::NotFound, "there is no such file".to_owned()),
-        std::io::ErrorKind::PermissionDenied => (Code::Forbidden, "may not be opened".to_owned()),
-        std::io::ErrorKind::NotADirectory => (Code::NotFound, "is not a folder".to_owned()),
-        _ => (Code::Unavailable, error.to_string()),
-    };
-    let error = PrimError::new(code, message).on(path.display().to_string());
-    if code == Code::Forbidden { error.hint("run as a user who may read and write it") } else { error }
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::write::{Content, look, put};
 use crate::cert::{Certificate, Key};
 use crate::error::{Code, PrimError};
+use crate::files::change::{Content, look, put};
 use crate::gate::Gate;
 use crate::world::World;
 

@@ -9,7 +9,6 @@ mod issue;
 mod json;
 mod primitives;
 mod request;
-mod write;
 
 pub(crate) use config::BACKDATE;
 pub use config::{Config, Profile};

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::folder::{self, Authority};
 use super::install::{install, path_of, stage_files, write_leaf};
-use super::write::restore;
 use super::{Profile, Request, adopt, issue};
 use crate::ca;
 use crate::cert::{Certificate, Key, San, SigningRequest, date};
 use crate::error::PrimError;
+use crate::files::change::restore;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
 use crate::world::World;
 
