@@ -1,12 +1,16 @@
 //! Where workflows are found: folders of the user's own, then those shipped in the binary.
 
 mod outline;
+mod scaffold;
+#[cfg(test)]
+mod shipped_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
+pub use scaffold::{Scaffold, ScaffoldError, scaffold};
 use stdlib::world::Disk;
 
 use crate::diagnostic::{Diagnostic, nearest};
@@ -87,6 +91,14 @@ impl Catalog {
     /// A catalog of these folders and of what is shipped.
     pub fn new(folders: Vec<PathBuf>) -> Self {
         Self { folders }
+    }
+
+    /// The user's own folder, `$XDG_CONFIG_HOME/rollover/workflows`, in the given environment.
+    pub fn user_folder(env: &BTreeMap<String, String>) -> Option<PathBuf> {
+        let set = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let config = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+        let config = config.or_else(|| Some(set("HOME")?.join(".config")))?;
+        Some(config.join("rollover").join("workflows"))
     }
 
     /// Every workflow, by name.

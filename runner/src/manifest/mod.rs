@@ -2,6 +2,8 @@
 
 mod params;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod touches;
 
 use serde::Deserialize;

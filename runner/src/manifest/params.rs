@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 use stdlib::secret::{Secret, SecretStore};
 
+use super::parse::words;
 use super::{Manifest, ParamSpec, ParamType};
 use crate::diagnostic::nearest;
 use crate::duration;
@@ -167,8 +168,10 @@ fn value_of(
 
 fn read_file(name: &str, text: &str) -> Result<serde_json::Map<String, Value>, ParamError> {
     let wrong = |message: String| ParamError { name: String::new(), message, hint: None };
-    let value: Value = serde_saphyr::from_str(text)
-        .map_err(|error| wrong(format!("{name}: {}", error.without_snippet())))?;
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| {
+        let line = error.location().map_or_else(String::new, |place| format!(":{}", place.line()));
+        wrong(format!("{name}{line}: {}", words(&error)))
+    })?;
     match value {
         Value::Object(fields) => Ok(fields),
         Value::Null => Ok(serde_json::Map::new()),

@@ -40,39 +40,41 @@ fn top_level(text: &str, key: &str) -> At {
 }
 
 fn explain(text: &str, error: &serde_saphyr::Error) -> Diagnostic {
-    let shown = error.without_snippet().to_string();
-    let mut message = shown.lines().next().unwrap_or_default().to_owned();
-    if let Some(prefix) = message.find("error: line ").map(|_| message.find(": ").unwrap_or(0)) {
-        message = message.split_off(prefix + 2);
-        if let Some(rest) = message.split_once(": ").filter(|(head, _)| head.starts_with("line ")) {
-            message = rest.1.to_owned();
-        }
-    }
-    if let Some(cut) = message.rfind(" at line ") {
-        message.truncate(cut);
-    }
-    let at = error.location().map(|location| At {
-        file: MANIFEST.to_owned(),
-        line: usize::try_from(location.line()).unwrap_or(1),
-        column: usize::try_from(location.column()).unwrap_or(1),
-    });
+    let message = words(error);
     let hint = misspelt(&message);
     let diagnostic = Diagnostic::error("manifest::malformed", message).maybe_hint(hint);
-    match at {
-        Some(at) => diagnostic.spot(at, Some(text), ""),
+    match error.location() {
         None => diagnostic,
+        Some(location) => {
+            let number = |number: u64| usize::try_from(number).unwrap_or(1);
+            let (line, column) = (number(location.line()), number(location.column()));
+            diagnostic.spot(At { file: MANIFEST.to_owned(), line, column }, Some(text), "")
+        }
     }
 }
 
-/// From ``unknown field `x`, expected one of `a`, `b` `` to a suggestion.
-fn misspelt(message: &str) -> Option<String> {
-    let mut words = message.split('`').skip(1).step_by(2);
-    if !message.starts_with("unknown ") {
-        return None;
+/// The parser's message without its own place and its advice to programmers.
+pub(super) fn words(error: &serde_saphyr::Error) -> String {
+    let shown = error.without_snippet().to_string();
+    let mut message = shown.lines().next().unwrap_or_default();
+    if let Some((head, rest)) = message.split_once(": ") {
+        if head.starts_with("error") && head.contains("line ") {
+            message = rest;
+        }
     }
-    let wrong = words.next()?;
-    let near = nearest(wrong, words)?;
-    Some(format!("did you mean `{near}`?"))
+    message = message.rfind(" at line ").and_then(|cut| message.get(..cut)).unwrap_or(message);
+    match message.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split(',').next()) {
+        Some(key) => format!("`{key}` is given twice"),
+        None => message.to_owned(),
+    }
+}
+
+/// From ``unknown field `x`, expected one of a, b`` to a suggestion.
+fn misspelt(message: &str) -> Option<String> {
+    let (wrong, expected) = message.strip_prefix("unknown ")?.split_once(", expected ")?;
+    let wrong = wrong.split('`').nth(1)?;
+    let words = expected.trim_start_matches("one of ").split([',', ' ']).map(|word| word.trim_matches('`'));
+    Some(format!("did you mean `{}`?", nearest(wrong, words.filter(|word| *word != "or"))?))
 }
 
 fn contradictions(manifest: &Manifest, text: &str) -> Vec<Diagnostic> {
@@ -155,6 +157,6 @@ impl<'de> Deserialize<'de> for Params {
                 Ok(Params(params))
             }
         }
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_any(InOrder)
     }
 }

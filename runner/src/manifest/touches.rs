@@ -95,12 +95,16 @@ impl Allowance {
     pub fn allows(&self, touch: &Touch) -> bool {
         self.lines.iter().any(|allowed| match (allowed, touch) {
             (Allowed::Kube(kube), Touch::Kube { group, resource, namespace, name, verbs }) => {
+                // RBAC cannot limit creation by name, so primitives announce it without; the name stands in another touch.
+                let creates = name.is_empty() && verbs.iter().all(|verb| verb == "create");
                 let reads = verbs.iter().all(|verb| matches!(verb.as_str(), "get" | "list" | "watch"));
                 (kube.write || reads)
                     && glob(&kube.group, group)
                     && glob(&kube.resource, resource)
                     && glob(&kube.namespace, namespace)
-                    && (kube.names.is_empty() || kube.names.iter().any(|pattern| names_object(pattern, name)))
+                    && (creates
+                        || kube.names.is_empty()
+                        || kube.names.iter().any(|pattern| names_object(pattern, name)))
             }
             (Allowed::Files(files), Touch::File { path, write }) => {
                 (files.write || !write) && below(&files.path, path)

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Module, Position, Stmt};
 use stdlib::registry::{Primitive, Registry};
 
-use super::deferred::plain_call;
 use super::engine::bare;
 use super::failure::{at, explain_parse};
 use super::natives::{required, signature};
@@ -14,6 +13,7 @@ use super::options::OPTIONS;
 use super::parallel;
 use super::sources::{Sources, import_file};
 use super::surface::{FUNCTIONS, PHASE_METHODS, Word, unknown_param};
+use super::syntax::{Node, bar_place, classify, function_place};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::manifest::Manifest;
 use crate::plan::At;
@@ -215,9 +215,10 @@ impl Inspector<'_> {
         self.reserved(name, what, at(file, position));
     }
 
-    /// Names of native namespaces, and of the functions of the step language, belong to them alone.
+    /// Functions and imports that are named like a namespace, and anything that is named like a function of the step
+    /// language. A variable named like a namespace hides nothing: `ca.cert` and `ca::create(…)` cannot be confused.
     fn reserved(&mut self, name: &str, what: &str, at: At) {
-        let namespace = namespaces(self.registry).contains(&name);
+        let namespace = matches!(what, "function" | "import") && namespaces(self.registry).contains(&name);
         let function = what != "function" && FUNCTIONS.iter().any(|word| word.name == name);
         if namespace || function {
             let owner = if namespace {
@@ -430,64 +431,6 @@ impl Inspector<'_> {
     }
 }
 
-/// What is looked at in a syntax tree. Owned, because the walk lends its nodes only for a moment.
-enum Node {
-    Name(String, Position, &'static str),
-    Call(FnCallExpr, Position),
-    Method(FnCallExpr, Position),
-    Switch(Position),
-    Import(Option<String>, Position),
-}
-
-fn classify(node: &ASTNode) -> Vec<Node> {
-    if let Some((call, position)) = plain_call(node) {
-        return vec![Node::Call(call.clone(), position)];
-    }
-    match node {
-        ASTNode::Expr(Expr::MethodCall(call, position)) => vec![Node::Method((**call).clone(), *position)],
-        ASTNode::Stmt(Stmt::Var(declared, _, _)) => {
-            vec![Node::Name(declared.0.name.to_string(), declared.0.pos, "variable")]
-        }
-        ASTNode::Stmt(Stmt::For(declared, _)) => {
-            let counter = declared.1.as_ref();
-            [Some(&declared.0), counter]
-                .into_iter()
-                .flatten()
-                .map(|ident| Node::Name(ident.name.to_string(), ident.pos, "variable"))
-                .collect()
-        }
-        ASTNode::Stmt(Stmt::Switch(switch, position)) if !always_known(&switch.0) => {
-            vec![Node::Switch(*position)]
-        }
-        ASTNode::Stmt(Stmt::Import(import, position)) => {
-            let path = match &import.0 {
-                Expr::StringConstant(path, _) => Some(path.to_string()),
-                _ => None,
-            };
-            let mut nodes = vec![Node::Import(path, *position)];
-            if !import.1.name.is_empty() {
-                nodes.push(Node::Name(import.1.name.to_string(), import.1.pos, "import"));
-            }
-            nodes
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Expressions that can never be a promise: a parameter, a type, a text, a comparison.
-fn always_known(expr: &Expr) -> bool {
-    match expr {
-        Expr::FnCall(call, _) => {
-            call.namespace.is_empty()
-                && (matches!(call.name.as_str(), "param" | "type_of") || call.is_operator_call())
-        }
-        Expr::Dot(dot, ..) => matches!(&dot.rhs, Expr::MethodCall(call, _) if call.name == "type_of"),
-        expr => {
-            expr.is_constant() || matches!(expr, Expr::InterpolatedString(..) | Expr::And(..) | Expr::Or(..))
-        }
-    }
-}
-
 fn methods() -> impl Iterator<Item = &'static Word> {
     PHASE_METHODS.iter().chain(OPTIONS)
 }
@@ -514,29 +457,4 @@ fn arguments(count: usize) -> String {
         1 => "1 argument".to_owned(),
         count => format!("{count} arguments"),
     }
-}
-
-/// Where `fn name` stands, for the syntax tree does not keep it.
-fn function_place(text: &str, name: &str) -> Option<(usize, usize)> {
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    text.lines().enumerate().find_map(|(index, line)| {
-        line.match_indices(name).find_map(|(start, _)| {
-            let before = line.get(..start)?.trim_end();
-            let after = line.get(start + name.len()..)?;
-            let whole = !after.starts_with(word) && (before == "fn" || before.ends_with(" fn"));
-            let column = line.get(..start)?.chars().count() + 1;
-            whole.then_some((index + 1, column))
-        })
-    })
-}
-
-/// Where a closure's parameter stands, roughly: the word after a bar or a comma on a line with bars.
-fn bar_place(text: &str, name: &str) -> Option<(usize, usize)> {
-    text.lines().enumerate().filter(|(_, line)| line.contains('|')).find_map(|(index, line)| {
-        line.match_indices(name).find_map(|(start, _)| {
-            let before = line.get(..start)?;
-            let lead = before.trim_end().chars().last()?;
-            matches!(lead, '|' | ',').then_some((index + 1, before.chars().count() + 1))
-        })
-    })
 }

@@ -6,7 +6,7 @@ use stdlib::registry::Registry;
 
 use super::state::{PhaseDraft, Shared, State, StepDraft};
 use crate::diagnostic::Diagnostic;
-use crate::plan::{Flaw, Parallel, Phase, Plan, Role, Step};
+use crate::plan::{Expr, Flaw, Parallel, Phase, Plan, Role, Step};
 
 /// Seconds that a step may take where its script does not say.
 fn default_deadline(role: Role) -> u64 {
@@ -112,12 +112,40 @@ fn phases(drafts: Vec<PhaseDraft>, steps: Vec<StepDraft>) -> Vec<Phase> {
                 why: draft.why,
                 final_: draft.final_.is_some(),
                 outage: draft.outage.is_some(),
-                steps: grouped(forward),
+                steps: grouped(stages_first(forward)),
                 back: grouped(back),
                 at: draft.at,
             }
         })
         .collect()
+}
+
+/// Lets parallel changes that only stages divide stand together, by making what the stages make before the first of
+/// them: `for s in secrets { p.stage(…); p.change(…).parallel(4); }`. A stage that needs one of the changes divides them.
+fn stages_first(drafts: Vec<StepDraft>) -> Vec<StepDraft> {
+    let mut ordered: Vec<StepDraft> = Vec::with_capacity(drafts.len());
+    // Where the parallel changes at the end of `ordered` begin.
+    let mut run: Option<usize> = None;
+    for draft in drafts {
+        let open = run.and_then(|begin| ordered.get(begin..).map(|changes| (begin, changes)));
+        match (draft.role, open) {
+            (Role::Stage, Some((begin, changes))) if !needs_any(&draft, changes) => {
+                ordered.insert(begin, draft);
+                run = Some(begin + 1);
+                continue;
+            }
+            (Role::Change, Some((_, [first, ..]))) if draft.width == first.width => {}
+            (Role::Change, _) => run = draft.width.map(|_| ordered.len()),
+            _ => run = None,
+        }
+        ordered.push(draft);
+    }
+    ordered
+}
+
+fn needs_any(draft: &StepDraft, changes: &[StepDraft]) -> bool {
+    let exprs = draft.action.args.iter().chain(&draft.when).chain(&draft.each);
+    exprs.flat_map(Expr::steps).any(|step| changes.iter().any(|change| change.key == step))
 }
 
 /// Adjacent steps of one role and width are one group. A width that groups nothing is dropped, unless the step has an

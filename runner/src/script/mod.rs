@@ -4,9 +4,10 @@
 //! promise is handed on and never looked at; the first refusal is kept whatever the script does; limits are the same in
 //! every build; names of natives are theirs alone; each file is loaded once.
 //!
-//! Three decisions beyond it. A read inside `trust(…)`, `.when(…)` or `.each(…)` is made by the run, not by the
+//! Decisions beyond it. A read inside `trust(…)`, `.when(…)` or `.each(…)` is made by the run, not by the
 //! declaration. An identical read in one evaluation is one fact, so a declaration sees one world. `switch` is refused
-//! except on what is always known, because Rhai takes its default branch for a promise without a word. Closures are for
+//! except on what is always known, because Rhai takes its default branch for a promise without a word. A variable may
+//! be named like a namespace (`let ca = …; ca::create(…)`), which Rhai keeps apart; imports and functions may not. Closures are for
 //! array functions only; `later` does not exist, for no shipped procedure needs it.
 
 mod check;
@@ -23,6 +24,8 @@ mod refusals;
 mod sources;
 mod state;
 mod surface;
+mod syntax;
+mod target;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -9,10 +9,11 @@ use stdlib::registry::{Kind, Registry};
 use super::natives::Answer;
 use super::promise::{Action, PhaseHandle, Promise};
 use super::state::{PhaseDraft, Shared, StepDraft};
+use super::target;
 use super::values::{Unfit, plain_type, to_dynamic, to_expr};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::manifest::Manifest;
-use crate::plan::{At, Call, Expr, Note, OnFailure, Role, Target, belongs, does, role_takes};
+use crate::plan::{At, Call, Expr, Note, OnFailure, Role, belongs, does, role_takes};
 
 /// A function or method of the step language: name, number of arguments without the receiver, documentation.
 pub(crate) struct Word {
@@ -104,7 +105,7 @@ pub(super) fn register(engine: &mut Engine, shared: &Arc<Shared>, registry: &Reg
         });
     let s = Arc::clone(shared);
     on("target").register_into_engine(engine, move |context: NativeCallContext, map: Dynamic| {
-        target(&s, &context, &map)
+        target::declare(&s, &context, &map)
     });
     let s = Arc::clone(shared);
     on("trust").register_into_engine(engine, move |context: NativeCallContext, read: Dynamic| {
@@ -224,7 +225,7 @@ fn phase(shared: &Shared, context: &NativeCallContext, name: &Dynamic, why: &Dyn
     Ok(PhaseHandle(state.phases.len() - 1))
 }
 
-fn refuse_twin(
+pub(super) fn refuse_twin(
     shared: &Shared,
     context: &NativeCallContext,
     diagnostic: Diagnostic,
@@ -311,50 +312,6 @@ fn carried(shared: &Shared, context: &NativeCallContext, role: Role, action: &Dy
     };
     let message = format!("`.{}` takes an action, found {what}", role.word());
     Err(shared.refuse(Diagnostic::error("script::no-action", message).hint(hint), context))
-}
-
-fn target(shared: &Shared, context: &NativeCallContext, map: &Dynamic) -> Answer<()> {
-    shared.check_running(context)?;
-    let fields = concrete(shared, context, map, "the target")?;
-    let parsed = read_target(fields).map_err(|message| {
-        shared.refuse(Diagnostic::error("script::target", message).hint(TARGET_HINT), context)
-    })?;
-    let at = shared.at(context);
-    let mut state = shared.state();
-    if let Some((_, first)) = &state.target {
-        let first = first.clone();
-        drop(state);
-        let diagnostic = Diagnostic::error("script::twin", "a workflow has one target");
-        return Err(refuse_twin(shared, context, diagnostic, &first));
-    }
-    state.target = Some((parsed, at));
-    Ok(())
-}
-
-const TARGET_HINT: &str =
-    "target(#{ api_version, kind, namespace, name, uid }), and if you like `title` and `lease`";
-
-fn read_target(fields: Value) -> Result<Target, String> {
-    let Value::Object(mut fields) = fields else { return Err("the target must be a map".to_owned()) };
-    let mut take = |name: &str| match fields.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("`{name}` of the target must be a text")),
-    };
-    let need = |name: &str, value: Option<String>| {
-        value.filter(|text| !text.is_empty()).ok_or_else(|| format!("the target has no `{name}`"))
-    };
-    let kind = need("kind", take("kind")?)?;
-    let name = need("name", take("name")?)?;
-    let api_version = need("api_version", take("api_version")?)?;
-    let uid = need("uid", take("uid")?)?;
-    let namespace = need("namespace", take("namespace")?)?;
-    let title = take("title")?.unwrap_or_else(|| format!("{kind} {namespace}/{name}"));
-    let lease = take("lease")?.unwrap_or_else(|| format!("rollover-{}-{name}", kind.to_lowercase()));
-    match fields.keys().next() {
-        Some(extra) => Err(format!("the target has an unknown field `{extra}`")),
-        None => Ok(Target { title, namespace, lease, api_version, kind, name, uid }),
-    }
 }
 
 /// A value that is known now.

@@ -267,6 +267,34 @@ fn rule_5_parallel_groups_adjacent_steps_of_one_role_and_width() {
 }
 
 #[test]
+fn rule_5_stages_between_parallel_changes_are_made_first_unless_they_need_one_of_them() {
+    let keys = |script: &str| -> Vec<(String, Option<u32>)> {
+        let plan = plan(script);
+        plan.steps()
+            .map(|(_, step)| (step.key.clone(), step.parallel.map(|parallel| parallel.group)))
+            .collect()
+    };
+    let together = keys(
+        r#"let p = phase("p", "w");
+        for n in ["a", "b"] {
+            let leaf = p.stage(n, mint::create(#{}));
+            p.change(n, k8s::patch_secret(n, #{ crt: leaf.cert })).parallel(4);
+        }"#,
+    );
+    let group = together.get(2).unwrap().1;
+    assert!(group.is_some());
+    let expected = [("p/stage/a", None), ("p/stage/b", None), ("p/change/a", group), ("p/change/b", group)];
+    assert_eq!(together, expected.map(|(key, group)| (key.to_owned(), group)));
+    let apart = keys(
+        r#"let p = phase("p", "w");
+        let a = p.change("a", k8s::patch_secret("a", #{})).parallel(4);
+        let leaf = p.stage("x", mint::create(#{ after: a.digest }));
+        p.change("b", k8s::patch_secret("b", #{ crt: leaf.cert })).parallel(4);"#,
+    );
+    assert_eq!(apart, ["p/change/a", "p/stage/x", "p/change/b"].map(|key| (key.to_owned(), None)));
+}
+
+#[test]
 fn rule_6_secrets_pass_as_handles_and_never_become_text() {
     let plan = plan(
         r#"let k = mint::key();
@@ -339,9 +367,6 @@ fn rule_10_eval_sleep_exit_and_unknown_variables_do_not_exist() {
 fn rule_10_nothing_is_named_like_a_native() {
     for script in [
         "import \"other\" as k8s;",
-        "let k8s = 1;",
-        "const tls = 1;",
-        "for bundle in [1] { }",
         "fn mint() { }",
         "fn param(x) { x }",
         "fn stage(x) { x }",
@@ -354,6 +379,16 @@ fn rule_10_nothing_is_named_like_a_native() {
         let findings = case.evaluate().expect_err(script);
         assert!(findings.iter().all(|finding| finding.code == "script::shadow"), "{script}: {findings:?}");
     }
+}
+
+#[test]
+fn rule_10_a_variable_named_like_a_namespace_hides_nothing() {
+    let plan = plan(
+        r#"let k8s = k8s::secrets("tidb");
+        let mint = phase("p", "w").stage("ca", mint::create(#{ n: k8s[0].name }));
+        phase("q", "w").stage("more", mint::create(#{ ca: mint.cert }));"#,
+    );
+    assert_eq!(plan.step("q/stage/more").unwrap().action.primitive, "mint::create");
 }
 
 #[test]

@@ -1,0 +1,4 @@
+//! Rebuilds the crate when a shipped workflow changes: they are embedded.
+fn main() {
+    println!("cargo:rerun-if-changed=../workflows");
+}
