@@ -1,0 +1,8 @@
+//! The primitives of `k8s` and `tidb`, and the lock, against the Kubernetes API of the sandbox.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod lock;
+mod restart;
+mod secrets;
+mod support;
+mod tidb;
