@@ -146,10 +146,10 @@ pub(crate) fn record_update(call: &Call, old: &Value, new: &mut Value, now: time
             entry.fields.subtract(&difference.changed);
         }
     }
-    let before = mine.clone().unwrap_or_default();
-    let mut fields = before.clone();
+    let mut fields = mine.unwrap_or_default();
     fields.union(&difference.changed);
-    if fields != before {
+    // A new value counts as much as a new field: the real server moves the entry's time then too.
+    if !difference.changed.is_empty() {
         all.retain(|entry| !entry.is(call, false));
         all.push(Entry {
             manager: call.manager(),
