@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stdlib::PrimError;
 use stdlib::error::Code;
+use tokio::time::Instant;
 
 use super::core::Core;
 use super::lock::HeldLock;
@@ -37,18 +38,25 @@ impl Core {
                 }
                 continue;
             };
-            let mut missed = 0_u32;
+            let mut renewed = Instant::now();
+            let mut wait = held.interval();
             loop {
-                // Three misses are less than the Lease's own duration, so a lock is given up before another can take it.
-                let wait = if missed == 0 { held.interval() } else { Duration::from_secs(1) };
                 self.world.clock.sleep(wait).await;
-                match held.renew().await {
-                    Ok(()) => missed = 0,
-                    Err(error) if error.code == Code::Locked || missed >= 3 => {
-                        return lost(error);
+                // A Lease lasts three intervals: it is given up before anybody else can take it.
+                let last = renewed + held.interval() * 5 / 2;
+                let error = match tokio::time::timeout_at(last, held.renew()).await {
+                    Ok(Ok(())) => {
+                        renewed = Instant::now();
+                        wait = held.interval();
+                        continue;
                     }
-                    Err(_) => missed += 1,
+                    Ok(Err(error)) => error,
+                    Err(_) => PrimError::new(Code::Timeout, "the lock could not be renewed in time"),
+                };
+                if error.code == Code::Locked || Instant::now() >= last {
+                    return lost(error);
                 }
+                wait = Duration::from_secs(1);
             }
         }
     }

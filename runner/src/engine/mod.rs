@@ -15,6 +15,7 @@ mod gate;
 mod group;
 mod hold;
 mod judge;
+mod lease;
 mod ledger;
 pub mod lock;
 mod open;
@@ -25,7 +26,10 @@ mod stop;
 #[cfg(test)]
 mod tests;
 pub mod trust;
+mod x509;
 
 pub use gate::MayTouch;
+pub use lease::{LeaseLock, lease_target};
 pub use options::Options;
 pub use run::{Actor, Begin, Run, planned};
+pub use x509::X509;

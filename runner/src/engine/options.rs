@@ -11,7 +11,8 @@ use super::approve::{Approver, Nobody};
 use super::cancel::Cancel;
 use super::gate::MayTouch;
 use super::lock::{NoLock, TargetLock};
-use super::trust::{TrustModel, Unmodelled};
+use super::trust::TrustModel;
+use super::x509::X509;
 use crate::events::{Event, Reporter, Silent};
 
 /// Who watches, who answers, and what is permitted.
@@ -51,7 +52,7 @@ impl Default for Options {
             lock: Arc::new(NoLock),
             cancel: Cancel::default(),
             registry: stdlib::registry(),
-            trust: Arc::new(Unmodelled),
+            trust: Arc::new(X509),
             may_touch: None,
             rollback_on_failure: false,
             skew: Duration::from_secs(300),

@@ -263,13 +263,18 @@ impl Run {
 
     async fn finish(&self, state: journal::EndState, why: &str, cause: Option<Failure>) -> Ending {
         let closed = async {
+            let leaks = self.core.ledger.leaks(&*self.core.world.disk)?;
+            for leak in &leaks {
+                self.core.ledger.note(leak)?;
+            }
             self.core.ledger.end(state, why)?;
             self.core.ledger.checkpoint()?;
-            Ok::<_, Stop>(())
+            Ok::<_, Stop>(leaks)
         };
-        if let Err(stop) = closed.await {
-            return self.stopped(stop).await;
-        }
+        let leaks = match closed.await {
+            Ok(leaks) => leaks,
+            Err(stop) => return self.stopped(stop).await,
+        };
         self.core.note_on_target("end").await;
         self.core.release_lock(true).await;
         let (ended, exit) = match state {
@@ -277,7 +282,12 @@ impl Run {
             journal::EndState::RolledBack if cause.is_some() => (EndState::RolledBack, ExitCode::RolledBack),
             _ => (EndState::RolledBack, ExitCode::Ok),
         };
-        self.ending(ended, exit, cause)
+        if leaks.is_empty() {
+            return self.ending(ended, exit, cause);
+        }
+        let exit = ExitCode::SecretLeaked;
+        let failure = Failure::new(exit, leaks.join("; "));
+        self.ending(ended, exit, Some(failure.hint("treat the secret as known to others, and replace it")))
     }
 
     /// Writes down why the run stands, unless the journal is what failed, and lets go of the lock.

@@ -57,33 +57,6 @@ pub trait TrustModel: Send + Sync {
     fn sources(&self, view: &Value) -> Result<Vec<String>, PrimError>;
 }
 
-/// No model: a plan that names a trust primitive does not run.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Unmodelled;
-
-fn unmodelled<T>() -> Result<T, PrimError> {
-    Err(PrimError::internal("no trust model was given to this run"))
-}
-
-impl TrustModel for Unmodelled {
-    fn forecast(
-        &self,
-        _: &Value,
-        _: &[Write],
-        _: OffsetDateTime,
-        _: OffsetDateTime,
-        _: Duration,
-    ) -> Result<Forecasted, PrimError> {
-        unmodelled()
-    }
-    fn matrix(&self, _: &Value, _: OffsetDateTime) -> Result<Value, PrimError> {
-        unmodelled()
-    }
-    fn sources(&self, _: &Value) -> Result<Vec<String>, PrimError> {
-        unmodelled()
-    }
-}
-
 impl Core {
     async fn view(&self, phase: &str, direction: Direction) -> Result<Option<Value>, Stop> {
         let Some(call) = &self.plan.trust else { return Ok(None) };

@@ -25,6 +25,7 @@ struct Lease {
     held: Arc<AtomicBool>,
     renewals: Arc<AtomicU64>,
     lost: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
     notes: Arc<AtomicU64>,
 }
 
@@ -53,6 +54,9 @@ impl HeldLock for Lease {
     fn renew(&self) -> BoxFuture<'_, Result<(), PrimError>> {
         Box::pin(async move {
             self.renewals.fetch_add(1, Ordering::Relaxed);
+            if self.hangs.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
             if self.lost.load(Ordering::Relaxed) {
                 return Err(PrimError::new(Code::Locked, "somebody took it"));
             }
@@ -127,6 +131,28 @@ async fn a_lost_lock_stops_the_run_before_its_next_change() {
     let ending = machine.start(slow_plan(), None, options).forward().await;
     assert_eq!((ending.state, ending.exit), (EndState::Stopped, ExitCode::TargetLocked));
     assert_eq!(machine.target()["x"], "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_hangs_is_a_lost_lock_before_the_lease_ends() {
+    let machine = Machine::new();
+    let lease = Lease::default();
+    lease.hangs.store(true, Ordering::Relaxed);
+    let options = Options { lock: Arc::new(lease.clone()), ..machine.options() };
+    let begun = tokio::time::Instant::now();
+    let ending = machine.start(slow_plan(), None, options).forward().await;
+    assert_eq!((ending.state, ending.exit), (EndState::Stopped, ExitCode::TargetLocked));
+    assert_eq!(begun.elapsed().as_secs(), 25, "a Lease of 30 seconds is given up before it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_in_the_record_is_found_and_told_without_telling_it() {
+    let machine = Machine::new();
+    let leaky = step(Role::Stage, "key", "t::leaky", vec![]);
+    let ending = machine.run(plan(vec![phase("p", vec![leaky])])).await;
+    assert_eq!((ending.state, ending.exit), (EndState::Done, ExitCode::SecretLeaked), "{ending:?}");
+    let told = ending.failure.unwrap().to_string();
+    assert!(told.contains("journal.jsonl") && !told.contains("the-key-itself"), "{told}");
 }
 
 #[tokio::test(start_paused = true)]

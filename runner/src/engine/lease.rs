@@ -1,0 +1,69 @@
+//! The lock on a Kubernetes object: [`stdlib::lease`] behind the engine's port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use stdlib::PrimError;
+use stdlib::k8s::object::Ref;
+use stdlib::lease::{self, Held, Holder};
+use stdlib::world::World;
+
+use super::lock::{HeldLock, TargetLock};
+use crate::events::Head;
+use crate::plan::Target;
+
+/// Locks targets by a Lease and a mark.
+#[derive(Clone)]
+pub struct LeaseLock {
+    /// The cluster, and the clock.
+    pub world: World,
+    /// The machine, for whoever finds the target locked.
+    pub host: String,
+    /// The person.
+    pub user: String,
+}
+
+/// The target as the lock needs it; also for the capabilities of a workflow.
+pub fn lease_target(target: &Target) -> lease::Target {
+    lease::Target {
+        object: Ref::new(&target.api_version, &target.kind, &target.namespace, &target.name),
+        uid: target.uid.clone(),
+        namespace: target.namespace.clone(),
+        lease: target.lease.clone(),
+    }
+}
+
+impl TargetLock for LeaseLock {
+    fn take<'a>(
+        &'a self,
+        target: &'a Target,
+        run: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn HeldLock>, PrimError>> {
+        Box::pin(async move {
+            let holder = Holder { run: run.to_owned(), host: self.host.clone(), user: self.user.clone() };
+            let held = lease::acquire(&self.world, &lease_target(target), &holder).await?;
+            Ok(Arc::new(held) as Arc<dyn HeldLock>)
+        })
+    }
+}
+
+impl HeldLock for Held {
+    fn interval(&self) -> Duration {
+        lease::INTERVAL
+    }
+
+    fn renew(&self) -> BoxFuture<'_, Result<(), PrimError>> {
+        Box::pin(Held::renew(self))
+    }
+
+    fn note<'a>(&'a self, step: &'a str, head: &'a Head) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async move {
+            Held::note(self, step, &serde_json::json!({ "size": head.size, "root": head.root })).await
+        })
+    }
+
+    fn release(&self, clear_mark: bool) -> BoxFuture<'_, Result<(), PrimError>> {
+        Box::pin(Held::release(self, clear_mark))
+    }
+}
