@@ -177,10 +177,9 @@ fn valid(object: &Ref, tls: &Tls, now: OffsetDateTime) -> Result<(), PrimError> 
     }
     let signed = |ca: &&Certificate| tls.chain.iter().any(|c| c.check_signed_by(ca).is_ok());
     let issuers: Vec<&Certificate> = tls.anchors.iter().filter(signed).collect();
-    if !issuers.is_empty() && issuers.iter().all(|ca| ca.check_valid_at(now).is_err()) {
-        if let Some(Err(error)) = issuers.first().map(|ca| ca.check_valid_at(now)) {
-            return Err(expired(error, "ca.crt"));
-        }
+    let all_expired = issuers.iter().all(|ca| ca.check_valid_at(now).is_err());
+    match issuers.first().map(|ca| ca.check_valid_at(now)) {
+        Some(Err(error)) if all_expired => Err(expired(error, "ca.crt")),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -90,7 +90,7 @@ async fn component(
                 )));
             }
             Some(Waiting::For(text, done, total)) => {
-                gate.progress(Progress { text, done: Some((done, total)) })
+                gate.progress(Progress { text, done: Some((done, total)) });
             }
             None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
         }
