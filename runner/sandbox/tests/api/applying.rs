@@ -50,7 +50,7 @@ async fn two_appliers_share_an_object_and_quarrel_over_one_field() {
     assert_eq!(won.data.unwrap()["c"], "2");
     let managers: Vec<String> =
         won.metadata.managed_fields.unwrap().into_iter().map(|entry| entry.manager.unwrap()).collect();
-    assert_eq!(managers, ["two"], "who owns nothing is no manager");
+    assert_eq!(managers, ["one", "two"], "who owns nothing any more is no manager");
 }
 
 #[tokio::test(start_paused = true)]
