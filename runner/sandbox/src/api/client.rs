@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower::{BoxError, Service};
 
-use super::server::{Body, Server, locked};
+use super::answers::Body;
+use super::server::{Server, locked};
 
 /// Hands requests of one user to the server, without a socket.
 #[derive(Clone)]

@@ -15,7 +15,11 @@ pub struct Cause {
 
 /// A failed request, as the `Status` body of its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError {
+pub struct ApiError(Box<Failure>);
+
+/// What an [`ApiError`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
     /// The HTTP status.
     pub code: u16,
     /// The machine-readable reason, e.g. `NotFound`.
@@ -43,10 +47,24 @@ pub(crate) fn qualified(group: &str, plural: &str) -> String {
     if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
 }
 
+impl std::ops::Deref for ApiError {
+    type Target = Failure;
+
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for ApiError {
+    fn deref_mut(&mut self) -> &mut Failure {
+        &mut self.0
+    }
+}
+
 impl ApiError {
     /// An error with code, reason and message alone.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Failure {
             code,
             reason: reason.into(),
             message: message.into(),
@@ -56,7 +74,7 @@ impl ApiError {
             uid: String::new(),
             causes: Vec::new(),
             retry_after: None,
-        }
+        }))
     }
 
     /// The usual reason of an HTTP status, for injected faults.

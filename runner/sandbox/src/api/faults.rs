@@ -12,7 +12,7 @@ pub enum Effect {
     /// The request is answered with this HTTP status and does nothing. 429 and 503 carry `Retry-After: 1`.
     Status(u16, String),
     /// The request is answered with this error and does nothing.
-    Error(Box<ApiError>),
+    Error(ApiError),
     /// The request waits first.
     Delay(Duration),
     /// The connection breaks before anything is done.

@@ -1,6 +1,7 @@
 //! Sets of fields in the form of `managedFields`, and the differences of two objects as such sets.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
@@ -155,9 +156,9 @@ pub(crate) fn display(path: &[String]) -> String {
         } else if let Some(key) = part.strip_prefix("k:") {
             let parts: BTreeMap<String, Value> = serde_json::from_str(key).unwrap_or_default();
             let parts: Vec<String> = parts.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            text.push_str(&format!("[{}]", parts.join(",")));
+            write!(text, "[{}]", parts.join(",")).ok();
         } else if let Some(value) = part.strip_prefix("v:") {
-            text.push_str(&format!("[={value}]"));
+            write!(text, "[={value}]").ok();
         }
     }
     text

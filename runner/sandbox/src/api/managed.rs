@@ -1,5 +1,7 @@
 //! `managedFields`: who wrote which field, kept up to date on every write.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, compare};
@@ -58,12 +60,12 @@ impl Entry {
     pub(crate) fn title(&self) -> String {
         let mut text = format!("\"{}\"", self.manager);
         if !self.subresource.is_empty() {
-            text.push_str(&format!(" with subresource \"{}\"", self.subresource));
+            write!(text, " with subresource \"{}\"", self.subresource).ok();
         }
         if !self.apply {
-            text.push_str(&format!(" using {}", self.api_version));
+            write!(text, " using {}", self.api_version).ok();
             if !self.time.is_empty() {
-                text.push_str(&format!(" at {}", self.time));
+                write!(text, " at {}", self.time).ok();
             }
         }
         text

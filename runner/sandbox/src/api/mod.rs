@@ -5,13 +5,17 @@
 //! deletion with its owners and finalizers; it runs no controllers. One lock guards one store: a request is carried
 //! out between two awaits, so a run with one seed and a virtual clock repeats itself.
 //!
-//! What it leaves out: protobuf, exec, attach and port-forward, admission webhooks, conversion webhooks, API priority,
+//! What it leaves out: OpenAPI, protobuf answers (bodies: a few kinds), exec, attach and port-forward, admission webhooks, conversion webhooks, API priority,
 //! quotas. Lists and watches show the newest state (there is no stale cache), unless a version is asked for exactly.
 
 mod access;
+mod answers;
 mod apply;
 mod client;
+mod columns;
+mod control;
 mod customs;
+mod decoding;
 mod defaults;
 mod deleting;
 mod discovery;
@@ -24,6 +28,7 @@ mod object;
 mod openapi;
 mod patching;
 mod podcells;
+mod protobuf;
 mod reading;
 mod request;
 mod resources;
@@ -42,9 +47,10 @@ mod watching;
 mod writing;
 
 pub use access::Rule;
-pub use error::{ApiError, Cause};
+pub use control::{Counters, LogSource, RequestHook};
+pub use error::{ApiError, Cause, Failure};
 pub use faults::{Effect, Fault, FaultId};
 pub use request::RequestInfo;
 pub use resources::Gr;
 pub use serve::kubeconfig;
-pub use server::{Counters, LogSource, Options, RequestHook, Server};
+pub use server::{Options, Server};

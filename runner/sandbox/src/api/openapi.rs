@@ -11,7 +11,7 @@ const V2_JSON: &[u8] =
 pub(crate) fn answer(path: &str, accept: &str) -> Option<(&'static str, Bytes)> {
     match path {
         "/openapi/v2" if accept.contains("protobuf") => {
-            let kind = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+            let kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
             Some((kind, Bytes::from_static(V2_PROTOBUF)))
         }
         "/openapi/v2" => Some(("application/json", Bytes::from_static(V2_JSON))),

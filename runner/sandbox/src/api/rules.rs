@@ -1,69 +1,14 @@
-//! The rules of single built-in resources: decoding, validation, what is immutable.
+//! The rules of single built-in resources: validation, what is immutable.
 
-use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
-use super::error::{ApiError, FieldError, Result, Wrong};
+use super::error::{FieldError, Wrong};
 use super::names;
-use super::object::{as_map, child};
+use super::object::as_map;
 use super::request::Call;
 use super::strategy::go;
 
 const MAX_DATA: usize = 1024 * 1024;
-
-/// Brings an object into stored form: `stringData` merged, bytes checked.
-pub(crate) fn decode(call: &Call, value: &mut Value) -> Result<()> {
-    if call.resource.is("", "secrets") {
-        let strings = as_map(value).remove("stringData");
-        if let Some(Value::Object(strings)) = strings {
-            let data = child(value, "data");
-            for (key, text) in strings {
-                let text = text.as_str().ok_or_else(|| wrong_type(call, "stringData", "string"))?;
-                data.insert(key, Value::String(base64::engine::general_purpose::STANDARD.encode(text)));
-            }
-        }
-        check_bytes(call, value, "data")?;
-    }
-    if call.resource.is("", "configmaps") {
-        if let Some(data) = value.get("data") {
-            let map = data.as_object().ok_or_else(|| wrong_type(call, "data", "map[string]string"))?;
-            if map.values().any(|value| !value.is_string()) {
-                return Err(wrong_type(call, "data", "string"));
-            }
-        }
-        check_bytes(call, value, "binaryData")?;
-    }
-    Ok(())
-}
-
-fn wrong_type(call: &Call, field: &str, expected: &str) -> ApiError {
-    let kind = &call.resource.kind;
-    ApiError::bad_request(format!(
-        "{kind} in version \"v1\" cannot be handled as a {kind}: json: cannot unmarshal into Go struct field {kind}.{field} of type {expected}"
-    ))
-}
-
-fn check_bytes(call: &Call, value: &Value, field: &str) -> Result<()> {
-    let Some(data) = value.get(field) else { return Ok(()) };
-    let map = data.as_object().ok_or_else(|| wrong_type(call, field, "map[string][]uint8"))?;
-    for text in map.values() {
-        let text = text.as_str().ok_or_else(|| wrong_type(call, field, "[]uint8"))?;
-        // Go's decoder skips line breaks.
-        let text: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
-        if let Err(error) = base64::engine::general_purpose::STANDARD.decode(text) {
-            let at = match error {
-                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-                base64::DecodeError::InvalidLength(at) => at,
-                base64::DecodeError::InvalidPadding => 0,
-            };
-            let kind = &call.resource.kind;
-            return Err(ApiError::bad_request(format!(
-                "{kind} in version \"v1\" cannot be handled as a {kind}: illegal base64 data at input byte {at}"
-            )));
-        }
-    }
-    Ok(())
-}
 
 /// What is wrong with an object of a built-in resource, or with its change.
 pub(crate) fn validate(call: &Call, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -78,7 +23,7 @@ pub(crate) fn validate(call: &Call, new: &Value, old: Option<&Value>) -> Vec<Fie
         ("", "pods") => pod(new, old, &mut errors),
         ("", "services") => service(new, old, &mut errors),
         ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") => {
-            workload(call, new, old, &mut errors)
+            workload(call, new, old, &mut errors);
         }
         ("apps", "controllerrevisions") => {
             if let Some(old) = old

@@ -16,8 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::answers::{Body, failure};
 use super::error::ApiError;
-use super::server::{Body, Server, failure};
+use super::server::Server;
 
 /// What the real server takes at most.
 const LIMIT: usize = 3 * 1024 * 1024;

@@ -1,28 +1,29 @@
 //! The server: one request in, one answer out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use serde_json::{Value, json};
+use http_body_util::{BodyExt as _, StreamBody};
+use serde_json::json;
 use stdlib::world::Clock;
 
-use super::access::{Access, Rule};
+use super::access::Access;
+use super::answers::{
+    Body, bytes_answer, failure, full, json_answer, respond, returns_deleted, success, version,
+    written_answer,
+};
+use super::control::{Counters, LogSource, RequestHook};
 use super::error::{ApiError, Result};
-use super::faults::{Effect, Fault, FaultId, Faults, injected};
+use super::faults::{Effect, Faults, injected};
 use super::request::{Call, Path, Query, RequestInfo, verb};
 use super::resources::Gr;
 use super::store::Store;
-use super::writing::{How, Written};
+use super::writing::How;
 use super::{deleting, discovery, patching, reading, subresources, watching, writing};
-
-/// The body of an answer.
-pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// Locks, whatever happened to another holder.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,25 +64,17 @@ impl Options {
     }
 }
 
-/// Hears of every request before it is carried out.
-pub type RequestHook = Arc<dyn Fn(&RequestInfo) + Send + Sync>;
-/// Gives the log of a pod: namespace, pod, container.
-pub type LogSource = Arc<dyn Fn(&str, &str, Option<&str>) -> Option<String> + Send + Sync>;
-
-/// How often which user asked for what.
-pub type Counters = BTreeMap<(String, String, String), u64>;
-
 /// A Kubernetes API server in memory.
 pub struct Server {
     options: Options,
     store: Mutex<Store>,
-    faults: Faults,
-    access: Mutex<Access>,
+    pub(super) faults: Faults,
+    pub(super) access: Mutex<Access>,
     pub(crate) tokens: Mutex<HashMap<String, String>>,
-    hooks: Mutex<Vec<RequestHook>>,
-    logs: Mutex<Option<LogSource>>,
-    counters: Mutex<Counters>,
-    down: AtomicBool,
+    pub(super) hooks: Mutex<Vec<RequestHook>>,
+    pub(super) logs: Mutex<Option<LogSource>>,
+    pub(super) counters: Mutex<Counters>,
+    pub(super) down: AtomicBool,
     collecting: AtomicBool,
 }
 
@@ -133,78 +126,6 @@ impl Server {
         act(&mut locked(&self.store))
     }
 
-    /// Limits what a user may do; `None` makes the user an administrator again.
-    pub fn set_rules(&self, user: &str, rules: Option<Vec<Rule>>) {
-        locked(&self.access).set(user, rules);
-    }
-
-    pub(crate) fn access(&self) -> MutexGuard<'_, Access> {
-        locked(&self.access)
-    }
-
-    /// Adds a fault.
-    pub fn inject(&self, fault: Fault) -> FaultId {
-        self.faults.add(fault)
-    }
-
-    /// Ends a fault.
-    pub fn heal(&self, fault: FaultId) {
-        self.faults.remove(fault);
-    }
-
-    /// Ends every fault.
-    pub fn heal_all(&self) {
-        self.faults.clear();
-    }
-
-    /// How often a fault has struck.
-    pub fn hits(&self, fault: FaultId) -> u64 {
-        self.faults.hits(fault)
-    }
-
-    /// While down, every connection breaks at once, and every watch is cut.
-    pub fn set_down(&self, down: bool) {
-        self.down.store(down, Ordering::SeqCst);
-        if down {
-            self.with_store(|store| store.drop_watches(None, None, true));
-        }
-    }
-
-    /// Ends the watches of a resource (plural and group) and of a user, or of all; `abort` breaks the connection
-    /// instead of closing it. Returns how many.
-    pub fn drop_watches(&self, resource: Option<&Gr>, user: Option<&str>, abort: bool) -> usize {
-        self.with_store(|store| store.drop_watches(resource, user, abort))
-    }
-
-    /// Forgets the history, so that watches and lists from earlier versions get 410.
-    pub fn compact(&self) {
-        self.with_store(Store::compact);
-    }
-
-    /// Calls this for every request.
-    pub fn on_request(&self, hook: RequestHook) {
-        locked(&self.hooks).push(hook);
-    }
-
-    /// Where `pods/log` gets its text from.
-    pub fn set_log_source(&self, source: LogSource) {
-        *locked(&self.logs) = Some(source);
-    }
-
-    pub(crate) fn log_source(&self) -> Option<LogSource> {
-        locked(&self.logs).clone()
-    }
-
-    /// The requests so far: (user, verb, resource) and how many.
-    pub fn counters(&self) -> Counters {
-        locked(&self.counters).clone()
-    }
-
-    /// The version of the last change.
-    pub fn resource_version(&self) -> u64 {
-        self.with_store(|store| store.rv())
-    }
-
     /// Takes a request of a user. An error breaks the connection.
     pub(crate) async fn handle(
         self: &Arc<Self>,
@@ -229,6 +150,10 @@ impl Server {
             }
         }
         let user = asked.unwrap_or(user);
+        let Some(body) = as_json(&parts.headers, body) else {
+            let why = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
+            return Ok(failure(&ApiError::new(415, "UnsupportedMediaType", why)));
+        };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let path = Path::parse(parts.uri.path());
         let info = describe(user, &parts.method, parts.uri.path(), path.as_ref(), &query, &parts.headers);
@@ -397,6 +322,17 @@ impl Server {
     }
 }
 
+/// A body in JSON (or YAML); none where it is in a form that we cannot read.
+fn as_json(headers: &HeaderMap, body: Bytes) -> Option<Bytes> {
+    let kind =
+        headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if body.is_empty() || !kind.starts_with("application/vnd.kubernetes.protobuf") {
+        return Some(body);
+    }
+    let value = super::protobuf::to_json(&body)?;
+    serde_json::to_vec(&value).ok().map(Bytes::from)
+}
+
 fn describe(
     user: &str,
     method: &http::Method,
@@ -422,77 +358,4 @@ fn describe(
         }
     }
     info
-}
-
-fn version(text: &str) -> Value {
-    let mut numbers = text.trim_start_matches('v').split('.');
-    json!({
-        "major": numbers.next().unwrap_or("1"),
-        "minor": numbers.next().unwrap_or("0"),
-        "gitVersion": text,
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "",
-        "compiler": "",
-        "platform": "linux/amd64",
-    })
-}
-
-/// Resources whose deletion answers with the object.
-fn returns_deleted(call: &Call) -> bool {
-    call.gr().group.is_empty()
-        && matches!(
-            call.gr().plural.as_str(),
-            "pods" | "services" | "serviceaccounts" | "persistentvolumeclaims"
-        )
-}
-
-fn success(call: &Call, object: &super::object::Object) -> Value {
-    let mut details = json!({
-        "name": super::object::meta_str(object.value(), "name"),
-        "kind": call.gr().plural,
-        "uid": super::object::meta_str(object.value(), "uid"),
-    });
-    if !call.gr().group.is_empty()
-        && let Some(map) = details.as_object_mut()
-    {
-        map.insert("group".into(), json!(call.gr().group));
-    }
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
-}
-
-fn written_answer(call: &Call, written: &Written, now: time::OffsetDateTime) -> Response<Body> {
-    let code = if written.created { 201 } else { 200 };
-    bytes_answer(code, reading::render(call, &written.object, now))
-}
-
-pub(crate) fn full(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
-
-pub(crate) fn respond(code: u16, kind: &str, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() =
-        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    if let Ok(kind) = http::HeaderValue::from_str(kind) {
-        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
-    }
-    response
-}
-
-pub(crate) fn bytes_answer(code: u16, bytes: Bytes) -> Response<Body> {
-    respond(code, "application/json", full(bytes))
-}
-
-pub(crate) fn json_answer(code: u16, body: &Value) -> Response<Body> {
-    bytes_answer(code, Bytes::from(serde_json::to_vec(body).unwrap_or_default()))
-}
-
-pub(crate) fn failure(error: &ApiError) -> Response<Body> {
-    let mut response = json_answer(error.code, &error.status());
-    if let Some(seconds) = error.retry_after {
-        response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from(seconds));
-    }
-    response
 }

@@ -7,7 +7,7 @@ use super::object::{Object, as_map, child, meta_field, meta_str, set_meta, times
 use super::request::Call;
 use super::resources::{Gr, Resource};
 use super::store::Store;
-use super::{customs, defaults, rules};
+use super::{customs, decoding, defaults, rules};
 
 /// Whether the server counts generations of this resource.
 pub(crate) fn has_generation(resource: &Resource) -> bool {
@@ -58,20 +58,20 @@ pub(crate) fn finalized(resource: &Resource, object: &Value) -> bool {
     held.is_none_or(Vec::is_empty)
 }
 
-/// Defaults and server-set fields of a new object.
-pub(crate) fn prepare_create(
-    store: &mut Store,
-    call: &Call,
-    value: &mut Value,
-    now: time::OffsetDateTime,
-) -> Result<()> {
-    let gr = call.gr();
-    rules::decode(call, value)?;
-    if !call.resource.builtin {
+/// Brings a new object into stored form, with defaults. These the writer owns.
+pub(crate) fn prepare_create(call: &Call, value: &mut Value) -> Result<()> {
+    decoding::decode(call, value)?;
+    if call.resource.builtin {
+        defaults::fill(&call.gr().group, &call.gr().plural, value);
+    } else {
         customs::prune_and_default(call, value);
-        return Ok(());
     }
-    defaults::fill(&gr.group, &gr.plural, value);
+    Ok(())
+}
+
+/// What the server itself sets in a new object. Nobody owns that.
+pub(crate) fn complete(store: &mut Store, call: &Call, value: &mut Value, now: time::OffsetDateTime) {
+    let gr = call.gr();
     match (gr.group.as_str(), gr.plural.as_str()) {
         ("", "pods") => {
             default_account(value);
@@ -117,7 +117,6 @@ pub(crate) fn prepare_create(
         }
         _ => {}
     }
-    Ok(())
 }
 
 fn default_account(pod: &mut Value) {
@@ -151,7 +150,7 @@ pub(crate) fn prepare_update(call: &Call, old: &Value, new: &mut Value) -> Resul
         }
         return Ok(());
     }
-    rules::decode(call, new)?;
+    decoding::decode(call, new)?;
     if call.version.status && !matches!(call.sub(), "finalize") {
         match old.get("status") {
             Some(status) => as_map(new).insert("status".into(), status.clone()),
@@ -196,7 +195,7 @@ pub(crate) fn after_write(store: &mut Store, call: &Call, object: &Object) {
         match customs::resource_of(object.value()) {
             Ok(resource) => store.catalog.insert(resource),
             Err(why) => {
-                tracing::warn!(name = meta_str(object.value(), "name"), why, "definition is not served")
+                tracing::warn!(name = meta_str(object.value(), "name"), why, "definition is not served");
             }
         }
     }

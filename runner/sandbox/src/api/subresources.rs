@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
 
+use super::answers::{Body, full, json_answer, respond};
 use super::error::{ApiError, Result};
 use super::object::{as_map, child, meta_field, meta_str, timestamp};
 use super::request::{Call, Path, RequestInfo};
 use super::resources::Gr;
 use super::selector::Labels;
-use super::server::{Body, Server, full, json_answer, respond};
+use super::server::Server;
 use super::store::Store;
 use super::writing::{self, How};
 use super::{deleting, strategic};
@@ -126,7 +127,7 @@ fn log(server: &Server, store: &Store, call: &Call) -> Result<Response<Body>> {
         Some(lines) => {
             let all: Vec<&str> = text.lines().collect();
             let from = all.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX));
-            all.get(from..).unwrap_or_default().iter().map(|line| format!("{line}\n")).collect()
+            all.get(from..).unwrap_or_default().iter().flat_map(|line| [line, "\n"]).collect()
         }
         None => text,
     };

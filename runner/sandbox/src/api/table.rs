@@ -6,12 +6,10 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::columns::builtin_columns;
 use super::object::{Object, meta_str};
 use super::reading::metadata_of;
 use super::request::Call;
-
-/// name, type, whether only wide output shows it
-type Column = (&'static str, &'static str, bool);
 
 /// A `Table` of objects.
 pub(crate) fn table(
@@ -116,107 +114,6 @@ fn json_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
         }
     }
     Some(at)
-}
-
-fn builtin_columns(plural: &str) -> Vec<Column> {
-    let s = "string";
-    let i = "integer";
-    let mut columns = vec![("Name", s, false)];
-    columns.extend_from_slice(match plural {
-        "pods" => &[
-            ("Ready", "string", false),
-            ("Status", "string", false),
-            ("Restarts", "string", false),
-            ("Age", "string", false),
-            ("IP", "string", true),
-            ("Node", "string", true),
-            ("Nominated Node", "string", true),
-            ("Readiness Gates", "string", true),
-        ] as &[Column],
-        "secrets" => &[("Type", "string", false), ("Data", "integer", false), ("Age", "string", false)],
-        "configmaps" => &[("Data", "integer", false), ("Age", "string", false)],
-        "namespaces" => &[("Status", "string", false), ("Age", "string", false)],
-        "nodes" => &[
-            ("Status", "string", false),
-            ("Roles", "string", false),
-            ("Age", "string", false),
-            ("Version", "string", false),
-        ],
-        "services" => &[
-            ("Type", "string", false),
-            ("Cluster-IP", "string", false),
-            ("External-IP", "string", false),
-            ("Port(s)", "string", false),
-            ("Age", "string", false),
-            ("Selector", "string", true),
-        ],
-        "serviceaccounts" => &[("Secrets", "string", false), ("Age", "string", false)],
-        "statefulsets" => &[
-            ("Ready", "string", false),
-            ("Age", "string", false),
-            ("Containers", "string", true),
-            ("Images", "string", true),
-        ],
-        "deployments" => &[
-            ("Ready", "string", false),
-            ("Up-to-date", "string", false),
-            ("Available", "string", false),
-            ("Age", "string", false),
-            ("Containers", "string", true),
-            ("Images", "string", true),
-            ("Selector", "string", true),
-        ],
-        "replicasets" => &[
-            ("Desired", "integer", false),
-            ("Current", "integer", false),
-            ("Ready", "integer", false),
-            ("Age", "string", false),
-        ],
-        "daemonsets" => &[
-            ("Desired", "integer", false),
-            ("Current", "integer", false),
-            ("Ready", "integer", false),
-            ("Up-to-date", "integer", false),
-            ("Available", "integer", false),
-            ("Node Selector", "string", false),
-            ("Age", "string", false),
-        ],
-        "controllerrevisions" => {
-            &[("Controller", "string", false), ("Revision", "string", false), ("Age", "date", false)]
-        }
-        "poddisruptionbudgets" => &[
-            ("Min Available", "string", false),
-            ("Max Unavailable", "string", false),
-            ("Allowed Disruptions", "integer", false),
-            ("Age", "string", false),
-        ],
-        "leases" => &[("Holder", "string", false), ("Age", "string", false)],
-        "customresourcedefinitions" => &[("Created At", "date", false)],
-        "persistentvolumeclaims" => &[
-            ("Status", "string", false),
-            ("Volume", "string", false),
-            ("Capacity", "string", false),
-            ("Access Modes", "string", false),
-            ("StorageClass", "string", false),
-            ("Age", "string", false),
-        ],
-        "rolebindings" | "clusterrolebindings" => &[("Role", "string", false), ("Age", "string", false)],
-        "roles" | "clusterroles" => &[("Created At", "date", false)],
-        "endpoints" => &[("Endpoints", "string", false), ("Age", "string", false)],
-        _ => &[("Age", "string", false)],
-    });
-    if plural == "events" {
-        return vec![
-            ("Last Seen", s, false),
-            ("Type", s, false),
-            ("Reason", s, false),
-            ("Object", s, false),
-            ("Message", s, false),
-            ("Name", s, true),
-            ("Count", i, true),
-        ];
-    }
-    columns
 }
 
 fn builtin_cells(plural: &str, object: &Value, now: OffsetDateTime) -> Vec<Value> {
@@ -391,12 +288,12 @@ pub(crate) fn age(since: &str, now: OffsetDateTime) -> String {
     let seconds = (now - since).whole_seconds().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
-        ..120 => format!("{seconds}s"),
-        ..600 if seconds % 60 != 0 => format!("{minutes}m{}s", seconds % 60),
-        ..10_800 => format!("{minutes}m"),
-        ..28_800 if minutes % 60 != 0 => format!("{hours}h{}m", minutes % 60),
-        ..172_800 => format!("{hours}h"),
-        ..691_200 if hours % 24 != 0 => format!("{days}d{}h", hours % 24),
+        0..120 => format!("{seconds}s"),
+        120..600 if seconds % 60 != 0 => format!("{minutes}m{}s", seconds % 60),
+        120..10_800 => format!("{minutes}m"),
+        10_800..28_800 if minutes % 60 != 0 => format!("{hours}h{}m", minutes % 60),
+        10_800..172_800 => format!("{hours}h"),
+        172_800..691_200 if hours % 24 != 0 => format!("{days}d{}h", hours % 24),
         _ if days < 730 => format!("{days}d"),
         _ => format!("{}y{}d", days / 365, days % 365),
     }

@@ -28,7 +28,11 @@ pub(crate) fn metadata(resource: &Resource, object: &Value) -> Vec<FieldError> {
                     }
                 }
                 None => {
-                    errors.push(FieldError::invalid("metadata.labels", value.to_string(), "must be a string"))
+                    errors.push(FieldError::invalid(
+                        "metadata.labels",
+                        value.to_string(),
+                        "must be a string",
+                    ));
                 }
             }
         }

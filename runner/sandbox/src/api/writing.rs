@@ -114,7 +114,11 @@ pub(crate) fn create(
     if strategy::has_generation(&call.resource) {
         set_meta(&mut value, "generation", Some(json!(1)));
     }
-    strategy::prepare_create(store, call, &mut value, now)?;
+    strategy::prepare_create(call, &mut value)?;
+    if how == How::Update {
+        managed::record_update(call, &Value::Null, &mut value, now);
+    }
+    strategy::complete(store, call, &mut value, now);
     let mut errors = validate::metadata(&call.resource, &value);
     errors.extend(strategy::validate(call, &value, None));
     if !errors.is_empty() {
@@ -122,9 +126,6 @@ pub(crate) fn create(
     }
     if store.get(gr, &key).is_some() {
         return Err(ApiError::already_exists(&gr.group, &gr.plural, &name));
-    }
-    if how == How::Update {
-        managed::record_update(call, &Value::Null, &mut value, now);
     }
     if call.dry_run() {
         return Ok(Written { object: Arc::new(Object::new(value)), created: true });

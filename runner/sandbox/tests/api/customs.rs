@@ -36,7 +36,7 @@ async fn a_definition_serves_objects_with_a_status_of_their_own() {
     let client = server.client("operator");
     let clusters = dynamic(&client, "pingcap.com/v1alpha1", "TidbCluster", "default");
     assert_eq!(
-        refusal(clusters.list(&Default::default()).await).message,
+        refusal(clusters.list(&kube::api::ListParams::default()).await).message,
         "the server could not find the requested resource"
     );
 

@@ -78,7 +78,7 @@ async fn users_may_do_what_their_rules_say() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let log = heard.clone();
     server.on_request(Arc::new(move |info| {
-        log.lock().unwrap().push(format!("{} {} {}", info.user, info.verb, info.resource))
+        log.lock().unwrap().push(format!("{} {} {}", info.user, info.verb, info.resource));
     }));
 
     let admin: Api<Secret> = Api::namespaced(server.client("admin"), "default");

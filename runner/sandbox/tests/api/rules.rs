@@ -45,6 +45,24 @@ async fn secrets_keep_their_type_and_their_promise() {
     let one = make(json!({"metadata": {"generateName": "gen-"}})).await.unwrap().metadata.name.unwrap();
     assert!(one.starts_with("gen-") && one.len() == 9, "{one}");
 
+    let strict = PatchParams {
+        field_validation: Some(kube::api::ValidationDirective::Strict),
+        ..PatchParams::default()
+    };
+    let typo = Patch::Merge(json!({"Data": {"x": "eA=="}}));
+    let refused = refusal(secrets.patch("tls", &strict, &typo).await);
+    assert!(
+        refused.message.ends_with("strict decoding error: unknown field \"Data\""),
+        "{}",
+        refused.message
+    );
+    let before = secrets.get("tls").await.unwrap();
+    assert_eq!(
+        secrets.patch("tls", &PatchParams::default(), &typo).await.unwrap(),
+        before,
+        "what the type does not have is dropped"
+    );
+
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     secrets.create(&dry, &object(json!({"metadata": {"name": "dry"}}))).await.unwrap();
     assert!(secrets.get_opt("dry").await.unwrap().is_none());
