@@ -1,0 +1,135 @@
+//! A local copy of all objects of a kind, kept by list and watch: what a controller reads.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use kube::core::WatchEvent;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::json;
+use super::kube::{Kind, Kube};
+
+/// Rings when something that a controller watches has changed.
+#[derive(Debug, Clone)]
+pub struct Bell(Arc<watch::Sender<u64>>);
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Bell {
+    /// Rings.
+    pub fn ring(&self) {
+        self.0.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// One who listens; has heard everything up to now.
+    pub fn listen(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
+/// A name within a namespace.
+pub type Key = (String, String);
+
+#[derive(Default)]
+struct Held {
+    objects: BTreeMap<Key, Arc<Value>>,
+    synced: bool,
+}
+
+/// The copy.
+#[derive(Clone, Default)]
+pub struct Cache(Arc<Mutex<Held>>);
+
+fn key(object: &Value) -> Key {
+    (json::namespace(object).to_owned(), json::name(object).to_owned())
+}
+
+impl Cache {
+    /// Starts to follow a kind; the task belongs to `tasks`.
+    pub fn follow(kube: &Kube, kind: Kind, bell: &Bell, tasks: &mut JoinSet<()>) -> Self {
+        let cache = Self::default();
+        tasks.spawn(follow(cache.clone(), kube.clone(), kind, bell.clone()));
+        cache
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the first list has arrived.
+    pub fn synced(&self) -> bool {
+        self.held().synced
+    }
+
+    /// One object.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.held().objects.get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// All objects.
+    pub fn all(&self) -> Vec<Arc<Value>> {
+        self.held().objects.values().cloned().collect()
+    }
+
+    /// All objects of one namespace that satisfy the test.
+    pub fn within(&self, namespace: &str, test: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
+        let held = self.held();
+        held.objects.values().filter(|o| json::namespace(o) == namespace && test(o)).cloned().collect()
+    }
+
+    fn put(&self, object: Value) {
+        self.held().objects.insert(key(&object), Arc::new(object));
+    }
+}
+
+const PAUSE: Duration = Duration::from_millis(200);
+
+async fn follow(cache: Cache, kube: Kube, kind: Kind, bell: Bell) {
+    loop {
+        if let Err(e) = follow_once(&cache, &kube, kind, &bell).await {
+            tracing::debug!(kind = kind.kind, "watch ended: {e}");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn follow_once(cache: &Cache, kube: &Kube, kind: Kind, bell: &Bell) -> kube::Result<()> {
+    let (objects, mut version) = kube.list(kind, "").await?;
+    {
+        let mut held = cache.held();
+        held.objects = objects.into_iter().map(|o| (key(&o), Arc::new(o))).collect();
+        held.synced = true;
+    }
+    bell.ring();
+    // A watch that ends in good order goes on from its last version; an error (or `Gone`) lists anew.
+    loop {
+        let mut events = std::pin::pin!(kube.watch(kind, &version).await?);
+        while let Some(event) = events.try_next().await? {
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    json::text(&object, "/metadata/resourceVersion").clone_into(&mut version);
+                    cache.put(object);
+                }
+                WatchEvent::Deleted(object) => {
+                    json::text(&object, "/metadata/resourceVersion").clone_into(&mut version);
+                    cache.held().objects.remove(&key(&object));
+                }
+                WatchEvent::Bookmark(mark) => {
+                    version = mark.metadata.resource_version;
+                    continue;
+                }
+                WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+            }
+            bell.ring();
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,9 @@
+//! The start state: a TiDB cluster that runs, with Secrets as the procedure names them.
+
+mod objects;
+mod pki;
+mod scenario;
+
+pub use objects::create;
+pub use pki::{INPUTS, Issued, Pki, stem};
+pub use scenario::Scenario;

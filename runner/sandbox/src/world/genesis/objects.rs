@@ -1,0 +1,142 @@
+//! The objects that a person or an installer would have made; everything else the controllers make of them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::{Pki, Scenario};
+use crate::world::controllers::template::NODE;
+use crate::world::kube::{CRDS, DEPLOYMENTS, Kube, NAMESPACES, NODES, SECRETS, TIDB_CLUSTERS};
+
+/// Makes them all.
+///
+/// # Errors
+/// The API refuses one.
+pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result<()> {
+    kube.ensure(NODES, "", node()).await?;
+    for name in ["tidb-admin", &scenario.namespace] {
+        kube.ensure(NAMESPACES, "", json!({ "metadata": { "name": name } })).await?;
+    }
+    kube.ensure(CRDS, "", definition()).await?;
+    for component in pki.components() {
+        if let Some(secret) = secret(scenario, pki, component) {
+            kube.ensure(SECRETS, &scenario.namespace, secret).await?;
+        }
+    }
+    established(kube).await?;
+    kube.ensure(TIDB_CLUSTERS, &scenario.namespace, cluster(scenario)).await?;
+    if scenario.clients > 0 {
+        kube.ensure(DEPLOYMENTS, &scenario.namespace, client(scenario)).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the server serves the new kind.
+async fn established(kube: &Kube) -> kube::Result<()> {
+    for _ in 0..50 {
+        match kube.list(TIDB_CLUSTERS, "").await {
+            Ok(_) => return Ok(()),
+            Err(e) if crate::world::kube::is(&e, 404) => {}
+            Err(e) => return Err(e),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    kube.list(TIDB_CLUSTERS, "").await.map(|_| ())
+}
+
+fn node() -> Value {
+    json!({
+        "metadata": { "name": NODE, "labels": { "kubernetes.io/hostname": NODE } },
+        "status": { "conditions": [{ "type": "Ready", "status": "True", "reason": "KubeletReady" }] },
+    })
+}
+
+/// The name of a component's Secret.
+pub fn secret_name(cluster: &str, component: &str) -> String {
+    if component == "client" {
+        format!("{cluster}-cluster-client-secret")
+    } else {
+        format!("{cluster}-{component}-cluster-secret")
+    }
+}
+
+fn secret(scenario: &Scenario, pki: &Pki, component: &str) -> Option<Value> {
+    let data: Map<String, Value> =
+        pki.secret(component)?.into_iter().map(|(k, v)| (k.to_owned(), json!(STANDARD.encode(v)))).collect();
+    Some(json!({
+        "metadata": { "name": secret_name(&scenario.cluster, component) },
+        "type": scenario.secret_type,
+        "data": data,
+    }))
+}
+
+fn cluster(scenario: &Scenario) -> Value {
+    let mut spec = Map::new();
+    spec.insert("version".into(), json!("v8.5.0"));
+    spec.insert("timezone".into(), json!("UTC"));
+    spec.insert("tlsCluster".into(), json!({ "enabled": true }));
+    for (component, replicas) in &scenario.components {
+        let mut part = json!({ "replicas": replicas, "baseImage": format!("pingcap/{component}") });
+        if let (false, Some(map)) = (scenario.allowed_cn.is_empty(), part.as_object_mut()) {
+            let key = if component == "tidb" { "cluster-verify-cn" } else { "cert-allowed-cn" };
+            map.insert("config".into(), json!(format!("[security]\n{key} = {}\n", json!(scenario.allowed_cn))));
+        }
+        spec.insert(component.clone(), part);
+    }
+    json!({ "metadata": { "name": scenario.cluster }, "spec": spec })
+}
+
+fn client(scenario: &Scenario) -> Value {
+    let labels = json!({
+        "app.kubernetes.io/name": format!("{}-client", scenario.cluster),
+        "app.kubernetes.io/instance": scenario.cluster,
+        "app.kubernetes.io/component": "client",
+    });
+    json!({
+        "metadata": { "name": format!("{}-client", scenario.cluster), "labels": labels },
+        "spec": {
+            "replicas": scenario.clients,
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": {
+                    "containers": [{
+                        "name": "client",
+                        "image": "example.com/tidb-client:v1",
+                        "volumeMounts": [{ "name": "tls", "mountPath": "/var/lib/cluster-client-tls", "readOnly": true }],
+                    }],
+                    "volumes": [{ "name": "tls", "secret": { "secretName": secret_name(&scenario.cluster, "client") } }],
+                },
+            },
+        },
+    })
+}
+
+fn definition() -> Value {
+    let column = |name: &str, kind: &str, path: &str| json!({ "name": name, "type": kind, "jsonPath": path });
+    let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    json!({
+        "metadata": { "name": "tidbclusters.pingcap.com" },
+        "spec": {
+            "group": "pingcap.com",
+            "scope": "Namespaced",
+            "names": { "kind": "TidbCluster", "listKind": "TidbClusterList", "plural": "tidbclusters",
+                "singular": "tidbcluster", "shortNames": ["tc"] },
+            "versions": [{
+                "name": "v1alpha1",
+                "served": true,
+                "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "properties": { "spec": open, "status": open } } },
+                "subresources": { "status": {} },
+                "additionalPrinterColumns": [
+                    column("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
+                    column("PD", "string", ".status.pd.phase"),
+                    column("TiKV", "string", ".status.tikv.phase"),
+                    column("TiDB", "string", ".status.tidb.phase"),
+                    column("Status", "string", ".status.conditions[?(@.type==\"Ready\")].message"),
+                    column("Age", "date", ".metadata.creationTimestamp"),
+                ],
+            }],
+        },
+    })
+}

@@ -1,0 +1,66 @@
+//! What the world begins with.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A TiDB cluster with its clients. Every field has a default: the smallest scenario is an empty file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scenario {
+    /// Namespace of the cluster.
+    pub namespace: String,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// How many pods of which component.
+    pub components: BTreeMap<String, u32>,
+    /// How many client pods.
+    pub clients: u32,
+    /// Common names that servers allow of their clients (`cert-allowed-cn`); empty allows all.
+    pub allowed_cn: Vec<String>,
+    /// Leaders that each TiKV store holds. From 200 on the operator waits until they are back.
+    pub leaders_per_store: u32,
+    /// The type of the cluster's Secrets.
+    pub secret_type: String,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            namespace: "tidb".into(),
+            cluster: "basic".into(),
+            components: [("pd", 3), ("tikv", 3), ("tidb", 2)].map(|(name, n)| (name.to_owned(), n)).into(),
+            clients: 1,
+            allowed_cn: Vec::new(),
+            leaders_per_store: 120,
+            secret_type: "kubernetes.io/tls".into(),
+        }
+    }
+}
+
+impl Scenario {
+    /// The same with some pods of a further component.
+    #[must_use]
+    pub fn with(mut self, component: &str, replicas: u32) -> Self {
+        self.components.insert(component.to_owned(), replicas);
+        self
+    }
+
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    /// The text is not YAML, has unknown fields, or names a component that there is not.
+    pub fn from_yaml(text: &str) -> Result<Self, String> {
+        let scenario: Self = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+        let unknown = scenario.components.keys().find(|c| crate::world::pod::program::program(c).is_none());
+        match unknown {
+            Some(name) => Err(format!("there is no component `{name}`")),
+            None => Ok(scenario),
+        }
+    }
+
+    /// The components that the scenario has pods of, by name.
+    pub fn present(&self) -> impl Iterator<Item = &str> {
+        self.components.iter().filter(|(_, n)| **n > 0).map(|(name, _)| name.as_str())
+    }
+}

@@ -1,0 +1,28 @@
+//! The world of the sandbox: controllers, kubelet and TiDB operator as ordinary clients of its Kubernetes API, and pods
+//! that really serve and dial TLS with what they loaded when they started.
+
+pub mod cache;
+pub mod controllers;
+pub mod counters;
+pub mod ctx;
+pub mod directory;
+pub mod faults;
+pub mod genesis;
+pub mod json;
+pub mod kube;
+pub mod kubelet;
+pub mod memo;
+pub mod net;
+pub mod operator;
+pub mod pd;
+pub mod pod;
+mod start;
+pub mod timing;
+pub mod tls;
+pub mod volume;
+
+pub use faults::Fault;
+pub use genesis::{Pki, Scenario};
+pub use memo::Memo;
+pub use start::{EndState, Mode, Options, Served, StartError, World};
+pub use timing::{Span, Timing};

@@ -1,0 +1,336 @@
+//! A world from its start state to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use stdlib::world::{Clock, Net, Stream, SystemClock, TokioClock};
+use thiserror::Error;
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+use super::cache::{Bell, Cache};
+use super::counters::{Counters, Snapshot, State};
+use super::ctx::Ctx;
+use super::faults::Fault;
+use super::genesis::{self, Pki, Scenario};
+use super::json as js;
+use super::kube::{DEPLOYMENTS, Kube, TIDB_CLUSTERS};
+use super::memo::Memo;
+use super::net::{LoopbackNet, MemoryNet, Network};
+use super::pod::dial::{Ask, Outcome, dial, fingerprint};
+use super::timing::Timing;
+use crate::api;
+
+/// Where the world's connections are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In memory, on tokio's (perhaps paused) time, identical handshakes made once.
+    InProcess,
+    /// On the loopback interface and the machine's time, every handshake made.
+    Process,
+}
+
+/// How a world is made.
+#[derive(Clone)]
+pub struct Options {
+    /// Where the connections are.
+    pub mode: Mode,
+    /// From which everything random comes.
+    pub seed: u64,
+    /// How long things take.
+    pub timing: Timing,
+    /// What it begins with.
+    pub scenario: Scenario,
+    /// The PKI, if it was made before; it must be the scenario's.
+    pub pki: Option<Pki>,
+    /// What the world's clock shows at the start; the machine's time if `None`.
+    pub start: Option<OffsetDateTime>,
+    /// By how much the world's clock is wrong.
+    pub clock_error: time::Duration,
+    /// A memo shared with other worlds; a fresh one if `None`. Without effect in [`Mode::Process`].
+    pub memo: Option<Arc<Memo>>,
+}
+
+impl Options {
+    /// A world in this process, with lifelike durations: for tests with virtual time.
+    pub fn in_process(seed: u64) -> Self {
+        Self {
+            mode: Mode::InProcess,
+            seed,
+            timing: Timing::lifelike(),
+            scenario: Scenario::default(),
+            pki: None,
+            start: None,
+            clock_error: time::Duration::ZERO,
+            memo: None,
+        }
+    }
+
+    /// A world on the loopback interface, with brisk durations: for people.
+    pub fn process(seed: u64) -> Self {
+        Self { mode: Mode::Process, timing: Timing::brisk(), ..Self::in_process(seed) }
+    }
+}
+
+/// Why there is no world.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// No PKI can be made.
+    #[error("the sandbox's certificates cannot be made: {0}")]
+    Pki(#[source] stdlib::PrimError),
+    /// No subnet of the loopback interface is free.
+    #[error("no loopback subnet can be had")]
+    Net(#[source] std::io::Error),
+    /// The API refuses an object of the start state.
+    #[error("the sandbox's start state is refused")]
+    Objects(#[source] Box<kube::Error>),
+    /// It does not come up.
+    #[error("the sandbox does not become steady: {0}")]
+    Unsteady(String),
+}
+
+/// A party's key material at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// `pd`.
+    pub component: String,
+    /// SHA-256 fingerprints of the chain it presents, leaf first.
+    pub chain: Vec<String>,
+    /// SHA-256 fingerprints of the anchors it has loaded, in order.
+    pub anchors: Vec<String>,
+    /// Whether it is ready.
+    pub ready: bool,
+}
+
+/// What the world has come to: who serves and trusts what, and whether every link holds now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndState {
+    /// By pod.
+    pub pods: BTreeMap<String, Served>,
+    /// Links that do not hold, with the reason.
+    pub broken: Vec<String>,
+}
+
+impl EndState {
+    /// Whether every link holds.
+    pub fn holds(&self) -> bool {
+        self.broken.is_empty()
+    }
+}
+
+/// A running world. Dropping it ends it.
+pub struct World {
+    ctx: Arc<Ctx>,
+    server: Arc<api::Server>,
+    pki: Pki,
+    scenario: Scenario,
+    tasks: JoinSet<()>,
+}
+
+/// How long a world may take to come up.
+const STEADY: Duration = Duration::from_secs(120);
+
+struct ShiftedClock(time::Duration);
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> OffsetDateTime {
+        SystemClock.now() + self.0
+    }
+}
+
+impl World {
+    /// Starts a world and waits until it is steady: every pod ready, the operator content.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let base = options.start.unwrap_or_else(|| SystemClock.now());
+        let clock: Arc<dyn Clock> = match options.mode {
+            Mode::InProcess => Arc::new(TokioClock::starting_at(base + options.clock_error)),
+            Mode::Process => Arc::new(ShiftedClock(options.clock_error)),
+        };
+        let pki = match options.pki {
+            Some(pki) => pki,
+            // Certificates come from a machine whose clock is right.
+            None => Pki::make(&options.scenario, base).map_err(StartError::Pki)?,
+        };
+        let (net, memo): (Arc<dyn Network>, _) = match options.mode {
+            Mode::InProcess => (Arc::new(MemoryNet::default()), Some(options.memo.unwrap_or_default())),
+            Mode::Process => (Arc::new(LoopbackNet::claim().map_err(StartError::Net)?), None),
+        };
+        let shared = (Arc::clone(&clock), options.seed, options.timing.clone());
+        let ctx = Arc::new(Ctx::new(shared, net, memo, options.scenario.leaders_per_store));
+        let server = api::Server::new(api::Options::new(clock).seed(options.seed));
+        let mut world = Self { ctx, server, pki, scenario: options.scenario, tasks: JoinSet::new() };
+        let kube = world.kube("system:admin");
+        genesis::create(&kube, &world.scenario, &world.pki).await.map_err(|e| StartError::Objects(Box::new(e)))?;
+        let controllers = world.kube("system:kube-controller-manager");
+        world.tasks.spawn(super::controllers::run(controllers, options.timing, options.seed));
+        let kubelet = world.kube("system:kubelet");
+        world.tasks.spawn(super::kubelet::run(kubelet, Arc::clone(&world.ctx)));
+        let operator = world.kube("system:serviceaccount:tidb-admin:tidb-controller-manager");
+        world.tasks.spawn(super::operator::run(operator, Arc::clone(&world.ctx)));
+        world.steady(STEADY).await.map_err(StartError::Unsteady)?;
+        world.ctx.pace.settle();
+        world.ctx.bell.ring();
+        Ok(world)
+    }
+
+    fn kube(&self, user: &str) -> Kube {
+        Kube::new(self.server.client(user))
+    }
+
+    /// Waits until the cluster is ready, all its pods are as its templates want them, and its clients run.
+    ///
+    /// # Errors
+    /// What is missing when the time is up.
+    pub async fn steady(&self, within: Duration) -> Result<(), String> {
+        let (bell, mut tasks) = (Bell::default(), JoinSet::new());
+        let kube = self.kube("system:admin");
+        let mut heard = bell.listen();
+        let clusters = Cache::follow(&kube, TIDB_CLUSTERS, &bell, &mut tasks);
+        let deployments = Cache::follow(&kube, DEPLOYMENTS, &bell, &mut tasks);
+        let (namespace, name) = (&self.scenario.namespace, &self.scenario.cluster);
+        let missing = || -> Option<String> {
+            let cluster = clusters.get(namespace, name)?;
+            let ready = js::items(&cluster, "/status/conditions").iter().find(|c| js::text(c, "/type") == "Ready");
+            let ready = ready.cloned().unwrap_or_else(|| json!({ "reason": "no status yet" }));
+            if js::text(&ready, "/status") != "True" {
+                return Some(format!("TidbCluster {namespace}/{name}: {}", js::text(&ready, "/reason")));
+            }
+            if self.scenario.clients > 0 {
+                let client = deployments.get(namespace, &format!("{name}-client"))?;
+                let up = js::number(&client, "/status/readyReplicas").unwrap_or(0);
+                let updated = js::number(&client, "/status/updatedReplicas").unwrap_or(0);
+                let wanted = i64::from(self.scenario.clients);
+                let all = js::number(&client, "/status/replicas").unwrap_or(0);
+                if up != wanted || updated != wanted || all != wanted {
+                    return Some(format!("Deployment {namespace}/{name}-client: {up} of {wanted} ready"));
+                }
+            }
+            Some(String::new())
+        };
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            heard.mark_unchanged();
+            let found = missing().unwrap_or_else(|| "objects are not there yet".to_owned());
+            if found.is_empty() {
+                return Ok(());
+            }
+            if tokio::time::timeout_at(deadline, heard.changed()).await.is_err() {
+                return Err(found);
+            }
+        }
+    }
+
+    /// A client of its API, as an administrator.
+    pub fn client(&self) -> kube::Client {
+        self.server.client("system:admin")
+    }
+
+    /// Its API server.
+    pub fn server(&self) -> &Arc<api::Server> {
+        &self.server
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.ctx.clock)
+    }
+
+    /// Its network, for dialling pods by address or by DNS name.
+    pub fn net(&self) -> Arc<dyn Net> {
+        Arc::new(WorldNet(Arc::clone(&self.ctx)))
+    }
+
+    /// Its PKI, as a folder to be.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// What it began with.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// What its links have seen so far.
+    pub fn counters(&self) -> Snapshot {
+        Counters::snapshot(&self.ctx.counters)
+    }
+
+    /// Puts a fault in force.
+    pub fn set_fault(&self, fault: Fault) {
+        self.ctx.faults.set(fault);
+    }
+
+    /// Lifts a fault.
+    pub fn lift_fault(&self, fault: &Fault) {
+        self.ctx.faults.lift(fault);
+        self.ctx.bell.ring();
+    }
+
+    /// Restarts the container of a pod now.
+    pub fn restart_pod(&self, pod: &str) {
+        let _ = self.ctx.kicks.send(pod.to_owned());
+    }
+
+    /// The states that the processes of each component have loaded now.
+    pub fn states(&self) -> BTreeMap<String, State> {
+        let all = self.ctx.directory.all();
+        all.iter().filter_map(|e| Some((e.pod.clone(), e.party.state()?))).collect()
+    }
+
+    /// Who serves and trusts what, and whether every link between pods holds now.
+    pub async fn end_state(&self) -> EndState {
+        let (mut pods, mut broken) = (BTreeMap::new(), Vec::new());
+        for endpoint in self.ctx.directory.all() {
+            let prints = |certs: &stdlib::trust::Certs| certs.0.iter().map(|c| fingerprint(c.as_ref())).collect();
+            let chain = endpoint.party.leaf().map(|leaf| prints(&leaf.chain)).unwrap_or_default();
+            let served = Served {
+                component: endpoint.program.component.to_owned(),
+                chain,
+                anchors: prints(&endpoint.party.anchors.certs),
+                ready: endpoint.is_ready(),
+            };
+            pods.insert(endpoint.pod.clone(), served);
+            let own = Some(endpoint.ip);
+            let dials = endpoint.program.dials;
+            for target in self.ctx.directory.targets(&endpoint.namespace, &endpoint.cluster, dials, own) {
+                let link = format!("{} -> {}:{}", endpoint.pod, target.name, target.port);
+                match dial(&self.ctx, &endpoint.party, &target, &Ask::status()).await {
+                    Outcome::Held(..) => {}
+                    Outcome::Refused(refusal) => broken.push(format!("{link}: {}", refusal.why)),
+                    Outcome::Unreachable(kind) => broken.push(format!("{link}: {kind}")),
+                }
+            }
+        }
+        EndState { pods, broken }
+    }
+
+    /// Ends it: every process, connection and task.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+struct WorldNet(Arc<Ctx>);
+
+impl Net for WorldNet {
+    fn dial(&self, host: &str, port: u16) -> BoxFuture<'_, std::io::Result<Box<dyn Stream>>> {
+        let found = self.0.directory.resolve(host);
+        Box::pin(async move {
+            let mut last = std::io::Error::from(std::io::ErrorKind::HostUnreachable);
+            for ip in found {
+                match self.0.net.connect(None, std::net::SocketAddr::new(ip, port)).await {
+                    Ok(connection) => return Ok(connection.stream),
+                    Err(e) => last = e,
+                }
+            }
+            Err(last)
+        })
+    }
+}
