@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{ClientConfig, ServerConfig};
 use stdlib::PrimError;
-use stdlib::tls::{self, Identity, Trust};
+use stdlib::tls::config::{self as tls, Identity, Trust};
 use stdlib::trust::Verifier;
 use stdlib::world::Clock;
 

@@ -52,7 +52,7 @@ fn node() -> Value {
 }
 
 /// The name of a component's Secret.
-pub fn secret_name(cluster: &str, component: &str) -> String {
+pub(crate) fn secret_name(cluster: &str, component: &str) -> String {
     if component == "client" {
         format!("{cluster}-cluster-client-secret")
     } else {

@@ -14,7 +14,7 @@ use crate::world::volume::{Volume, secret_files};
 
 /// One Secret volume of a pod.
 #[derive(Clone)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// The Secret's name.
     pub secret: String,
     /// Where it is mounted in the container.
@@ -24,7 +24,7 @@ pub struct Mount {
 }
 
 /// The Secret volumes that a pod's specification names.
-pub fn mounts(pod: &Value) -> Vec<Mount> {
+pub(crate) fn mounts(pod: &Value) -> Vec<Mount> {
     js::items(pod, "/spec/volumes")
         .iter()
         .filter_map(|volume| {
@@ -38,7 +38,7 @@ pub fn mounts(pod: &Value) -> Vec<Mount> {
 }
 
 /// Fetches a Secret as it is in the API now: a pod that starts sees the newest.
-pub async fn fetch(kube: &Kube, namespace: &str, mount: &Mount) -> Result<(), String> {
+pub(crate) async fn fetch(kube: &Kube, namespace: &str, mount: &Mount) -> Result<(), String> {
     match kube.get(SECRETS, namespace, &mount.secret).await {
         Ok(Some(secret)) => {
             mount.volume.put(secret_files(&secret));
@@ -50,7 +50,7 @@ pub async fn fetch(kube: &Kube, namespace: &str, mount: &Mount) -> Result<(), St
 }
 
 /// Keeps a mounted folder up to date: what changes in the API arrives after the drawn lag, the newest state then.
-pub async fn follow(ctx: &Ctx, secrets: &Cache, bell: &Bell, (namespace, pod): (&str, &str), mount: &Mount) {
+pub(crate) async fn follow(ctx: &Ctx, secrets: &Cache, bell: &Bell, (namespace, pod): (&str, &str), mount: &Mount) {
     let dice: Dice = ctx.dice(&format!("mount/{pod}/{}", mount.secret));
     let mut heard = bell.listen();
     let differs = || {

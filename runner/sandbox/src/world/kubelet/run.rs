@@ -21,7 +21,7 @@ use crate::world::timing::Dice;
 use crate::world::volume::Volume;
 
 /// What a pod's worker needs.
-pub struct Worker {
+pub(crate) struct Worker {
     /// The world.
     pub ctx: Arc<Ctx>,
     /// The API.
@@ -64,7 +64,7 @@ impl Drop for Address {
 }
 
 /// The program that a pod runs: known by its image's name.
-pub fn program(pod: &Value) -> Option<&'static Program> {
+pub(crate) fn program(pod: &Value) -> Option<&'static Program> {
     let image = js::text(pod, "/spec/containers/0/image");
     let name = image.rsplit('/').next().unwrap_or(image).split(':').next().unwrap_or_default();
     PROGRAMS.iter().find(|p| p.image == name)
@@ -79,7 +79,7 @@ fn allowed_cn(pod: &Value) -> Vec<String> {
 
 impl Worker {
     /// Runs the pod until it is deleted.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let Self { ctx, kube, secrets, bell, pod, mut stop } = self;
         let (namespace, name) = (js::namespace(&pod).to_owned(), js::name(&pod).to_owned());
         let dice = ctx.dice(&format!("kubelet/{name}/{}", js::uid(&pod)));

@@ -6,7 +6,7 @@ use crate::world::json as js;
 
 /// A container's run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Run {
+pub(crate) enum Run {
     /// Its volumes are being mounted.
     Creating,
     /// It runs since.
@@ -27,7 +27,7 @@ pub enum Run {
 
 /// What there is to report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// How the container does.
     pub run: Run,
     /// The pod's address, once it has one.
@@ -48,7 +48,7 @@ fn condition(pod: &Value, now: &str, kind: &str, holds: bool) -> Value {
 }
 
 /// The pod's status. `before` is the pod with the status reported last.
-pub fn status(before: &Value, report: &Report, now: &str) -> Value {
+pub(crate) fn status(before: &Value, report: &Report, now: &str) -> Value {
     let (state, ready, running) = match &report.run {
         Run::Creating => (json!({ "waiting": { "reason": "ContainerCreating" } }), false, false),
         Run::Waiting { reason, message } => {

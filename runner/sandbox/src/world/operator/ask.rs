@@ -22,7 +22,7 @@ const PD: &[Dials] = &[Dials { target: "pd", port: 2379, by: By::Service, needed
 ///
 /// # Errors
 /// The Secret is not there or holds no usable key pair.
-pub fn party(ctx: &Ctx, secret: Option<&Value>) -> Result<Arc<Party>, String> {
+pub(crate) fn party(ctx: &Ctx, secret: Option<&Value>) -> Result<Arc<Party>, String> {
     let secret = secret.ok_or("the client Secret is not there")?;
     let volume = Volume::default();
     volume.put(secret_files(secret));
@@ -31,7 +31,7 @@ pub fn party(ctx: &Ctx, secret: Option<&Value>) -> Result<Arc<Party>, String> {
 }
 
 /// A client of one cluster's PD.
-pub struct PdClient<'a> {
+pub(crate) struct PdClient<'a> {
     /// The world.
     pub ctx: &'a Ctx,
     /// Who asks.
@@ -51,7 +51,7 @@ impl PdClient<'_> {
     ///
     /// # Errors
     /// None answers, or one refuses.
-    pub async fn call(&self, ask: &Ask<'_>) -> Result<Value, String> {
+    pub(crate) async fn call(&self, ask: &Ask<'_>) -> Result<Value, String> {
         let mut last = "no PD pod is ready".to_owned();
         for target in self.targets() {
             match dial(self.ctx, self.party, &target, ask).await {
@@ -72,7 +72,7 @@ impl PdClient<'_> {
     ///
     /// # Errors
     /// As [`PdClient::call`].
-    pub async fn view(&self) -> Result<PdView, String> {
+    pub(crate) async fn view(&self) -> Result<PdView, String> {
         let health = self.get("/pd/api/v1/health").await?;
         let leader = self.get("/pd/api/v1/leader").await?;
         let stores = self.get("/pd/api/v1/stores").await?;

@@ -20,7 +20,7 @@ fn pod(component: &str, n: u32, revision: &str, ready: bool) -> Arc<Value> {
 }
 
 fn scene(component: &'static str, partition: u32) -> Scene {
-    let member = |id| Member { id, url: String::new(), health: true };
+    let member = |id: u64| Member { id, url: String::new(), health: true };
     let store = |id| Store {
         id,
         pod: format!("basic-tikv-{}", id - 1),
@@ -40,7 +40,7 @@ fn scene(component: &'static str, partition: u32) -> Scene {
         }),
         pods: (0..3).map(|n| pod(component, n, "old", true)).collect(),
         pd: Some(PdView {
-            members: (0..3).map(|n| (format!("basic-pd-{n}"), member(u64::from(n)))).collect(),
+            members: (0..3u64).map(|n| (format!("basic-pd-{n}"), member(n))).collect(),
             leader: "basic-pd-1".into(),
             stores: (1..=3).map(store).collect(),
         }),

@@ -6,7 +6,7 @@ use crate::world::ctx::Ctx;
 use crate::world::directory::Endpoint;
 
 /// The answer to a request: PD's API on PD, a word on who it is elsewhere.
-pub fn respond(ctx: &Ctx, endpoint: &Endpoint, method: &str, path: &str, body: &Value) -> (u16, Value) {
+pub(crate) fn respond(ctx: &Ctx, endpoint: &Endpoint, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let pd = endpoint.program.component == "pd";
     match path {
         "/pd/api/v2/ready" if pd => match endpoint.is_ready() {

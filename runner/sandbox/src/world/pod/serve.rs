@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Serves one port until it is dropped, and all its connections with it.
-pub async fn serve(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>, mut listener: Box<dyn Listener>) {
+pub(crate) async fn serve(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>, mut listener: Box<dyn Listener>) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
