@@ -1,7 +1,6 @@
 //! The runner: command line, script engine, runs, reports.
 pub mod capabilities;
 pub mod catalog;
-pub mod cli;
 pub mod diagnostic;
 pub mod duration;
 pub mod engine;
@@ -9,6 +8,5 @@ pub mod error;
 pub mod events;
 pub mod exit_code;
 pub mod manifest;
-pub mod output;
 pub mod plan;
 pub mod script;

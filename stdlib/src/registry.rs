@@ -175,7 +175,6 @@ pub fn registry() -> &'static Registry {
                 crate::cert::PRIMITIVES,
                 crate::cfssl::PRIMITIVES,
                 crate::files::PRIMITIVES,
-                crate::flow::PRIMITIVES,
                 crate::k8s::PRIMITIVES,
                 crate::tidb::PRIMITIVES,
                 crate::tls::PRIMITIVES,

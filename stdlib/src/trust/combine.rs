@@ -116,15 +116,18 @@ impl<'v> Bench<'v> {
         all
     }
 
-    /// Whether the judge of a side accepts what is presented to it there.
+    /// Whether a verifier accepts a chain.
+    #[expect(clippy::too_many_arguments, reason = "one question has this many parts")]
     pub(super) fn judge(
         &mut self,
-        side: &Side<'v>,
+        verifier: Verifier,
         meeting: Meeting,
+        usage: Usage,
+        name: Option<&'v str>,
+        allowed_cn: &'v [String],
         at: OffsetDateTime,
     ) -> Result<(), Rejection> {
         let (chain, anchors) = (self.certs(meeting.chain), self.certs(meeting.anchors));
-        let Side { verifier, usage, name, allowed_cn, .. } = *side;
         let question = Question {
             verifier,
             chain: meeting.chain,

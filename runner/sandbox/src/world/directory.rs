@@ -109,7 +109,13 @@ impl Directory {
     }
 
     /// Everything that a client in this cluster dials, without itself.
-    pub fn targets(&self, namespace: &str, cluster: &str, dials: &[Dials], own: Option<IpAddr>) -> Vec<Target> {
+    pub fn targets(
+        &self,
+        namespace: &str,
+        cluster: &str,
+        dials: &[Dials],
+        own: Option<IpAddr>,
+    ) -> Vec<Target> {
         let held = self.held();
         let mut targets = Vec::new();
         for dialled in dials {

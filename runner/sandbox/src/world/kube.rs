@@ -45,7 +45,8 @@ pub const DAEMON_SETS: Kind = kind("apps/v1", "DaemonSet", "daemonsets", true);
 /// Old templates of StatefulSets and DaemonSets.
 pub const CONTROLLER_REVISIONS: Kind = kind("apps/v1", "ControllerRevision", "controllerrevisions", true);
 /// Definitions of kinds.
-pub const CRDS: Kind = kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", false);
+pub const CRDS: Kind =
+    kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", false);
 /// TiDB clusters.
 pub const TIDB_CLUSTERS: Kind = kind("pingcap.com/v1alpha1", "TidbCluster", "tidbclusters", true);
 
@@ -101,7 +102,8 @@ impl Kube {
     /// All objects of a kind, in one namespace or (for an empty name) in all, with the list's version.
     pub async fn list(&self, kind: Kind, namespace: &str) -> kube::Result<(Vec<Value>, String)> {
         let mut list = self.call(Method::GET, kind.path(namespace, ""), None).await?;
-        let version = list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or("0").to_owned();
+        let version =
+            list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or("0").to_owned();
         let items = match list.get_mut("items").map(Value::take) {
             Some(Value::Array(items)) => items,
             _ => Vec::new(),
@@ -116,7 +118,8 @@ impl Kube {
         version: &str,
     ) -> kube::Result<impl futures::Stream<Item = kube::Result<WatchEvent<Value>>> + Send + use<>> {
         let query = format!("?watch=true&allowWatchBookmarks=true&resourceVersion={version}");
-        let request = Request::get(kind.path("", "") + &query).body(Vec::new()).map_err(kube::Error::HttpError)?;
+        let request =
+            Request::get(kind.path("", "") + &query).body(Vec::new()).map_err(kube::Error::HttpError)?;
         self.0.request_events::<Value>(request).await
     }
 
@@ -150,8 +153,15 @@ impl Kube {
     }
 
     /// Deletes exactly the object with this uid; one that has gone already is no error. `grace` of 0 means at once.
-    pub async fn delete(&self, kind: Kind, at: (&str, &str), uid: &str, grace: Option<u32>) -> kube::Result<()> {
-        let mut options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid } });
+    pub async fn delete(
+        &self,
+        kind: Kind,
+        at: (&str, &str),
+        uid: &str,
+        grace: Option<u32>,
+    ) -> kube::Result<()> {
+        let mut options =
+            json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid } });
         if let (Some(seconds), Some(map)) = (grace, options.as_object_mut()) {
             map.insert("gracePeriodSeconds".into(), json!(seconds));
         }

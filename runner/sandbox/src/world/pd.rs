@@ -82,7 +82,8 @@ impl Pd {
     pub fn member_up(&self, pod: &str, url: &str) {
         let mut inner = self.inner();
         let id = 1_000 + inner.members.len() as u64;
-        let member = inner.members.entry(pod.to_owned()).or_insert(Member { id, alive: false, url: url.to_owned() });
+        let member =
+            inner.members.entry(pod.to_owned()).or_insert(Member { id, alive: false, url: url.to_owned() });
         member.alive = true;
         elect(&mut inner, &self.dice);
     }
@@ -104,7 +105,9 @@ impl Pd {
         if let Some(store) = inner.stores.values_mut().find(|s| s.pod == pod) {
             store.up = true;
         } else {
-            inner.stores.insert(next, Store { pod: pod.to_owned(), up: true, component, share, moving: None });
+            inner
+                .stores
+                .insert(next, Store { pod: pod.to_owned(), up: true, component, share, moving: None });
         }
     }
 
@@ -184,7 +187,9 @@ impl Pd {
     }
 
     fn move_leaders(&self, inner: &mut Inner, id: u64, away: bool) -> (u16, Value) {
-        let Some(store) = inner.stores.get_mut(&id) else { return (404, json!(format!("store {id} not found"))) };
+        let Some(store) = inner.stores.get_mut(&id) else {
+            return (404, json!(format!("store {id} not found")));
+        };
         if away == store.evicting() {
             return (200, json!("already"));
         }
@@ -248,7 +253,10 @@ mod tests {
         assert!((1..120).contains(&count()));
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(count(), 0);
-        assert_eq!(pd.answer("DELETE", "/pd/api/v1/schedulers/evict-leader-scheduler-1", &Value::Null).0, 200);
+        assert_eq!(
+            pd.answer("DELETE", "/pd/api/v1/schedulers/evict-leader-scheduler-1", &Value::Null).0,
+            200
+        );
         tokio::time::sleep(Duration::from_secs(40)).await;
         assert_eq!(count(), 120);
     }

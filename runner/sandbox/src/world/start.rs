@@ -167,7 +167,9 @@ impl World {
         let server = api::Server::new(api::Options::new(clock).seed(options.seed));
         let mut world = Self { ctx, server, pki, scenario: options.scenario, tasks: JoinSet::new() };
         let kube = world.kube("system:admin");
-        genesis::create(&kube, &world.scenario, &world.pki).await.map_err(|e| StartError::Objects(Box::new(e)))?;
+        genesis::create(&kube, &world.scenario, &world.pki)
+            .await
+            .map_err(|e| StartError::Objects(Box::new(e)))?;
         let controllers = world.kube("system:kube-controller-manager");
         world.tasks.spawn(super::controllers::run(controllers, options.timing, options.seed));
         let kubelet = world.kube("system:kubelet");
@@ -197,7 +199,8 @@ impl World {
         let (namespace, name) = (&self.scenario.namespace, &self.scenario.cluster);
         let missing = || -> Option<String> {
             let cluster = clusters.get(namespace, name)?;
-            let ready = js::items(&cluster, "/status/conditions").iter().find(|c| js::text(c, "/type") == "Ready");
+            let ready =
+                js::items(&cluster, "/status/conditions").iter().find(|c| js::text(c, "/type") == "Ready");
             let ready = ready.cloned().unwrap_or_else(|| json!({ "reason": "no status yet" }));
             if js::text(&ready, "/status") != "True" {
                 return Some(format!("TidbCluster {namespace}/{name}: {}", js::text(&ready, "/reason")));
@@ -288,7 +291,8 @@ impl World {
     pub async fn end_state(&self) -> EndState {
         let (mut pods, mut broken) = (BTreeMap::new(), Vec::new());
         for endpoint in self.ctx.directory.all() {
-            let prints = |certs: &stdlib::trust::Certs| certs.0.iter().map(|c| fingerprint(c.as_ref())).collect();
+            let prints =
+                |certs: &stdlib::trust::Certs| certs.0.iter().map(|c| fingerprint(c.as_ref())).collect();
             let chain = endpoint.party.leaf().map(|leaf| prints(&leaf.chain)).unwrap_or_default();
             let served = Served {
                 component: endpoint.program.component.to_owned(),

@@ -63,7 +63,7 @@ impl Timing {
             status_lag: Span::ms(100, 8_000),
             evict: Span::ms(4_000, 60_000),
             leaders_return: Span::ms(2_000, 30_000),
-            requeue: Span::ms(2_000, 5_000),
+            requeue: Span::ms(4_000, 8_000),
             resync: Span::ms(30_000, 40_000),
             restart_mean: 400_000,
             dial: Span::ms(20_000, 30_000),
@@ -165,6 +165,9 @@ mod tests {
         let dice = Dice::new(1, "x");
         assert_eq!(dice.next_of(0), None);
         let total: Duration = (0..2_000).filter_map(|_| dice.next_of(1_000)).sum();
-        assert!((1_800..2_200).contains(&total.as_secs()), "the mean is off: {total:?} for 2000 draws of 1 s");
+        assert!(
+            (1_800..2_200).contains(&total.as_secs()),
+            "the mean is off: {total:?} for 2000 draws of 1 s"
+        );
     }
 }

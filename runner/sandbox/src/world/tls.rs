@@ -52,7 +52,12 @@ impl Configs {
     ///
     /// # Errors
     /// The key is not the certificate's.
-    pub fn client(&self, party: &Party, leaf: &Leaf, clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, String> {
+    pub fn client(
+        &self,
+        party: &Party,
+        leaf: &Leaf,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<ClientConfig>, String> {
         cached(&self.clients, made(party, leaf), || {
             let identity = tls::always(Identity::new(&leaf.chain, &leaf.key)?);
             tls::client(Some(identity), trust(party, &[]), Arc::clone(clock), &[])
@@ -63,7 +68,12 @@ impl Configs {
     ///
     /// # Errors
     /// The key is not the certificate's.
-    pub fn server(&self, party: &Party, leaf: &Leaf, clock: &Arc<dyn Clock>) -> Result<Arc<ServerConfig>, String> {
+    pub fn server(
+        &self,
+        party: &Party,
+        leaf: &Leaf,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<ServerConfig>, String> {
         cached(&self.servers, made(party, leaf), || {
             let identity = tls::always(Identity::new(&leaf.chain, &leaf.key)?);
             tls::server(identity, Some(trust(party, &party.allowed_cn)), Arc::clone(clock), &[])

@@ -14,7 +14,9 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 /// The data of a Secret, decoded.
 pub fn secret_files(secret: &Value) -> Files {
     let Some(data) = secret.get("data").and_then(Value::as_object) else { return Files::new() };
-    data.iter().filter_map(|(name, value)| Some((name.clone(), STANDARD.decode(value.as_str()?).ok()?))).collect()
+    data.iter()
+        .filter_map(|(name, value)| Some((name.clone(), STANDARD.decode(value.as_str()?).ok()?)))
+        .collect()
 }
 
 /// A mounted folder. The kubelet replaces all its files as one act (a rename of a link), so no reader ever sees a

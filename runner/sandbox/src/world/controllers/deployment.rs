@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::template;
 use crate::world::json as js;
 
 /// The label that names a pod's template.
@@ -30,10 +29,9 @@ fn share(value: Option<&Value>, of: usize, default_percent: usize, up: bool) -> 
     }
 }
 
-/// Decides for a Deployment. `pods` are those of its ReplicaSets.
-pub fn decide(deployment: &Value, pods: &[Arc<Value>]) -> Decision {
+/// Decides for a Deployment. `hash` is that of its template, `pods` are those of its ReplicaSets.
+pub fn decide(deployment: &Value, hash: &str, pods: &[Arc<Value>]) -> Decision {
     let wanted = usize::try_from(js::number(deployment, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
-    let hash = template::hash(&deployment.pointer("/spec/template").cloned().unwrap_or_default());
     let paused = deployment.pointer("/spec/paused") == Some(&json!(true));
     let recreate = js::text(deployment, "/spec/strategy/type") == "Recreate";
     let limits = deployment.pointer("/spec/strategy/rollingUpdate");
@@ -57,7 +55,9 @@ pub fn decide(deployment: &Value, pods: &[Arc<Value>]) -> Decision {
         }
     }
     if !paused && recreate {
-        old.iter().for_each(|pod| drop_pod(pod));
+        for pod in &old {
+            drop_pod(pod);
+        }
         if old.is_empty() && pods.len() == alive.len() {
             create = wanted.saturating_sub(new.len());
         }
@@ -95,8 +95,7 @@ pub fn decide(deployment: &Value, pods: &[Arc<Value>]) -> Decision {
 }
 
 /// Decides for a DaemonSet on the one node.
-pub fn decide_daemon(set: &Value, pods: &[Arc<Value>]) -> Decision {
-    let hash = template::hash(&set.pointer("/spec/template").cloned().unwrap_or_default());
+pub fn decide_daemon(set: &Value, hash: &str, pods: &[Arc<Value>]) -> Decision {
     let on_delete = js::text(set, "/spec/updateStrategy/type") == "OnDelete";
     let mut delete = Vec::new();
     let mut updated = 0;
@@ -125,6 +124,15 @@ pub fn decide_daemon(set: &Value, pods: &[Arc<Value>]) -> Decision {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::world::controllers::template;
+
+    fn hash_of(object: &Value) -> String {
+        template::hash(object.pointer("/spec/template").unwrap())
+    }
+
+    fn decided(object: &Value, pods: &[Arc<Value>]) -> Decision {
+        decide(object, &hash_of(object), pods)
+    }
 
     fn deployment(marker: &str) -> Value {
         json!({
@@ -134,7 +142,7 @@ mod tests {
     }
 
     fn pod(name: &str, of: &Value, ready: bool) -> Arc<Value> {
-        let hash = template::hash(of.pointer("/spec/template").unwrap());
+        let hash = hash_of(of);
         Arc::new(json!({
             "metadata": { "name": name, "uid": name, "labels": { TEMPLATE_HASH: hash } },
             "status": { "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "False" } }] },
@@ -144,13 +152,13 @@ mod tests {
     #[test]
     fn the_new_pod_is_ready_before_the_old_one_goes() {
         let (before, after) = (deployment("one"), deployment("two"));
-        let first = decide(&after, &[pod("a", &before, true)]);
+        let first = decided(&after, &[pod("a", &before, true)]);
         assert_eq!((first.create, first.delete.len()), (1, 0));
-        let second = decide(&after, &[pod("a", &before, true), pod("b", &after, false)]);
+        let second = decided(&after, &[pod("a", &before, true), pod("b", &after, false)]);
         assert_eq!((second.create, second.delete.len()), (0, 0));
-        let third = decide(&after, &[pod("a", &before, true), pod("b", &after, true)]);
+        let third = decided(&after, &[pod("a", &before, true), pod("b", &after, true)]);
         assert_eq!(third.delete, [("a".to_owned(), "a".to_owned())]);
-        let done = decide(&after, &[pod("b", &after, true)]);
+        let done = decided(&after, &[pod("b", &after, true)]);
         assert_eq!((done.create, done.delete.len()), (0, 0));
         assert_eq!(done.status["updatedReplicas"], json!(1));
     }
@@ -160,17 +168,17 @@ mod tests {
         let before = deployment("one");
         let mut after = deployment("two");
         after["spec"]["strategy"] = json!({ "type": "Recreate" });
-        let first = decide(&after, &[pod("a", &before, true)]);
+        let first = decided(&after, &[pod("a", &before, true)]);
         assert_eq!((first.create, first.delete.len()), (0, 1));
-        assert_eq!(decide(&after, &[]).create, 1);
+        assert_eq!(decided(&after, &[]).create, 1);
     }
 
     #[test]
     fn a_daemon_is_replaced_on_its_node() {
         let set = json!({ "metadata": { "generation": 1 }, "spec": { "template": { "x": 1 } } });
-        assert_eq!(decide_daemon(&set, &[]).create, 1);
+        assert_eq!(decide_daemon(&set, &hash_of(&set), &[]).create, 1);
         let stale = Arc::new(json!({ "metadata": { "name": "d", "uid": "u", "labels": {} } }));
-        let decision = decide_daemon(&set, &[stale]);
+        let decision = decide_daemon(&set, &hash_of(&set), &[stale]);
         assert_eq!((decision.create, decision.delete.len()), (0, 1));
     }
 }

@@ -1,7 +1,7 @@
 //! The loop of the workload controllers: an ordinary API client that watches, decides and writes.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ struct Controllers {
     dice: Dice,
     /// Pods that were made and have not been seen yet: until then their owner is not looked at again.
     awaited: BTreeMap<String, (Vec<Key>, Instant)>,
+    /// Hashes of templates, by uid and generation of their owner.
+    hashes: Mutex<HashMap<(String, i64), String>>,
 }
 
 /// How long to wait for the sight of something that was made: it may have been deleted at once.
@@ -48,6 +50,7 @@ pub async fn run(kube: Kube, timing: Timing, seed: u64) {
         kube: kube.clone(),
         dice: Dice::new(seed, "controllers"),
         awaited: BTreeMap::new(),
+        hashes: Mutex::default(),
     };
     loop {
         heard.mark_unchanged();
@@ -59,8 +62,14 @@ pub async fn run(kube: Kube, timing: Timing, seed: u64) {
 
 impl Controllers {
     fn synced(&self) -> bool {
-        let caches =
-            [&self.pods, &self.sets, &self.revisions, &self.deployments, &self.replica_sets, &self.daemon_sets];
+        let caches = [
+            &self.pods,
+            &self.sets,
+            &self.revisions,
+            &self.deployments,
+            &self.replica_sets,
+            &self.daemon_sets,
+        ];
         caches.iter().all(|cache| cache.synced())
     }
 
@@ -68,23 +77,25 @@ impl Controllers {
     async fn pass(&mut self) -> Option<Duration> {
         let mut failed = false;
         for set in self.sets.all() {
-            failed |= self.report(&set, self.stateful_set(&set).await);
+            failed |= report(&set, self.stateful_set(&set).await);
         }
         for deployment in self.deployments.all() {
             let done = self.deployment(&deployment).await;
-            failed |= self.report(&deployment, done);
+            failed |= report(&deployment, done);
         }
         for set in self.daemon_sets.all() {
             let done = self.daemon_set(&set).await;
-            failed |= self.report(&set, done);
+            failed |= report(&set, done);
         }
         failed.then_some(RETRY)
     }
 
-    fn report(&self, object: &Value, done: kube::Result<()>) -> bool {
-        let Err(e) = done else { return false };
-        tracing::warn!("{} {}/{}: {e}", js::text(object, "/kind"), js::namespace(object), js::name(object));
-        true
+    /// The hash of an object's template, which changes with its generation alone.
+    fn hash(&self, object: &Value) -> String {
+        let key = (js::uid(object).to_owned(), js::generation(object));
+        let mut known = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || template::hash(&object.pointer("/spec/template").cloned().unwrap_or_default());
+        known.entry(key).or_insert_with(fresh).clone()
     }
 
     fn owned(&self, object: &Value) -> Vec<Arc<Value>> {
@@ -103,7 +114,9 @@ impl Controllers {
 
     async fn status(&self, kind: Kind, object: &Value, status: Value) -> kube::Result<()> {
         let now = object.get("status");
-        let same = status.as_object().is_some_and(|new| new.iter().all(|(k, v)| now.and_then(|n| n.get(k)) == Some(v)));
+        let same = status
+            .as_object()
+            .is_some_and(|new| new.iter().all(|(k, v)| now.and_then(|n| n.get(k)) == Some(v)));
         if !same {
             let at = (js::namespace(object), js::name(object));
             self.kube.merge(kind, at, "/status", &json!({ "status": status })).await?;
@@ -113,11 +126,11 @@ impl Controllers {
 
     async fn stateful_set(&self, set: &Value) -> kube::Result<()> {
         let (namespace, name) = (js::namespace(set), js::name(set));
-        let update = statefulset::update_revision(set);
+        let update = format!("{name}-{}", self.hash(set));
         if self.revisions.get(namespace, &update).is_none() {
             self.remember(set, "StatefulSet", &update).await?;
         }
-        let decision = statefulset::decide(set, &self.owned(set));
+        let decision = statefulset::decide(set, &update, &self.owned(set));
         self.status(STATEFUL_SETS, set, decision.status).await?;
         for act in decision.acts {
             match act {
@@ -178,14 +191,14 @@ impl Controllers {
             return Ok(());
         }
         let template = object.pointer("/spec/template").cloned().unwrap_or_default();
-        let hash = template::hash(&template);
+        let hash = self.hash(object);
         let newest = format!("{name}-{hash}");
         let sets = self.replica_sets.within(namespace, |rs| js::controller(rs) == uid);
         let Some(replica_set) = sets.iter().find(|rs| js::name(rs) == newest).cloned() else {
             return self.kube.ensure(REPLICA_SETS, namespace, replica_set(object, &newest, &hash)).await;
         };
         let pods: Vec<_> = sets.iter().flat_map(|rs| self.owned(rs)).collect();
-        let decision = deployment::decide(object, &pods);
+        let decision = deployment::decide(object, &hash, &pods);
         self.status(DEPLOYMENTS, object, decision.status).await?;
         for rs in &sets {
             self.scale(rs, &pods, if js::name(rs) == newest { decision.create } else { 0 }).await?;
@@ -228,14 +241,15 @@ impl Controllers {
         if !self.arrived(uid) {
             return Ok(());
         }
-        let decision = deployment::decide_daemon(set, &self.owned(set));
+        let hash = self.hash(set);
+        let decision = deployment::decide_daemon(set, &hash, &self.owned(set));
         self.status(DAEMON_SETS, set, decision.status).await?;
         for (pod, pod_uid) in decision.delete {
             self.kube.delete(PODS, (namespace, &pod), &pod_uid, None).await?;
         }
         for _ in 0..decision.create {
             let template = set.pointer("/spec/template").cloned().unwrap_or_default();
-            let (hash, pod_name) = (template::hash(&template), format!("{name}-{}", self.dice.hex(3)));
+            let pod_name = format!("{name}-{}", self.dice.hex(3));
             let owner = template::owner("apps/v1", "DaemonSet", set);
             let pod = template::pod(&template, &pod_name, owner, &[(statefulset::REVISION, &hash)], &[]);
             self.kube.create(PODS, namespace, pod).await?;
@@ -243,6 +257,13 @@ impl Controllers {
         }
         Ok(())
     }
+}
+
+/// Whether it failed, said once.
+fn report(object: &Value, done: kube::Result<()>) -> bool {
+    let Err(e) = done else { return false };
+    tracing::warn!("{} {}/{}: {e}", js::text(object, "/kind"), js::namespace(object), js::name(object));
+    true
 }
 
 fn replica_set(deployment: &Value, name: &str, hash: &str) -> Value {

@@ -53,14 +53,13 @@ fn delete(pod: &Value) -> Act {
     Act::Delete { name: js::name(pod).to_owned(), uid: js::uid(pod).to_owned() }
 }
 
-/// Decides. `pods` are those that the set owns.
-pub fn decide(set: &Value, pods: &[Arc<Value>]) -> Decision {
+/// Decides. `update` is its [`update_revision`]; `pods` are those that it owns.
+pub fn decide(set: &Value, update: &str, pods: &[Arc<Value>]) -> Decision {
     let name = js::name(set);
     let replicas = u32::try_from(js::number(set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
-    let update = update_revision(set);
     let current = match js::text(set, "/status/currentRevision") {
-        "" => update.clone(),
-        known => known.to_owned(),
+        "" => update,
+        known => known,
     };
     let on_delete = js::text(set, "/spec/updateStrategy/type") == "OnDelete";
     let partition = js::number(set, "/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0);
@@ -75,10 +74,10 @@ pub fn decide(set: &Value, pods: &[Arc<Value>]) -> Decision {
     let alive = || by_ordinal.iter().filter(|(_, pod)| !js::terminating(pod));
     let with = |revision: &str| alive().filter(|(_, pod)| js::label(pod, REVISION) == revision).count();
     let ready = by_ordinal.iter().filter(|(_, pod)| js::ready(pod)).count();
-    let updated = with(&update);
+    let updated = with(update);
     let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
     let complete = !on_delete && updated == wanted && by_ordinal.len() == wanted && ready == wanted;
-    let settled = if complete { &update } else { &current };
+    let settled = if complete { update } else { current };
     let status = json!({
         "observedGeneration": js::generation(set),
         "replicas": by_ordinal.len(),
@@ -90,7 +89,7 @@ pub fn decide(set: &Value, pods: &[Arc<Value>]) -> Decision {
         "updateRevision": update,
         "collisionCount": 0,
     });
-    let acts = acts(&by_ordinal, &find, &Plan { replicas, partition, on_delete, parallel, current: &current, update: &update });
+    let acts = acts(&by_ordinal, &find, &Plan { replicas, partition, on_delete, parallel, current, update });
     Decision { acts, status }
 }
 
@@ -103,7 +102,11 @@ struct Plan<'a> {
     update: &'a str,
 }
 
-fn acts<'a>(pods: &[(u32, &'a Arc<Value>)], find: &dyn Fn(u32) -> Option<&'a Arc<Value>>, plan: &Plan<'_>) -> Vec<Act> {
+fn acts<'a>(
+    pods: &[(u32, &'a Arc<Value>)],
+    find: &dyn Fn(u32) -> Option<&'a Arc<Value>>,
+    plan: &Plan<'_>,
+) -> Vec<Act> {
     let mut acts = Vec::new();
     for n in 0..plan.replicas {
         match find(n) {
@@ -112,7 +115,10 @@ fn acts<'a>(pods: &[(u32, &'a Arc<Value>)], find: &dyn Fn(u32) -> Option<&'a Arc
                 let revision = if n >= plan.partition { plan.update } else { plan.current };
                 acts.push(Act::Create { ordinal: n, revision: revision.to_owned() });
             }
-            Some(pod) if matches!(js::text(pod, "/status/phase"), "Failed" | "Succeeded") && !js::terminating(pod) => {
+            Some(pod)
+                if matches!(js::text(pod, "/status/phase"), "Failed" | "Succeeded")
+                    && !js::terminating(pod) =>
+            {
                 acts.push(delete(pod));
             }
             Some(_) => {}
@@ -169,6 +175,10 @@ mod tests {
         }))
     }
 
+    fn decided(set: &Value, pods: &[Arc<Value>]) -> Decision {
+        decide(set, &update_revision(set), pods)
+    }
+
     fn rolling(partition: u32) -> (Value, String, String) {
         let old = update_revision(&set("one", 0));
         let mut set = set("two", partition);
@@ -182,34 +192,34 @@ mod tests {
     fn the_highest_ordinal_rolls_first_and_the_next_waits_until_it_is_ready() {
         let (set, old, new) = rolling(0);
         let all_old: Vec<_> = (0..3).map(|n| pod(n, &old, true)).collect();
-        let decision = decide(&set, &all_old);
+        let decision = decided(&set, &all_old);
         assert_eq!(decision.acts, [Act::Delete { name: "basic-pd-2".into(), uid: "u2".into() }]);
         assert_eq!(decision.status["currentRevision"], json!(old));
         assert_eq!(decision.status["updateRevision"], json!(new));
         assert_eq!(decision.status["updatedReplicas"], json!(0));
 
         let starting = [pod(0, &old, true), pod(1, &old, true), pod(2, &new, false)];
-        assert_eq!(decide(&set, &starting).acts, []);
+        assert_eq!(decided(&set, &starting).acts, []);
         let ready = [pod(0, &old, true), pod(1, &old, true), pod(2, &new, true)];
-        assert_eq!(decide(&set, &ready).acts, [Act::Delete { name: "basic-pd-1".into(), uid: "u1".into() }]);
+        assert_eq!(decided(&set, &ready).acts, [Act::Delete { name: "basic-pd-1".into(), uid: "u1".into() }]);
     }
 
     #[test]
     fn below_the_partition_nothing_rolls_and_a_lost_pod_comes_back_as_it_was() {
         let (set, old, new) = rolling(2);
         let updated = [pod(0, &old, true), pod(1, &old, true), pod(2, &new, true)];
-        assert_eq!(decide(&set, &updated).acts, []);
+        assert_eq!(decided(&set, &updated).acts, []);
         let lost = [pod(0, &old, true), pod(2, &new, true)];
-        assert_eq!(decide(&set, &lost).acts, [Act::Create { ordinal: 1, revision: old }]);
+        assert_eq!(decided(&set, &lost).acts, [Act::Create { ordinal: 1, revision: old }]);
     }
 
     #[test]
     fn the_current_revision_moves_only_when_every_pod_is_new_and_ready() {
         let (set, old, new) = rolling(0);
         let nearly = [pod(0, &new, false), pod(1, &new, true), pod(2, &new, true)];
-        assert_eq!(decide(&set, &nearly).status["currentRevision"], json!(old));
+        assert_eq!(decided(&set, &nearly).status["currentRevision"], json!(old));
         let all: Vec<_> = (0..3).map(|n| pod(n, &new, true)).collect();
-        let done = decide(&set, &all);
+        let done = decided(&set, &all);
         assert_eq!(done.status["currentRevision"], json!(new));
         assert_eq!(done.status["observedGeneration"], json!(3));
     }
@@ -219,9 +229,9 @@ mod tests {
         let (mut set, old, new) = rolling(0);
         set["spec"]["updateStrategy"] = json!({ "type": "OnDelete" });
         let all_old: Vec<_> = (0..3).map(|n| pod(n, &old, true)).collect();
-        assert_eq!(decide(&set, &all_old).acts, []);
+        assert_eq!(decided(&set, &all_old).acts, []);
         let deleted = [pod(0, &old, true), pod(1, &old, true)];
-        assert_eq!(decide(&set, &deleted).acts, [Act::Create { ordinal: 2, revision: new }]);
+        assert_eq!(decided(&set, &deleted).acts, [Act::Create { ordinal: 2, revision: new }]);
     }
 
     #[test]
@@ -229,8 +239,8 @@ mod tests {
         let mut set = set("one", 0);
         set["spec"]["podManagementPolicy"] = json!("OrderedReady");
         let new = update_revision(&set);
-        assert_eq!(decide(&set, &[]).acts, [Act::Create { ordinal: 0, revision: new.clone() }]);
-        assert_eq!(decide(&set, &[pod(0, &new, false)]).acts, []);
-        assert_eq!(decide(&set, &[pod(0, &new, true)]).acts, [Act::Create { ordinal: 1, revision: new }]);
+        assert_eq!(decided(&set, &[]).acts, [Act::Create { ordinal: 0, revision: new.clone() }]);
+        assert_eq!(decided(&set, &[pod(0, &new, false)]).acts, []);
+        assert_eq!(decided(&set, &[pod(0, &new, true)]).acts, [Act::Create { ordinal: 1, revision: new }]);
     }
 }

@@ -25,7 +25,13 @@ pub fn owner(api_version: &str, kind: &str, object: &Value) -> Value {
 }
 
 /// A pod made from a template.
-pub fn pod(template: &Value, name: &str, owner: Value, labels: &[(&str, &str)], extra: &[(&str, &str)]) -> Value {
+pub fn pod(
+    template: &Value,
+    name: &str,
+    owner: Value,
+    labels: &[(&str, &str)],
+    extra: &[(&str, &str)],
+) -> Value {
     let mut all_labels = template.pointer("/metadata/labels").cloned().unwrap_or_else(|| json!({}));
     if let Some(map) = all_labels.as_object_mut() {
         map.extend(labels.iter().map(|(k, v)| ((*k).to_owned(), json!(v))));

@@ -79,7 +79,10 @@ fn cluster(scenario: &Scenario) -> Value {
         let mut part = json!({ "replicas": replicas, "baseImage": format!("pingcap/{component}") });
         if let (false, Some(map)) = (scenario.allowed_cn.is_empty(), part.as_object_mut()) {
             let key = if component == "tidb" { "cluster-verify-cn" } else { "cert-allowed-cn" };
-            map.insert("config".into(), json!(format!("[security]\n{key} = {}\n", json!(scenario.allowed_cn))));
+            map.insert(
+                "config".into(),
+                json!(format!("[security]\n{key} = {}\n", json!(scenario.allowed_cn))),
+            );
         }
         spec.insert(component.clone(), part);
     }

@@ -78,7 +78,10 @@ impl Pki {
             name.starts_with("ca-") || wanted.iter().any(|c| *name == format!("{}.json", stem(c)))
         });
         let input = |name: &str| {
-            inputs.get(name).map(String::as_bytes).ok_or_else(|| PrimError::not_found("no such input").on(name))
+            inputs
+                .get(name)
+                .map(String::as_bytes)
+                .ok_or_else(|| PrimError::not_found("no such input").on(name))
         };
         let config = Config::from_json(input("ca-config.json")?, "ca-config.json")?;
         let request = Request::from_json(input("ca-csr.json")?, "ca-csr.json")?;

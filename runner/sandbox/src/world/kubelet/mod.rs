@@ -4,7 +4,7 @@ mod mount;
 mod run;
 mod status;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,20 +33,24 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
     let secrets = Cache::follow(&kube, SECRETS, &secrets_bell, &mut tasks);
     let mut running: HashMap<String, Running> = HashMap::new();
     let mut workers = JoinSet::new();
+    let mut incarnations: HashMap<String, u32> = HashMap::new();
     loop {
         heard.mark_unchanged();
-        let mut present: HashMap<String, ()> = HashMap::new();
+        let mut present: HashSet<String> = HashSet::new();
         for pod in pods.all() {
             let uid = js::uid(&pod).to_owned();
             if js::text(&pod, "/spec/nodeName") == NODE {
                 let entry = running.entry(uid.clone()).or_insert_with(|| {
                     let (stop, stopped) = watch::channel(false);
+                    let count = incarnations.entry(js::name(&pod).to_owned()).or_default();
+                    *count += 1;
                     let worker = run::Worker {
                         ctx: Arc::clone(&ctx),
                         kube: kube.clone(),
                         secrets: secrets.clone(),
                         bell: secrets_bell.clone(),
                         pod: Arc::clone(&pod),
+                        incarnation: *count,
                         stop: stopped,
                     };
                     Running { stop, worker: workers.spawn(worker.run()) }
@@ -55,11 +59,11 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
                     entry.stop.send_if_modified(|stop| !std::mem::replace(stop, true));
                 }
             }
-            present.insert(uid, ());
+            present.insert(uid);
         }
         // A pod that was deleted by force has lost its process too.
         running.retain(|uid, run| {
-            let here = present.contains_key(uid);
+            let here = present.contains(uid);
             if !here {
                 run.worker.abort();
             }

@@ -30,8 +30,10 @@ pub(crate) fn mounts(pod: &Value) -> Vec<Mount> {
         .filter_map(|volume| {
             let secret = volume.pointer("/secret/secretName")?.as_str()?.to_owned();
             let name = js::text(volume, "/name");
-            let mounted = js::items(pod, "/spec/containers").iter().flat_map(|c| js::items(c, "/volumeMounts"));
-            let path = mounted.filter(|m| js::text(m, "/name") == name).map(|m| js::text(m, "/mountPath")).next()?;
+            let mounted =
+                js::items(pod, "/spec/containers").iter().flat_map(|c| js::items(c, "/volumeMounts"));
+            let path =
+                mounted.filter(|m| js::text(m, "/name") == name).map(|m| js::text(m, "/mountPath")).next()?;
             Some(Mount { secret, path: path.to_owned(), volume: Volume::default() })
         })
         .collect()
@@ -50,7 +52,13 @@ pub(crate) async fn fetch(kube: &Kube, namespace: &str, mount: &Mount) -> Result
 }
 
 /// Keeps a mounted folder up to date: what changes in the API arrives after the drawn lag, the newest state then.
-pub(crate) async fn follow(ctx: &Ctx, secrets: &Cache, bell: &Bell, (namespace, pod): (&str, &str), mount: &Mount) {
+pub(crate) async fn follow(
+    ctx: &Ctx,
+    secrets: &Cache,
+    bell: &Bell,
+    (namespace, pod): (&str, &str),
+    mount: &Mount,
+) {
     let dice: Dice = ctx.dice(&format!("mount/{pod}/{}", mount.secret));
     let mut heard = bell.listen();
     let differs = || {
@@ -63,11 +71,11 @@ pub(crate) async fn follow(ctx: &Ctx, secrets: &Cache, bell: &Bell, (namespace, 
         if differs() && !ctx.faults.has(&stuck) {
             ctx.pause(&dice, ctx.timing.propagation).await;
             let newest = secrets.get(namespace, &mount.secret).map(|s| secret_files(&s));
-            if let Some(files) = newest.filter(|_| !ctx.faults.has(&stuck)) {
-                if mount.volume.put(files) {
-                    tracing::debug!("{namespace}/{pod}: {} has other files now", mount.path);
-                    ctx.bell.ring();
-                }
+            if let Some(files) = newest.filter(|_| !ctx.faults.has(&stuck))
+                && mount.volume.put(files)
+            {
+                tracing::debug!("{namespace}/{pod}: {} has other files now", mount.path);
+                ctx.bell.ring();
             }
             continue;
         }

@@ -32,6 +32,8 @@ pub(crate) struct Worker {
     pub bell: Bell,
     /// The pod as it was made.
     pub pod: Arc<Value>,
+    /// Which pod of this name it is, counted from 1.
+    pub(crate) incarnation: u32,
     /// True when it is to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -72,7 +74,8 @@ pub(crate) fn program(pod: &Value) -> Option<&'static Program> {
 
 /// Common names that a server allows, as `cert-allowed-cn` in its environment says.
 fn allowed_cn(pod: &Value) -> Vec<String> {
-    let env = js::items(pod, "/spec/containers/0/env").iter().find(|e| js::text(e, "/name") == "CERT_ALLOWED_CN");
+    let env =
+        js::items(pod, "/spec/containers/0/env").iter().find(|e| js::text(e, "/name") == "CERT_ALLOWED_CN");
     let list = env.map(|e| js::text(e, "/value")).unwrap_or_default();
     list.split(',').map(str::trim).filter(|cn| !cn.is_empty()).map(str::to_owned).collect()
 }
@@ -80,9 +83,9 @@ fn allowed_cn(pod: &Value) -> Vec<String> {
 impl Worker {
     /// Runs the pod until it is deleted.
     pub(crate) async fn run(self) {
-        let Self { ctx, kube, secrets, bell, pod, mut stop } = self;
+        let Self { ctx, kube, secrets, bell, pod, incarnation, mut stop } = self;
         let (namespace, name) = (js::namespace(&pod).to_owned(), js::name(&pod).to_owned());
-        let dice = ctx.dice(&format!("kubelet/{name}/{}", js::uid(&pod)));
+        let dice = ctx.dice(&format!("kubelet/{name}/{incarnation}"));
         let report = Report { run: Run::Creating, ip: None, restarts: 0, last: None, started: ctx.now() };
         let mut state = State { ctx: Arc::clone(&ctx), kube, pod: (*pod).clone(), report, dice };
         let mounts = mount::mounts(&pod);
@@ -94,12 +97,15 @@ impl Worker {
                 state.mount(&mounts).await;
                 let ip = address.insert(state.address().await).0;
                 state.report.ip = Some(ip.to_string());
-                let follow = futures::future::join_all(mounts.iter().map(|m| mount::follow(&ctx, &secrets, &bell, here, m)));
+                let follow = futures::future::join_all(
+                    mounts.iter().map(|m| mount::follow(&ctx, &secrets, &bell, here, m)),
+                );
                 let containers = state.containers(&mounts, ip, stopping);
                 tokio::select! {
-                    _ = follow => {}
-                    () = containers => {}
-                }
+                biased;
+                                   _ = follow => {}
+                                   () = containers => {}
+                               }
             };
             let stopped = async {
                 // A pod that has no process yet ends at once; one that has ends by itself, in `containers`.
@@ -107,9 +113,10 @@ impl Worker {
                 tokio::time::sleep(Duration::from_millis(ctx.timing.stop.most.saturating_mul(4))).await;
             };
             tokio::select! {
-                () = life => {}
-                () = stopped => {}
-            }
+            biased;
+                           () = life => {}
+                           () = stopped => {}
+                       }
         }
         drop(address);
         state.remove().await;
@@ -202,14 +209,20 @@ impl State {
                     failures += 1;
                     self.report.restarts += 1;
                     self.report.last = Some((since, self.ctx.now()));
-                    self.event("Warning", "BackOff", &format!("Back-off restarting failed container: {message}")).await;
+                    self.event(
+                        "Warning",
+                        "BackOff",
+                        &format!("Back-off restarting failed container: {message}"),
+                    )
+                    .await;
                     self.report.run = Run::Waiting { reason: "CrashLoopBackOff".to_owned(), message };
                     self.report().await;
                     let pause = self.ctx.timing.start.most.max(100) << failures.min(6);
                     tokio::select! {
-                        () = tokio::time::sleep(Duration::from_millis(pause)) => {}
-                        _ = stop.wait_for(|stop| *stop) => return,
-                    }
+                    biased;
+                                           () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+                                           _ = stop.wait_for(|stop| *stop) => return,
+                                       }
                 }
             }
         }
@@ -243,11 +256,12 @@ impl State {
             }
         };
         let ended = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
-            () = kicked(&mut kicks, &name) => Ended::Restarts,
-            () = restart => Ended::Restarts,
-            ended = self.serve(process.as_ref()) => ended,
-        };
+        biased;
+                   _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
+                   () = kicked(&mut kicks, &name) => Ended::Restarts,
+                   () = restart => Ended::Restarts,
+                   ended = self.serve(process.as_ref()) => ended,
+               };
         if let Some(process) = &process {
             process.set_ready(false);
         }
@@ -295,9 +309,11 @@ impl State {
         let Some(program) = program(&self.pod) else { return Ok(None) };
         let (namespace, pod) = self.at();
         let folder = program.folder();
-        let volume = mounts.iter().find(|m| m.path == folder).map_or_else(Volume::default, |m| m.volume.clone());
+        let volume =
+            mounts.iter().find(|m| m.path == folder).map_or_else(Volume::default, |m| m.volume.clone());
         let label = (format!("pod/{pod}"), program.component);
-        let party = Party::start(label, Some(ip), program.verifier, program.leaf, volume, allowed_cn(&self.pod))?;
+        let party =
+            Party::start(label, Some(ip), program.verifier, program.leaf, volume, allowed_cn(&self.pod))?;
         let cluster = js::label(&self.pod, "app.kubernetes.io/instance").to_owned();
         let who = Who { namespace, cluster, pod };
         Process::start(&self.ctx, program, who, party, ip).map(Some).map_err(|e| format!("bind {ip}: {e}"))

@@ -43,7 +43,9 @@ pub(crate) struct Report {
 fn condition(pod: &Value, now: &str, kind: &str, holds: bool) -> Value {
     let status = if holds { "True" } else { "False" };
     let before = js::items(pod, "/status/conditions").iter().find(|c| js::text(c, "/type") == kind);
-    let since = before.filter(|c| js::text(c, "/status") == status).map_or(now, |c| js::text(c, "/lastTransitionTime"));
+    let since = before
+        .filter(|c| js::text(c, "/status") == status)
+        .map_or(now, |c| js::text(c, "/lastTransitionTime"));
     json!({ "type": kind, "status": status, "lastTransitionTime": since, "lastProbeTime": null })
 }
 

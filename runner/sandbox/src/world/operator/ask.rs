@@ -77,7 +77,8 @@ impl PdClient<'_> {
         let leader = self.get("/pd/api/v1/leader").await?;
         let stores = self.get("/pd/api/v1/stores").await?;
         let schedulers = self.get("/pd/api/v1/schedulers").await?;
-        let evicting = |id: u64| js::items(&schedulers, "").contains(&json!(format!("evict-leader-scheduler-{id}")));
+        let evicting =
+            |id: u64| js::items(&schedulers, "").contains(&json!(format!("evict-leader-scheduler-{id}")));
         let members: BTreeMap<String, Member> = js::items(&health, "")
             .iter()
             .map(|m| {

@@ -72,7 +72,8 @@ pub fn template(cluster: &Value, program: &Program) -> Value {
         "" => "v8.5.0",
         version => version,
     };
-    let ports: Vec<Value> = program.ports.iter().map(|p| json!({ "containerPort": p, "protocol": "TCP" })).collect();
+    let ports: Vec<Value> =
+        program.ports.iter().map(|p| json!({ "containerPort": p, "protocol": "TCP" })).collect();
     let mut container = json!({
         "name": component,
         "image": format!("pingcap/{}:{version}", program.image),
@@ -126,8 +127,11 @@ pub fn set(cluster: &Value, program: &Program, template: &Value, partition: u32)
 /// The Services of a component.
 pub fn services(cluster: &Value, program: &Program) -> Vec<Value> {
     let (name, component) = (js::name(cluster), program.component);
-    let ports: Vec<Value> =
-        program.ports.iter().map(|p| json!({ "name": format!("p{p}"), "port": p, "targetPort": p })).collect();
+    let ports: Vec<Value> = program
+        .ports
+        .iter()
+        .map(|p| json!({ "name": format!("p{p}"), "port": p, "targetPort": p }))
+        .collect();
     let service = |suffix: &str, headless: bool| {
         let mut spec = json!({ "ports": ports, "selector": labels(name, component), "type": "ClusterIP" });
         if headless {
@@ -144,9 +148,10 @@ pub fn services(cluster: &Value, program: &Program) -> Vec<Value> {
             "spec": spec,
         })
     };
-    match program.peer_service {
-        true => vec![service("", false), service("-peer", true)],
-        false => vec![service("", true)],
+    if program.peer_service {
+        vec![service("", false), service("-peer", true)]
+    } else {
+        vec![service("", true)]
     }
 }
 

@@ -6,7 +6,7 @@ pub mod component;
 pub mod status;
 pub mod upgrade;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
         parties: Parties::default(),
         ctx: Arc::clone(&ctx),
     };
-    let mut dialling: BTreeMap<Key, ()> = BTreeMap::new();
+    let mut dialling: BTreeSet<Key> = BTreeSet::new();
     loop {
         heard.mark_unchanged();
         let synced = [&operator.clusters, &operator.sets, &operator.pods, &operator.secrets];
@@ -83,7 +83,7 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
             operator.identities();
             for cluster in operator.clusters.all() {
                 let key = (js::namespace(&cluster).to_owned(), js::name(&cluster).to_owned());
-                if dialling.insert(key.clone(), ()).is_none() {
+                if dialling.insert(key.clone()) {
                     tasks.spawn(dial_all(Arc::clone(&ctx), Arc::clone(&operator.parties), key));
                 }
                 wait = wait.min(operator.cluster(&cluster).await);
@@ -130,11 +130,12 @@ impl Operator {
     /// Looks at one cluster; returns when to look again at the latest.
     async fn cluster(&mut self, cluster: &Value) -> Duration {
         let key = (js::namespace(cluster).to_owned(), js::name(cluster).to_owned());
-        let lag = if self.ctx.pace.settled() { self.dice.span(self.ctx.timing.status_lag) } else { Duration::ZERO };
         let memory = self.memory.entry(key.clone()).or_default();
         let now = Instant::now();
         if js::generation(cluster) != memory.generation {
-            let due = *memory.due.get_or_insert(now + lag);
+            let settled = self.ctx.pace.settled();
+            let lag = || if settled { self.dice.span(self.ctx.timing.status_lag) } else { Duration::ZERO };
+            let due = *memory.due.get_or_insert_with(|| now + lag());
             if now < due {
                 return due - now;
             }
@@ -173,7 +174,8 @@ impl Operator {
             seen.push(one.0);
         }
         let evictions = self.evictions(key);
-        let status = status::status(cluster, &seen, pd.as_ref().map_err(String::as_str), &evictions, &self.ctx.now());
+        let status =
+            status::status(cluster, &seen, pd.as_ref().map_err(String::as_str), &evictions, &self.ctx.now());
         let before = cluster.get("status").cloned().unwrap_or_else(|| json!({}));
         if let Some(patch) = status::merge_patch(&before, &status) {
             self.kube.merge(TIDB_CLUSTERS, (&key.0, &key.1), "/status", &json!({ "status": patch })).await?;
@@ -233,7 +235,16 @@ impl Operator {
         let uid = js::uid(&set);
         let pods = self.pods.within(&key.0, |pod| js::controller(pod) == uid);
         let evictions = self.evictions(key);
-        let view = View { component, cluster, set: &set, pods: &pods, wanted: &wanted, pd, blocked_by, evictions: &evictions };
+        let view = View {
+            component,
+            cluster,
+            set: &set,
+            pods: &pods,
+            wanted: &wanted,
+            pd,
+            blocked_by,
+            evictions: &evictions,
+        };
         let step = upgrade::next(&view);
         let mut upgrading = upgrade::upgrading(&set, &pods);
         let mut waiting = upgrading;
@@ -259,7 +270,8 @@ impl Operator {
             }
             Step::Evict(pod, id) => {
                 waiting = true;
-                let leaders = pd.and_then(|pd| pd.stores.iter().find(|s| s.id == id)).map_or(0, |s| s.leaders);
+                let leaders =
+                    pd.and_then(|pd| pd.stores.iter().find(|s| s.id == id)).map_or(0, |s| s.leaders);
                 let remembered = Remembered { before: leaders, since: Instant::now(), ended: None };
                 self.memory.entry(key.clone()).or_default().evictions.insert(pod, remembered);
                 let body = json!({ "name": "evict-leader-scheduler", "store_id": id });
@@ -323,9 +335,9 @@ impl Operator {
 
 /// An order to PD; one that fails is given again at the next look.
 async fn order(client: Option<&PdClient<'_>>, method: &str, path: &str, body: Value) {
-    if let Some(client) = client {
-        if let Err(e) = client.call(&Ask { method, path, body }).await {
-            tracing::warn!("PD: {method} {path}: {e}");
-        }
+    if let Some(client) = client
+        && let Err(e) = client.call(&Ask { method, path, body }).await
+    {
+        tracing::warn!("PD: {method} {path}: {e}");
     }
 }

@@ -65,9 +65,12 @@ fn members(
                 });
                 part.insert("members".into(), Value::Object(members.collect()));
                 let leader = view.members.get(&view.leader);
-                part.insert("leader".into(), json!({
+                part.insert(
+                    "leader".into(),
+                    json!({
                     "name": view.leader, "health": leader.is_some_and(|l| l.health),
-                    "id": leader.map(|l| l.id.to_string()), "clientURL": leader.map(|l| l.url.clone()) }));
+                    "id": leader.map(|l| l.id.to_string()), "clientURL": leader.map(|l| l.url.clone()) }),
+                );
             }
         }
         "tikv" | "tiflash" => {
@@ -83,7 +86,8 @@ fn members(
                     (s.id.to_string(), store)
                 });
                 part.insert("stores".into(), Value::Object(stores.collect()));
-                let evicting = view.stores.iter().filter(|s| s.component == component.component && s.evicting);
+                let evicting =
+                    view.stores.iter().filter(|s| s.component == component.component && s.evicting);
                 let evicting = evicting.map(|s| (s.pod.clone(), json!({ "value": "upgrade" })));
                 part.insert("evictLeader".into(), Value::Object(evicting.collect()));
             }
@@ -100,7 +104,11 @@ fn members(
 }
 
 /// Whether the cluster is ready, with the operator's own words.
-fn readiness(cluster: &Value, status: &Map<String, Value>, seen: &[Seen]) -> (bool, &'static str, &'static str) {
+fn readiness(
+    cluster: &Value,
+    status: &Map<String, Value>,
+    seen: &[Seen],
+) -> (bool, &'static str, &'static str) {
     let up_to_date = |component: &Seen| {
         component.set.as_ref().is_some_and(|set| {
             let revision = |which: &str| js::text(set, which).to_owned();
@@ -142,7 +150,9 @@ fn readiness(cluster: &Value, status: &Map<String, Value>, seen: &[Seen]) -> (bo
 fn condition(cluster: &Value, holds: bool, reason: &str, message: &str, now: &str) -> Value {
     let status = if holds { "True" } else { "False" };
     let before = js::items(cluster, "/status/conditions").iter().find(|c| js::text(c, "/type") == "Ready");
-    let since = before.filter(|c| js::text(c, "/status") == status).map_or(now, |c| js::text(c, "/lastTransitionTime"));
+    let since = before
+        .filter(|c| js::text(c, "/status") == status)
+        .map_or(now, |c| js::text(c, "/lastTransitionTime"));
     let updated = before.filter(|c| js::text(c, "/status") == status && js::text(c, "/reason") == reason);
     let updated = updated.map_or(now, |c| js::text(c, "/lastUpdateTime"));
     json!({ "type": "Ready", "status": status, "reason": reason, "message": message,
@@ -187,11 +197,18 @@ mod tests {
 
     #[test]
     fn the_reason_names_what_is_missing_and_the_time_moves_with_the_status_alone() {
-        assert_eq!(reason(&cluster(), &seen("a", "True"), "t1"), ("StatefulSetNotUpToDate".into(), "t1".into()));
+        assert_eq!(
+            reason(&cluster(), &seen("a", "True"), "t1"),
+            ("StatefulSetNotUpToDate".into(), "t1".into())
+        );
         assert_eq!(reason(&cluster(), &seen("b", "False"), "t1"), ("TiDBUnhealthy".into(), "t1".into()));
         let mut known = cluster();
         known["status"] = status(&known, &seen("a", "True"), Ok(&PdView::default()), &BTreeMap::new(), "t1");
-        assert_eq!(reason(&known, &seen("b", "False"), "t2"), ("TiDBUnhealthy".into(), "t1".into()), "still not ready");
+        assert_eq!(
+            reason(&known, &seen("b", "False"), "t2"),
+            ("TiDBUnhealthy".into(), "t1".into()),
+            "still not ready"
+        );
         assert_eq!(reason(&known, &seen("b", "True"), "t2"), ("Ready".into(), "t2".into()));
     }
 

@@ -104,7 +104,8 @@ const FEW_LEADERS: u32 = 200;
 
 /// Whether a StatefulSet is on its way to another revision.
 pub fn upgrading(set: &Value, pods: &[Arc<Value>]) -> bool {
-    let (current, update) = (js::text(set, "/status/currentRevision"), js::text(set, "/status/updateRevision"));
+    let (current, update) =
+        (js::text(set, "/status/currentRevision"), js::text(set, "/status/updateRevision"));
     current != update
         || js::generation(set) > js::number(set, "/status/observedGeneration").unwrap_or(0)
         || pods.iter().any(|pod| js::label(pod, REVISION) != update)
@@ -150,7 +151,8 @@ pub fn next(view: &View<'_>) -> Step {
     let replicas = u32::try_from(js::number(view.set, "/spec/replicas").unwrap_or(0)).unwrap_or(0);
     let applied = js::annotation(view.set, super::component::LAST_APPLIED);
     let is_pd = view.component == "pd";
-    if applied != view.wanted.to_string() {
+    let wanted = view.wanted.to_string();
+    if applied != wanted {
         if is_pd && view.pd.is_none() {
             return if forced(view.cluster) { Step::Write(0) } else { unsynced() };
         }
@@ -219,7 +221,9 @@ fn settle(view: &View<'_>, pd: &PdView, pod: &Value) -> Option<Step> {
             let waited = eviction.ended.unwrap_or_default();
             let back = u64::from(store.leaders) * 3 >= u64::from(eviction.before) * 2;
             let wait = eviction.before >= FEW_LEADERS && !back && waited < WAIT_BACK;
-            wait.then(|| Step::Wait(format!("{name}: {} of {} leaders are back", store.leaders, eviction.before)))
+            wait.then(|| {
+                Step::Wait(format!("{name}: {} of {} leaders are back", store.leaders, eviction.before))
+            })
         }
         _ => None,
     }

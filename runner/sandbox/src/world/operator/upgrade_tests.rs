@@ -116,13 +116,13 @@ fn tikv_restarts_when_its_leaders_have_moved_or_the_time_is_up() {
 fn a_restarted_store_must_be_up_and_have_its_leaders_back_before_the_next() {
     let mut tikv = scene("tikv", 2);
     tikv.pods = vec![pod("tikv", 0, "old", true), pod("tikv", 1, "old", true), pod("tikv", 2, "new", true)];
-    tikv.pd().stores[2] =
-        Store { up: false, evicting: true, leaders: 0, ..tikv.pd().stores[2].clone() };
+    tikv.pd().stores[2] = Store { up: false, evicting: true, leaders: 0, ..tikv.pd().stores[2].clone() };
     assert!(matches!(tikv.roll(), Step::Wait(_)));
     tikv.pd().stores[2].up = true;
     assert_eq!(tikv.roll(), Step::EndEviction("basic-tikv-2".into(), 3));
     tikv.pd().stores[2].evicting = false;
-    let ended = |secs| Eviction { before: 300, since: Duration::ZERO, ended: Some(Duration::from_secs(secs)) };
+    let ended =
+        |secs| Eviction { before: 300, since: Duration::ZERO, ended: Some(Duration::from_secs(secs)) };
     tikv.evictions.insert("basic-tikv-2".into(), ended(1));
     assert!(matches!(tikv.roll(), Step::Wait(_)), "0 of 300 leaders are back");
     tikv.evictions.insert("basic-tikv-2".into(), ended(401));

@@ -74,7 +74,9 @@ pub async fn dial(ctx: &Ctx, client: &Party, target: &Target, ask: &Ask<'_>) -> 
     if let (Some(memo), Some(combination)) = (&ctx.memo, combination) {
         let verdict: Option<Verdict> = match &outcome {
             Outcome::Held(..) => Some(Ok(())),
-            Outcome::Refused(r) => Some(Err((if r.by == "client" { "client" } else { "server" }, r.why.clone()))),
+            Outcome::Refused(r) => {
+                Some(Err((if r.by == "client" { "client" } else { "server" }, r.why.clone())))
+            }
             Outcome::Unreachable(_) => None,
         };
         if let (Some(verdict), Ok(own), Ok(other)) = (verdict, client.leaf(), target.endpoint.party.leaf()) {
@@ -165,8 +167,10 @@ enum Broken {
 
 async fn shake(ctx: &Ctx, client: &Party, target: &Target, ask: &Ask<'_>) -> Result<(u16, Value), Broken> {
     let leaf = client.leaf().map_err(|why| Broken::Refused("client", why))?;
-    let config = ctx.configs.client(client, &leaf, &ctx.clock).map_err(|why| Broken::Refused("client", why))?;
-    let name = ServerName::try_from(target.name.clone()).map_err(|e| Broken::Refused("client", e.to_string()))?;
+    let config =
+        ctx.configs.client(client, &leaf, &ctx.clock).map_err(|why| Broken::Refused("client", why))?;
+    let name =
+        ServerName::try_from(target.name.clone()).map_err(|e| Broken::Refused("client", e.to_string()))?;
     let to = SocketAddr::new(target.endpoint.ip, target.port);
     let connection = ctx.net.connect(client.ip, to).await.map_err(|e| Broken::Io(e.kind()))?;
     let local = connection.local;

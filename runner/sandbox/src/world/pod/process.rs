@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::dial::{Ask, Outcome, dial};
 use super::party::Party;
-use super::program::{Dials, Program};
+use super::program::Program;
 use super::serve::serve;
 use crate::world::counters::State;
 use crate::world::ctx::Ctx;
@@ -42,7 +42,13 @@ impl Process {
     ///
     /// # Errors
     /// A port cannot be had.
-    pub fn start(ctx: &Arc<Ctx>, program: &'static Program, who: Who, party: Party, ip: IpAddr) -> io::Result<Self> {
+    pub fn start(
+        ctx: &Arc<Ctx>,
+        program: &'static Program,
+        who: Who,
+        party: Party,
+        ip: IpAddr,
+    ) -> io::Result<Self> {
         let Who { namespace, cluster, pod } = who;
         let party = Arc::new(party);
         let ready = AtomicBool::new(false);
@@ -122,11 +128,16 @@ async fn dial_all(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>) {
     Dialler::new(&ctx, dice).run(|| Some(Arc::clone(&endpoint.party)), find).await;
 }
 
+/// A name, a port and an address.
+type Link = (String, u16, IpAddr);
+/// What both sides had loaded at the last dial, and when the next is due.
+type Dialled = (Option<(State, State)>, Instant);
+
 /// Dials links for ever: each at once when what either side has loaded changed, and each again every so often.
 pub struct Dialler<'a> {
     ctx: &'a Arc<Ctx>,
     dice: Dice,
-    seen: HashMap<(String, u16, IpAddr), (Option<(State, State)>, Instant)>,
+    seen: HashMap<Link, Dialled>,
 }
 
 impl<'a> Dialler<'a> {
@@ -158,19 +169,12 @@ impl<'a> Dialler<'a> {
         let key = (target.name.clone(), target.port, target.endpoint.ip);
         let states = party.state().zip(target.endpoint.party.state());
         let now = Instant::now();
-        if let Some((known, due)) = self.seen.get(&key) {
-            if *known == states && now < *due {
-                return;
-            }
+        if self.seen.get(&key).is_some_and(|(known, due)| *known == states && now < *due) {
+            return;
         }
         let outcome = dial(self.ctx, party, target, &Ask::status()).await;
         let due = Instant::now() + self.dice.span(self.ctx.timing.dial);
         let states = if matches!(outcome, Outcome::Unreachable(_)) { None } else { states };
         self.seen.insert(key, (states, due));
     }
-}
-
-/// What the operator dials, for its own dialler.
-pub fn operator_targets(ctx: &Ctx, namespace: &str, cluster: &str, dials: &[Dials]) -> Vec<Target> {
-    ctx.directory.targets(namespace, cluster, dials, None)
 }

@@ -169,7 +169,11 @@ pub const PROGRAMS: &[Program] = &[
         leaf: Leaf::EachConnection,
         ports: &[8250],
         peer_service: false,
-        dials: &[dials("pd", 2379, Pod, true), dials("pd", 2379, Service, false), dials("tikv", 20160, Pod, false)],
+        dials: &[
+            dials("pd", 2379, Pod, true),
+            dials("pd", 2379, Service, false),
+            dials("tikv", 20160, Pod, false),
+        ],
     },
     Program {
         component: "client",

@@ -47,7 +47,8 @@ pub(crate) async fn serve(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>, mut listener: 
 
 async fn one(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>, connection: Connection) {
     let peer = connection.peer;
-    let config = endpoint.party.leaf().and_then(|leaf| ctx.configs.server(&endpoint.party, &leaf, &ctx.clock));
+    let config =
+        endpoint.party.leaf().and_then(|leaf| ctx.configs.server(&endpoint.party, &leaf, &ctx.clock));
     let acceptor = match config {
         Ok(config) => TlsAcceptor::from(config),
         Err(why) => return refuse(&ctx, peer, why),
@@ -70,7 +71,9 @@ async fn one(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>, connection: Connection) {
         ctx.counters.outside(true);
     }
     let service = service_fn(move |request| answer(Arc::clone(&ctx), Arc::clone(&endpoint), request));
-    let serving = hyper::server::conn::http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let serving = hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
     let _ = tokio::time::timeout(IDLE, serving).await;
 }
 
@@ -79,7 +82,7 @@ fn verdict(error: &io::Error) -> Option<String> {
     match TlsFailure::from(error.get_ref()?.downcast_ref::<rustls::Error>()?) {
         TlsFailure::RefusedBy(_) | TlsFailure::Io { .. } => None,
         TlsFailure::Rejected(rejection) => Some(rejection.text),
-        other => Some(other.to_string()),
+        other @ TlsFailure::Protocol(_) => Some(other.to_string()),
     }
 }
 
@@ -102,11 +105,15 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, MOST).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body =
+        Limited::new(body, MOST).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let (code, value) = respond::respond(&ctx, &endpoint, head.method.as_str(), head.uri.path(), &body);
     let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
-    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Ok(response)
 }
