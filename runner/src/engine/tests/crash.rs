@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use journal::Moment;
 
-use super::harness::{Machine, StopAt, rotation};
+use super::harness::{Machine, StopAt, call, lit, phase, plan, restart, rotation, set, step};
+use super::toy;
 use crate::events::EndState;
 use crate::exit_code::ExitCode;
+use crate::plan::Role;
 
 const MOMENTS: [Moment; 3] = [Moment::BeforeWrite, Moment::AfterWrite, Moment::AfterSync];
 
@@ -134,6 +136,50 @@ async fn killed_again_and_again_it_mints_each_secret_once() {
     assert_eq!(ending.state, EndState::Done, "{ending:?}");
     assert!(deaths > 10, "{deaths}");
     assert_eq!(machine.target(), end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_applied_before_the_kill_is_not_applied_again() {
+    for seq in 3.. {
+        let machine = Machine::new();
+        let change = step(Role::Change, "x", "t::stubborn", vec![lit("x"), lit("2")]);
+        let stop = StopAt { seq, moment: Moment::BeforeWrite };
+        let plan = plan(vec![phase("p", vec![change])]);
+        if machine.start(plan, Some(stop), machine.options()).forward().await.state == EndState::Done {
+            return;
+        }
+        machine.disk.crash();
+        assert_eq!(machine.resume().await.state, EndState::Done);
+        assert_eq!(machine.target()["writes"], "x", "record {seq}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_read_from_what_the_step_changes_are_read_once() {
+    for seq in 3.. {
+        let machine = Machine::new();
+        let grown = call("t::join", vec![lit("new"), call("t::read", vec![lit("x")])]);
+        let stop = StopAt { seq, moment: Moment::BeforeWrite };
+        let plan = plan(vec![phase("p", vec![set("x", grown)])]);
+        if machine.start(plan, Some(stop), machine.options()).forward().await.state == EndState::Done {
+            return;
+        }
+        machine.disk.crash();
+        assert_eq!(machine.resume().await.state, EndState::Done);
+        assert_eq!(machine.target()["x"], "new+1", "record {seq}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_restarted_by_itself_is_restarted_again_on_the_way_back() {
+    let machine = Machine::new();
+    let fails = step(Role::Change, "f", "t::flaky", vec![lit("f"), lit("1")]);
+    let begun = phase("p", vec![set("pd", "new"), fails, restart("pd")]);
+    assert_eq!(machine.run(plan(vec![begun])).await.state, EndState::Stopped);
+    // Its settle was never begun, and yet it has loaded what is about to be taken away.
+    toy::write(&machine.world, "loaded/pd", Some("m9\nnew")).unwrap();
+    assert_eq!(machine.rollback().await.state, EndState::RolledBack);
+    assert_eq!(machine.target()["loaded/pd"], "old");
 }
 
 #[tokio::test(start_paused = true)]

@@ -125,11 +125,13 @@ pub(super) fn plan(phases: Vec<Phase>) -> Plan {
 
 /// A rotation in small: a secret is made, two processes are told of both, then of the new one only.
 pub(super) fn rotation() -> Plan {
-    let both = || call("t::join", vec![of("both/stage/ca", &["cert"]), call("t::read", vec![lit("old-ca")])]);
+    // What lies there now and the new one: read again after it was written, it would be something else.
+    let both =
+        |name: &str| call("t::join", vec![of("both/stage/ca", &["cert"]), call("t::read", vec![lit(name)])]);
     plan(vec![
         phase(
             "both",
-            [vec![mint("ca")], together(2, vec![set("pd", both()), set("kv", both())])]
+            [vec![mint("ca")], together(2, vec![set("pd", both("pd")), set("kv", both("kv"))])]
                 .into_iter()
                 .flatten()
                 .chain([restart("pd"), restart("kv"), serves("pd"), serves("kv")])
@@ -352,10 +354,11 @@ impl Machine {
                 content
             };
             let random = |word: &str| word.len() == 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
-            let words: Vec<&str> = content
-                .split('-')
-                .map(|word| if random(word.get(..16).unwrap_or_default()) { "R" } else { word })
-                .collect();
+            let named = |word: &str| match word.split_at_checked(16) {
+                Some((head, tail)) if random(head) => format!("R{tail}"),
+                _ => word.to_owned(),
+            };
+            let words: Vec<String> = content.split('-').map(named).collect();
             words.join("-")
         };
         let mut target = BTreeMap::new();

@@ -158,6 +158,31 @@ fn leaky<'a>(w: &'a World, _: &'a [Value], _: &'a dyn Gate) -> BoxFuture<'a, Res
     })
 }
 
+/// `t::stubborn(name, content)`: does not compare, and counts its writes in `writes`.
+fn stubborn<'a>(
+    w: &'a World,
+    args: &'a [Value],
+    gate: &'a dyn Gate,
+) -> BoxFuture<'a, Result<Value, PrimError>> {
+    Box::pin(async move {
+        let (name, content) = (text(args, 0)?, text(args, 1)?);
+        let now = read(w, &name);
+        let effect = Effect {
+            place: place(&name),
+            before: digest(now.as_deref()),
+            after: digest(Some(&content)),
+            class: EffectClass::Restorable,
+            backup: now.as_deref().map(seal),
+            summary: Value::Null,
+        };
+        if gate.effect(effect).await? == Permit::Apply {
+            write(w, &name, Some(&content))?;
+            write(w, "writes", Some(&format!("{}x", read(w, "writes").unwrap_or_default())))?;
+        }
+        Ok(Value::Null)
+    })
+}
+
 /// `t::restart(name)`: the process loads what lies at `name`.
 fn restart<'a>(
     w: &'a World,
@@ -306,6 +331,7 @@ pub(super) fn registry() -> &'static Registry {
             primitive("t::careless", Kind::Change, careless),
             primitive("t::panics", Kind::Change, panics),
             primitive("t::mint", Kind::Make, mint),
+            primitive("t::stubborn", Kind::Change, stubborn),
             primitive("t::leaky", Kind::Make, leaky),
             primitive("t::restart", Kind::Settle, restart),
             primitive("t::serves", Kind::Prove, serves),
