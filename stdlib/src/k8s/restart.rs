@@ -16,9 +16,11 @@ use super::rollout::{Waiting, pod, workload};
 
 /// Polling starts fast, for a small cluster, and slows down, for the sake of the server.
 const FIRST_POLL: Duration = Duration::from_millis(300);
+const SECOND_POLL: Duration = Duration::from_secs(1);
 const SLOWEST_POLL: Duration = Duration::from_secs(2);
-/// How many polls are fast.
-const FAST_POLLS: u32 = 60;
+/// How many polls have the first pause (6 s), and how many that or the second (about two minutes).
+const FIRST_POLLS: u32 = 20;
+const SECOND_POLLS: u32 = 135;
 /// How many polls in a row may fail before the wait fails.
 const LOST_POLLS: u32 = 5;
 
@@ -117,10 +119,10 @@ impl Poll {
 
     /// How long to wait now.
     pub fn pause(&self) -> Duration {
-        if self.polls <= FAST_POLLS {
-            FIRST_POLL
-        } else {
-            (FIRST_POLL * (self.polls / FAST_POLLS)).min(SLOWEST_POLL)
+        match self.polls {
+            0..=FIRST_POLLS => FIRST_POLL,
+            0..=SECOND_POLLS => SECOND_POLL,
+            _ => SLOWEST_POLL,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod lock;
 mod restart;
+mod rotation;
 mod secrets;
 mod support;
 mod tidb;
