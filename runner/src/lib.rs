@@ -1,6 +1,7 @@
 //! The runner: command line, script engine, runs, reports.
 pub mod capabilities;
 pub mod catalog;
+pub mod cli;
 pub mod diagnostic;
 pub mod duration;
 pub mod engine;
@@ -8,5 +9,6 @@ pub mod error;
 pub mod events;
 pub mod exit_code;
 pub mod manifest;
+pub mod output;
 pub mod plan;
 pub mod script;

@@ -9,6 +9,7 @@ pub mod cert;
 pub mod cfssl;
 pub mod error;
 pub mod files;
+pub mod flow;
 pub mod gate;
 pub mod k8s;
 pub mod lease;

@@ -175,6 +175,7 @@ pub fn registry() -> &'static Registry {
                 crate::cert::PRIMITIVES,
                 crate::cfssl::PRIMITIVES,
                 crate::files::PRIMITIVES,
+                crate::flow::PRIMITIVES,
                 crate::k8s::PRIMITIVES,
                 crate::tidb::PRIMITIVES,
                 crate::tls::PRIMITIVES,

@@ -1,1 +1,3 @@
-//! .
+//! What the tests share: the generated reference, and helpers to run worlds and programs.
+
+pub mod reference;

@@ -40,7 +40,7 @@ touches:
   - net: { host: "*" }
 "#;
 
-const SCRIPT: &str = r##"// NAME: evaluated once, to declare phases and steps. Nothing is changed until the plan is accepted.
+const SCRIPT: &str = r#"// NAME: evaluated once, to declare phases and steps. Nothing is changed until the plan is accepted.
 let cluster = tidb::cluster(param("namespace"), param("cluster"));   // a fact: read now, recorded
 let id = #{ namespace: cluster.namespace, name: cluster.name };
 target(cluster.target);                                              // what the run locks and marks
@@ -59,7 +59,7 @@ for c in cluster.components {
 let mark = phase("note-the-owner", "Whoever finds the cluster finds whom to ask.");
 mark.change("owner", k8s::config_map(cluster.namespace, `${cluster.name}-owner`, #{ owner: param("owner") }));
 mark.prove("healthy", tidb::healthy(id));
-"##;
+"#;
 
 const README: &str = r#"# NAME
 

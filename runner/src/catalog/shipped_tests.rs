@@ -1,7 +1,7 @@
 //! The shipped workflows against the shipped primitives, and what `new` writes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stdlib::files::SimDisk;
 use stdlib::registry::registry;
 use stdlib::world::World;
@@ -43,6 +43,30 @@ fn the_users_folder_follows_xdg() {
     assert_eq!(env(&[]), None);
 }
 
+/// Some CA: pure primitives read it.
+const PEM: &str = "-----BEGIN CERTIFICATE-----\n\
+    MIIBdTCCARugAwIBAgIUIYGMj4K86rGfozkzlQjRr/l4z0swCgYIKoZIzj0EAwIw\n\
+    DzENMAsGA1UEAwwEVGlEQjAgFw0yNjExMjIwNzU0MTNaGA8yMTI2MTAyOTA3NTQx\n\
+    M1owDzENMAsGA1UEAwwEVGlEQjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABPL1\n\
+    bxD5SmXClG9GXkHBWV4XCb/swxkU1JL3ORIYUE/8/f2enU5S4iuyEgZPy4bNERwX\n\
+    gYPaqcD2GpkLrMLw5v+jUzBRMB0GA1UdDgQWBBSoQyYj83hvxiu0KXPVVR6tQxHn\n\
+    1zAfBgNVHSMEGDAWgBSoQyYj83hvxiu0KXPVVR6tQxHn1zAPBgNVHRMBAf8EBTAD\n\
+    AQH/MAoGCCqGSM49BAMCA0gAMEUCIGoB9S+RItNzXhNVTR+tYVjIHVl4ypMYnMFu\n\
+    zQwT0SS0AiEA0pIZGtWGj2ErEaePpS44FSytMo20oVDqe7Rr27E4tTg=\n\
+    -----END CERTIFICATE-----\n";
+
+/// Another.
+const NEXT: &str = "-----BEGIN CERTIFICATE-----\n\
+    MIIBeDCCAR+gAwIBAgIUQ82BgCEvjnEDhpkr9eWfsKvbb/swCgYIKoZIzj0EAwIw\n\
+    ETEPMA0GA1UEAwwGVGlEQiAyMCAXDTI2MTEyMjA3NTY0NFoYDzIxMjYxMDI5MDc1\n\
+    NjQ0WjARMQ8wDQYDVQQDDAZUaURCIDIwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+    AARCsaGQDH4kjM5ND+smCVj/7/vC5RMDwu6DirJ/6+bLtctu3ylozmGhajXsS2Mr\n\
+    7TFJaStJdTw2ye9cJMyzR0qjo1MwUTAdBgNVHQ4EFgQUDy749405Jj9IWA8zSkup\n\
+    GZXy+nUwHwYDVR0jBBgwFoAUDy749405Jj9IWA8zSkupGZXy+nUwDwYDVR0TAQH/\n\
+    BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiEA2Tvd2BP5mCT6A4htg/BOracTY/dY\n\
+    euYPomyPlvw1w/oCH3udfnL2LcOieqyD5aja4Mn0C9eQlTZWnXS6E5dbkks=\n\
+    -----END CERTIFICATE-----\n";
+
 /// The fact that the scaffold's script reads, small.
 fn cluster() -> Fact {
     let part = |name: &str| {
@@ -57,7 +81,7 @@ fn cluster() -> Fact {
             "target": {"title": "TidbCluster tidb/basic", "namespace": "tidb", "lease": "rollover-basic",
                 "api_version": "pingcap.com/v1alpha1", "kind": "TidbCluster", "name": "basic", "uid": "u"},
             "components": [part("pd"), part("tikv")],
-            "secrets": [{"name": "basic-pd-cluster-secret", "ca.crt": "PEM"}, {"name": "basic-tikv-cluster-secret", "ca.crt": "PEM"}]}),
+            "secrets": [{"name": "basic-pd-cluster-secret", "ca.crt": PEM}, {"name": "basic-tikv-cluster-secret", "ca.crt": PEM}]}),
         at,
     }
 }
@@ -101,4 +125,75 @@ fn new_writes_over_nothing() {
     assert_eq!(error.to_string(), "/site/mine exists already; nothing was written");
     assert!(scaffold(&disk, "../mine", Path::new("/site")).is_err());
     assert!(scaffold(&disk, "Mine", Path::new("/site")).is_err());
+}
+
+/// What the shipped scripts read of a cluster and a PKI folder, small.
+fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
+    let key = stdlib::secret::handle("ab12", "spki:77");
+    let secret = |name: &str| {
+        json!({"namespace": "tidb", "name": format!("basic-{name}-cluster-secret"), "component": name, "profile": "internal",
+            "request": format!("{name}-server"), "ca.crt": format!("{PEM}{NEXT}"), "tls.crt": PEM, "tls.key": key, "ca_fingerprints": ["f1", "f2"]})
+    };
+    let mut cluster = cluster();
+    cluster.answer["secrets"] = json!([secret("pd"), secret("tikv")]);
+    cluster.answer["warnings"] = json!([]);
+    for part in cluster.answer["components"].as_array_mut().unwrap() {
+        part["selector"] = json!("x");
+    }
+    let ca = json!({"cert": PEM, "key": key, "fingerprint": "f1"});
+    let folder = json!({"path": "./pki", "ca": ca, "successor": successor, "ca_csr": {"CN": "TiDB"}, "notes": [],
+        "profiles": {"internal": {"expiry": "8760h"}, "client": {"expiry": "8760h"}},
+        "requests": {"pd-server": {"CN": "TiDB"}, "tikv-server": {"CN": "TiDB"}, "client": {"CN": "TiDB"}},
+        "found": "untouched"});
+    let pki = Fact {
+        primitive: "cfssl::folder".into(),
+        args: vec![json!("./pki")],
+        answer: folder,
+        at: cluster.at.clone(),
+    };
+    assert!(workflow.sources.text(MAIN).unwrap().contains("cfssl::folder"));
+    vec![cluster, pki]
+}
+
+#[test]
+fn every_shipped_workflow_is_a_plan_within_its_manifest() {
+    let disk = SimDisk::default();
+    let successor =
+        json!({"cert": PEM, "key": stdlib::secret::handle("cd34", "spki:88"), "fingerprint": "f2"});
+    let every = [
+        ("tidb/cfssl-ca", &Value::Null),
+        ("tidb/cfssl-components", &Value::Null),
+        ("tidb/cfssl-components", &successor),
+        ("tidb/cfssl-remove-old-ca", &successor),
+        ("tidb/cfssl-rotate", &Value::Null),
+    ];
+    for ((name, successor), reason) in
+        every.iter().flat_map(|case| ["routine", "compromise"].map(|reason| (case, reason)))
+    {
+        let workflow = Catalog::default().load(&disk, name).unwrap().unwrap();
+        let world = World::system(None, PathBuf::from("."));
+        let mut given = Given { set: vec![("pki".into(), "./pki".into())], ..Given::default() };
+        if workflow.manifest.params.get("reason").is_some() {
+            given.set.push(("reason".into(), reason.into()));
+        }
+        let params = workflow.manifest.resolve(&given, world.secrets.as_ref()).unwrap();
+        let input = Input {
+            workflow: name,
+            sources: &workflow.sources,
+            manifest: &workflow.manifest,
+            params: &params,
+            world: &world,
+            registry: registry(),
+        };
+        let plan = match declare(&input, &facts(&workflow, successor)) {
+            Ok(Declared::Plan(plan)) => plan,
+            Ok(Declared::Need(need)) => panic!("{name}: {need:?}"),
+            Err(findings) => panic!("{name}\n{}", render_all(&findings, Paint::Plain)),
+        };
+        let findings = crate::capabilities::check(&plan, &workflow.manifest, registry(), &workflow.sources);
+        assert!(findings.is_empty(), "{name}\n{}", render_all(&findings, Paint::Plain));
+        assert!(plan.target.is_some() && plan.trust.is_some() && plan.steps().count() > 5, "{name}");
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<crate::plan::Plan>(&text).unwrap(), *plan, "{name}");
+    }
 }

@@ -57,10 +57,11 @@ fn explain(text: &str, error: &serde_saphyr::Error) -> Diagnostic {
 pub(super) fn words(error: &serde_saphyr::Error) -> String {
     let shown = error.without_snippet().to_string();
     let mut message = shown.lines().next().unwrap_or_default();
-    if let Some((head, rest)) = message.split_once(": ") {
-        if head.starts_with("error") && head.contains("line ") {
-            message = rest;
-        }
+    if let Some((head, rest)) = message.split_once(": ")
+        && head.starts_with("error")
+        && head.contains("line ")
+    {
+        message = rest;
     }
     message = message.rfind(" at line ").and_then(|cut| message.get(..cut)).unwrap_or(message);
     match message.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split(',').next()) {
@@ -130,10 +131,10 @@ fn wrong_with(name: &str, spec: &ParamSpec) -> Vec<String> {
     if spec.required == Some(true) && spec.default.is_some() {
         wrong.push("what has a default is not required".to_owned());
     }
-    if let Some(default) = &spec.default {
-        if let Err(error) = spec.accept(default.clone()) {
-            wrong.push(format!("its default: {error}"));
-        }
+    if let Some(default) = &spec.default
+        && let Err(error) = spec.accept(default.clone())
+    {
+        wrong.push(format!("its default: {error}"));
     }
     wrong
 }

@@ -141,7 +141,7 @@ fn kube(namespace: &str, name: &str, verb: &str) -> Touch {
 }
 
 fn allowance(touches: &str, params: &Value) -> Allowance {
-    let names: String = params.as_object().unwrap().keys().map(|name| format!("  {name}: {{}}\n")).collect();
+    let names: String = params.as_object().unwrap().keys().flat_map(|name| ["  ", name, ": {}\n"]).collect();
     let manifest = Manifest::parse(&format!("title: t\nparams:\n{names}touches:\n{touches}\n")).unwrap();
     manifest.allowance(&params.as_object().unwrap().clone().into_iter().collect())
 }

@@ -91,7 +91,7 @@ impl Expr {
         let mut projected = self.clone();
         match &mut projected {
             Expr::Ref { path, .. } | Expr::Call { path, .. } | Expr::Item { path } => {
-                path.push(field.to_owned())
+                path.push(field.to_owned());
             }
             Expr::Lit(_) | Expr::List(_) | Expr::Map(_) => return None,
         }

@@ -6,6 +6,8 @@
 mod expr;
 mod query;
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::collections::BTreeMap;

@@ -36,7 +36,7 @@ pub(super) fn compile(sources: &Sources, registry: &Registry) -> (BTreeMap<Strin
     }
     let mut asts = BTreeMap::new();
     let mut findings = Vec::new();
-    for (file, text) in sources.files.iter().filter(|(file, _)| file.ends_with(".rhai")) {
+    for (file, text) in sources.files.iter().filter(|(file, _)| is_script(file)) {
         match parse(&engine, text) {
             Ok(mut ast) => {
                 ast.set_source(file.as_str());
@@ -44,7 +44,7 @@ pub(super) fn compile(sources: &Sources, registry: &Registry) -> (BTreeMap<Strin
             }
             Err(Some(error)) => findings.push(explain_parse(file, text, &namespaces, &error)),
             Err(None) => {
-                findings.push(Diagnostic::error("script::internal", format!("`{file}` broke the parser")))
+                findings.push(Diagnostic::error("script::internal", format!("`{file}` broke the parser")));
             }
         }
     }
@@ -53,6 +53,10 @@ pub(super) fn compile(sources: &Sources, registry: &Registry) -> (BTreeMap<Strin
             .push(Diagnostic::error("script::no-main", format!("the workflow has no `{}`", sources.main)));
     }
     (asts, findings)
+}
+
+fn is_script(file: &str) -> bool {
+    file.strip_suffix(".rhai").is_some()
 }
 
 fn parse(engine: &Engine, text: &str) -> Result<AST, Option<rhai::ParseError>> {
@@ -144,7 +148,7 @@ impl Inspector<'_> {
     }
 
     fn file(&mut self, file: &str, ast: &AST) {
-        let own = self.own(file, ast);
+        let own = Self::own(file, ast);
         self.names_of_functions(file, ast);
         let mut nodes: Vec<Node> = Vec::new();
         ast.walk(&mut |path: &[ASTNode]| {
@@ -163,17 +167,16 @@ impl Inspector<'_> {
         self.findings.extend(parallel::groups_nothing(file, ast, self.sources));
     }
 
-    fn own(&self, file: &str, ast: &AST) -> Own {
+    fn own(file: &str, ast: &AST) -> Own {
         let functions =
             ast.iter_functions().map(|function| (function.name.to_owned(), function.params.len()));
         let mut own = Own { functions: functions.collect(), imports: BTreeMap::new() };
         ast.walk(&mut |path: &[ASTNode]| {
-            if let Some(ASTNode::Stmt(Stmt::Import(import, _))) = path.last() {
-                if let (Expr::StringConstant(path, _), alias) = (&import.0, &import.1) {
-                    if let Some(target) = import_file(path).filter(|target| target != file) {
-                        own.imports.insert(alias.name.to_string(), target);
-                    }
-                }
+            if let Some(ASTNode::Stmt(Stmt::Import(import, _))) = path.last()
+                && let (Expr::StringConstant(path, _), alias) = (&import.0, &import.1)
+                && let Some(target) = import_file(path).filter(|target| target != file)
+            {
+                own.imports.insert(alias.name.to_string(), target);
             }
             true
         });
@@ -255,7 +258,7 @@ impl Inspector<'_> {
                     .sources
                     .files
                     .keys()
-                    .filter(|known| known.ends_with(".rhai") && **known != self.sources.main);
+                    .filter(|known| is_script(known) && **known != self.sources.main);
                 let near = nearest(&target, files.map(String::as_str));
                 let near = near.map(|near| format!("did you mean `{}`?", near.trim_end_matches(".rhai")));
                 let diagnostic =

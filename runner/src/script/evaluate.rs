@@ -98,7 +98,7 @@ pub async fn evaluate(input: &Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         }
         match (primitive.run)(input.world, &need.args, &ReadOnly).await {
             Ok(answer) => {
-                facts.push(Fact { primitive: need.primitive, args: need.args, answer, at: need.at })
+                facts.push(Fact { primitive: need.primitive, args: need.args, answer, at: need.at });
             }
             Err(error) => return refuse(Diagnostic::from_primitive(primitive.name, &error)),
         }

@@ -65,10 +65,11 @@ pub(super) fn explain(shared: &Shared, error: &EvalAltResult) -> Diagnostic {
 fn words(shared: &Shared, cause: &EvalAltResult) -> Diagnostic {
     let shown = cause.to_string();
     let speaks_of_promise = shown.split(|c: char| !c.is_alphanumeric()).any(|word| word == PROMISE);
-    if speaks_of_promise && !matches!(cause, EvalAltResult::ErrorRuntime(..)) {
-        if let Some(when) = shared.state().last_promise.clone() {
-            return unknown_yet(&when);
-        }
+    if speaks_of_promise
+        && !matches!(cause, EvalAltResult::ErrorRuntime(..))
+        && let Some(when) = shared.state().last_promise.clone()
+    {
+        return unknown_yet(&when);
     }
     let error = |code: &str, message: String| Diagnostic::error(&format!("script::{code}"), message);
     match cause {
@@ -164,7 +165,7 @@ fn end_of(file: &str, text: &str) -> At {
 fn parse_words(kind: &ParseErrorType, text: Option<&str>) -> Diagnostic {
     match kind {
         ParseErrorType::VariableUndefined(name) => {
-            let near = text.and_then(|text| nearest(name, declared(text).into_iter())).map(str::to_owned);
+            let near = text.and_then(|text| nearest(name, declared(text))).map(str::to_owned);
             Diagnostic::error("script::unknown-variable", format!("there is no variable `{name}`"))
                 .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
         }

@@ -10,6 +10,9 @@
 //! be named like a namespace (`let ca = …; ca::create(…)`), which Rhai keeps apart; imports and functions may not. Closures are for
 //! array functions only; `later` does not exist, for no shipped procedure needs it.
 
+// The engine's own error type is boxed wherever it is returned.
+#![allow(clippy::unnecessary_box_returns)]
+
 mod check;
 mod deferred;
 mod engine;

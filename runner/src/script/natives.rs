@@ -212,10 +212,7 @@ fn argument(
     let expr = to_expr(arg, &mut size)
         .map_err(|unfit| shared.refuse(unfit_argument(primitive, param, unfit), context))?;
     shared.count(size, context)?;
-    let found = match mismatch(param, &expr) {
-        None => return Ok(expr),
-        Some(found) => found,
-    };
+    let Some(found) = mismatch(param, &expr) else { return Ok(expr) };
     let message = format!(
         "`{}` expects {} for `{}`, found {found}",
         primitive.name,

@@ -106,11 +106,14 @@ pub(super) fn register(engine: &mut Engine, shared: &Arc<Shared>) {
     on("each").register_into_engine(
         engine,
         move |context: NativeCallContext, step: &mut Promise, value: Dynamic| {
-            let list = match query(&s, &context, &value, "the list")? {
-                list
-                @ (Expr::Lit(Value::Array(_)) | Expr::List(_) | Expr::Ref { .. } | Expr::Call { .. }) => list,
-                _ => return Err(expected(&s, &context, "`.each` takes a list or a promise of one", &value)),
-            };
+            let list = query(&s, &context, &value, "the list")?;
+            let fits = matches!(
+                list,
+                Expr::Lit(Value::Array(_)) | Expr::List(_) | Expr::Ref { .. } | Expr::Call { .. }
+            );
+            if !fits {
+                return Err(expected(&s, &context, "`.each` takes a list or a promise of one", &value));
+            }
             with(&s, &context, step, move |draft| draft.each = Some(list))
         },
     );
@@ -150,7 +153,7 @@ fn count(
 ) -> Answer<u32> {
     shared.check_running(context)?;
     if let Some(promise) = value.read_lock::<Promise>() {
-        return Err(shared.refuse(shared.unknown_yet(&promise), context));
+        return Err(shared.refuse(promise.unknown_yet(), context));
     }
     let number = value.as_int().ok().and_then(|number| u32::try_from(number).ok());
     match number.filter(|number| (1..=most).contains(number)) {

@@ -28,10 +28,11 @@ pub(super) fn groups_nothing(file: &str, ast: &AST, sources: &Sources) -> Vec<Di
 
 fn narrow(ast: &AST, places: &mut Vec<Position>) {
     ast.walk(&mut |path: &[ASTNode]| {
-        if let Some(ASTNode::Expr(Expr::MethodCall(call, position))) = path.last() {
-            if call.name == "parallel" && matches!(call.args.first(), Some(Expr::IntegerConstant(..=1, _))) {
-                places.push(*position);
-            }
+        if let Some(ASTNode::Expr(Expr::MethodCall(call, position))) = path.last()
+            && call.name == "parallel"
+            && matches!(call.args.first(), Some(Expr::IntegerConstant(..=1, _)))
+        {
+            places.push(*position);
         }
         true
     });

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::diagnostic::Diagnostic;
 use crate::plan::{Call, Expr};
 
 /// What a step will produce, or what is computed from it. It can be projected and handed on, nothing else.
@@ -20,6 +21,11 @@ impl Promise {
     /// When it is known: `known only once step … has run`.
     pub(super) fn when_known(&self) -> String {
         when_known(&self.expr)
+    }
+
+    /// The refusal to use it as if it were known.
+    pub(super) fn unknown_yet(&self) -> Diagnostic {
+        super::state::unknown_yet(&self.when_known())
     }
 }
 

@@ -33,14 +33,14 @@ fn promises(engine: &mut Engine, shared: &Arc<Shared>) {
         engine.register_fn(
             operator,
             move |context: NativeCallContext, promise: Promise, _: Dynamic| -> Answer<bool> {
-                Err(s.refuse(s.unknown_yet(&promise), &context))
+                Err(s.refuse(promise.unknown_yet(), &context))
             },
         );
         let s = Arc::clone(shared);
         engine.register_fn(
             operator,
             move |context: NativeCallContext, _: Dynamic, promise: Promise| -> Answer<bool> {
-                Err(s.refuse(s.unknown_yet(&promise), &context))
+                Err(s.refuse(promise.unknown_yet(), &context))
             },
         );
     }
@@ -49,7 +49,7 @@ fn promises(engine: &mut Engine, shared: &Arc<Shared>) {
         engine.register_fn(
             name,
             move |context: NativeCallContext, promise: &mut Promise| -> Answer<ImmutableString> {
-                Err(s.refuse(s.unknown_yet(promise), &context))
+                Err(s.refuse(promise.unknown_yet(), &context))
             },
         );
     }
@@ -150,7 +150,7 @@ fn others(engine: &mut Engine, shared: &Arc<Shared>) {
 fn print(shared: &Shared, context: &NativeCallContext, mut value: Dynamic) -> Answer<ImmutableString> {
     shared.check_running(context)?;
     if let Some(promise) = value.read_lock::<Promise>() {
-        return Err(shared.refuse(shared.unknown_yet(&promise), context));
+        return Err(shared.refuse(promise.unknown_yet(), context));
     }
     if !value.is_string() {
         value = context.call_native_fn_raw("to_string", true, &mut [&mut value])?;

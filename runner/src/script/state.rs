@@ -8,7 +8,6 @@ use serde_json::Value;
 use stdlib::world::World;
 
 use super::deferred::Deferred;
-use super::promise::Promise;
 use super::sources::Sources;
 use crate::diagnostic::Diagnostic;
 use crate::manifest::Manifest;
@@ -168,11 +167,6 @@ impl Shared {
             return Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, context.call_position()).into());
         }
         Ok(())
-    }
-
-    /// Refuses to use a promise as if it were known.
-    pub(super) fn unknown_yet(&self, promise: &Promise) -> Diagnostic {
-        unknown_yet(&promise.when_known())
     }
 
     /// Counts bytes that the declaration holds.

@@ -173,7 +173,7 @@ pub(super) fn text(
 ) -> Answer<String> {
     shared.check_running(context)?;
     if let Some(promise) = value.read_lock::<Promise>() {
-        return Err(shared.refuse(shared.unknown_yet(&promise), context));
+        return Err(shared.refuse(promise.unknown_yet(), context));
     }
     if let Ok(text) = value.as_immutable_string_ref() {
         return Ok(text.to_string());

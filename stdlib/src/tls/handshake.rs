@@ -221,16 +221,13 @@ pub async fn handshake_server(
         while stream.read(&mut byte).await? > 0 {}
         stream.shutdown().await
     };
-    tokio::select! {
-        done = greeted => match done {
-            // In TLS 1.3 the client's alert about our certificate can arrive only now.
-            Err(error) => match TlsFailure::from(error) {
-                failure @ (TlsFailure::RefusedBy(_) | TlsFailure::Rejected(_)) => return Err(failure),
-                _ => {}
-            },
-            Ok(()) => {}
-        },
-        () = clock.sleep(within) => {}
+    let done = tokio::select! {
+        done = greeted => done,
+        () = clock.sleep(within) => Ok(()),
+    };
+    // In TLS 1.3 the client's alert about our certificate can arrive only now; how else it leaves does not matter.
+    if let Some(failure) = done.err().map(TlsFailure::from).filter(TlsFailure::is_refusal) {
+        return Err(failure);
     }
     Ok(Handshake { peer, protocol })
 }

@@ -116,18 +116,15 @@ impl<'v> Bench<'v> {
         all
     }
 
-    /// Whether a verifier accepts a chain.
-    #[expect(clippy::too_many_arguments, reason = "one question has this many parts")]
+    /// Whether the judge of a side accepts what is presented to it there.
     pub(super) fn judge(
         &mut self,
-        verifier: Verifier,
+        side: &Side<'v>,
         meeting: Meeting,
-        usage: Usage,
-        name: Option<&'v str>,
-        allowed_cn: &'v [String],
         at: OffsetDateTime,
     ) -> Result<(), Rejection> {
         let (chain, anchors) = (self.certs(meeting.chain), self.certs(meeting.anchors));
+        let Side { verifier, usage, name, allowed_cn, .. } = *side;
         let question = Question {
             verifier,
             chain: meeting.chain,

@@ -183,9 +183,10 @@ fn holds_now<'v>(bench: &mut Bench<'v>, sides: &[Side<'v>], now: OffsetDateTime)
     let accepted: Vec<bool> = sides
         .iter()
         .map(|side| {
-            side.meetings.iter().filter(|meeting| meeting.present).any(|meeting| {
-                bench.judge(side.verifier, *meeting, side.usage, side.name, side.allowed_cn, now).is_ok()
-            })
+            side.meetings
+                .iter()
+                .filter(|meeting| meeting.present)
+                .any(|meeting| bench.judge(side, *meeting, now).is_ok())
         })
         .collect();
     let of = |direction: Direction| {
@@ -212,8 +213,7 @@ fn first_failure<'v>(
     window: &Window,
 ) -> Option<(OffsetDateTime, Rejection, bool)> {
     let moments = moments(bench.certs(meeting.chain), bench.certs(meeting.anchors), window);
-    let mut judge =
-        |at| bench.judge(side.verifier, meeting, side.usage, side.name, side.allowed_cn, at).err();
+    let mut judge = |at| bench.judge(side, meeting, at).err();
     let (at, rejection) = moments.into_iter().find_map(|at| judge(at).map(|rejection| (at, rejection)))?;
     let fails_now = judge(window.from).is_some();
     Some((at, rejection, fails_now))

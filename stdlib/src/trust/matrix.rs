@@ -67,6 +67,9 @@ impl Matrix {
     }
 }
 
+/// A group with its place in the view, by which rows and columns are ordered.
+type Placed = (usize, String);
+
 /// The matrix of a view at one moment. A link holds when everything that its ends may have loaded is accepted: what is
 /// not known counts as all that it may still be.
 pub fn matrix(view: &View, at: OffsetDateTime) -> Matrix {
@@ -76,7 +79,7 @@ pub fn matrix(view: &View, at: OffsetDateTime) -> Matrix {
     let order: HashMap<&str, usize> =
         view.parties.iter().enumerate().rev().map(|(i, p)| (p.group.as_str(), i)).collect();
     let place = |group: &str| (order.get(group).copied().unwrap_or(usize::MAX), group.to_owned());
-    let mut cells: BTreeMap<((usize, String), (usize, String)), Cell> = BTreeMap::new();
+    let mut cells: BTreeMap<(Placed, Placed), Cell> = BTreeMap::new();
     for link in &view.links {
         let client = parties.get(link.client.as_str());
         let server = parties.get(link.server.as_str());
@@ -89,10 +92,7 @@ pub fn matrix(view: &View, at: OffsetDateTime) -> Matrix {
                 let refusal =
                     sides(link, (client, client_states), (server, server_states)).iter().find_map(|side| {
                         side.meetings.iter().find_map(|meeting| {
-                            bench
-                                .judge(side.verifier, *meeting, side.usage, side.name, side.allowed_cn, at)
-                                .err()
-                                .map(|rejection| (side.direction, rejection))
+                            bench.judge(side, *meeting, at).err().map(|rejection| (side.direction, rejection))
                         })
                     });
                 (refusal, evidence(link, client, server))
@@ -140,8 +140,8 @@ pub fn matrix(view: &View, at: OffsetDateTime) -> Matrix {
             _ => Holds::Some,
         };
     }
-    let mut clients: Vec<(usize, String)> = cells.keys().map(|(row, _)| row.clone()).collect();
-    let mut servers: Vec<(usize, String)> = cells.keys().map(|(_, column)| column.clone()).collect();
+    let mut clients: Vec<Placed> = cells.keys().map(|(row, _)| row.clone()).collect();
+    let mut servers: Vec<Placed> = cells.keys().map(|(_, column)| column.clone()).collect();
     for groups in [&mut clients, &mut servers] {
         groups.sort();
         groups.dedup();

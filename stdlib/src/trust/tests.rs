@@ -251,10 +251,33 @@ fn nothing_that_a_peer_may_send_is_a_panic() {
         assert_eq!(verify(verifier, &[], &[], &ask).unwrap_err().code, "empty-chain");
         for cut in 0..leaf.len() {
             let torn = CertificateDer::from(&leaf[..cut]);
-            let verdict = verify(verifier, &[torn.clone()], std::slice::from_ref(&old.cert), &ask);
+            let verdict =
+                verify(verifier, std::slice::from_ref(&torn), std::slice::from_ref(&old.cert), &ask);
             assert_eq!(verdict.unwrap_err().code, "malformed", "{verifier:?} cut at {cut}");
             let anchored = verify(verifier, std::slice::from_ref(&leaf), &[torn, old.cert.clone()], &ask);
             assert_eq!(anchored.is_ok(), verifier != Verifier::Openssl, "OpenSSL does not load a torn file");
+        }
+    }
+}
+
+#[test]
+fn no_flipped_bit_is_a_panic_and_none_is_accepted() {
+    let Cluster { old, .. } = cluster();
+    let leaf = old.leaf("TiDB", &["pd-0"], NOW + HOUR).0.remove(0);
+    let ask = Ask { usage: Usage::Server, name: Some("pd-0"), allowed_cn: &[], at: NOW };
+    for verifier in [Verifier::Webpki, Verifier::Go, Verifier::Openssl] {
+        for at in 0..leaf.len() {
+            let mut bytes = leaf.to_vec();
+            bytes[at] ^= 1 << (at % 8);
+            let flipped = CertificateDer::from(bytes);
+            let verdict =
+                verify(verifier, std::slice::from_ref(&flipped), std::slice::from_ref(&old.cert), &ask);
+            assert!(
+                verdict.is_err(),
+                "{verifier:?} accepts a certificate with a flipped bit in byte {at}: {:02x?}",
+                &leaf[at - 12..at + 6]
+            );
+            let _ = verify(verifier, std::slice::from_ref(&leaf), &[flipped], &ask);
         }
     }
 }

@@ -69,7 +69,7 @@ fn piece() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn declaring_arbitrary_text_never_panics(pieces in prop::collection::vec(piece(), 0..14)) {

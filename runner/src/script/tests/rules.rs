@@ -308,8 +308,7 @@ fn rule_6_secrets_pass_as_handles_and_never_become_text() {
         plan.step("p/change/x").unwrap().action.args,
         [Expr::Lit(json!({"$secret": "ab12", "fp": "spki:77"}))]
     );
-    let (code, ..) =
-        only(r##"phase("p", "w").change("x", mint::use_key(#{ "$secret": "ab12", fp: "x" }));"##);
+    let (code, ..) = only(r#"phase("p", "w").change("x", mint::use_key(#{ "$secret": "ab12", fp: "x" }));"#);
     assert_eq!(code, "script::not-data");
 }
 
@@ -532,4 +531,26 @@ fn a_step_touches_only_what_the_manifest_names() {
         findings.first().unwrap().message.contains("secrets tidb/*"),
         "a read is refused before it is made"
     );
+}
+
+#[test]
+fn options_follow_a_step_and_say_what_they_take() {
+    let step = "let p = phase(\"p\", \"w\");\nlet s = p.settle(\"x\", k8s::restart(\"x\"));\n";
+    for (option, says) in [
+        ("s.deadline(\"0s\");", "a deadline is at least `1s`"),
+        ("s.deadline(\"soon\");", "`soon` is no duration"),
+        ("s.deadline(5);", "a deadline must be a text, found integer"),
+        ("s.retry(0, \"1s\");", "the number of retries is an integer from 1 to 100"),
+        ("s.parallel(1001);", "the width of `.parallel` is an integer from 1 to 1000"),
+        ("s.when(1);", "`.when` takes `true`, `false` or a promise, found integer"),
+        ("s.each(\"x\");", "`.each` takes a list or a promise of one, found text"),
+        ("s.name.deadline(\"5s\");", "`.deadline` follows the declaration of a step, nothing else"),
+    ] {
+        let (code, message, line) = only(&format!("{step}{option}"));
+        assert!(message.contains(says) && line == 3 && code.starts_with("script::"), "{option}: {message}");
+    }
+    let plan = plan(&format!("{step}s.when(false).ask();\np.settle(\"y\", k8s::restart(\"y\")).when(true);"));
+    let skipped = plan.step("p/settle/x").unwrap();
+    assert_eq!((&skipped.when, skipped.on_failure), (&Some(Expr::Lit(json!(false))), OnFailure::Ask));
+    assert_eq!(plan.step("p/settle/y").unwrap().when, None);
 }

@@ -45,10 +45,8 @@ pub(super) fn verify(
     };
 
     is_valid(leaf, Place::Leaf, &[], ask)?;
-    if let Some(name) = ask.name {
-        if !hosts::go(leaf, name) {
-            return Err(super::name_mismatch(leaf, name));
-        }
+    if let Some(name) = ask.name.filter(|name| !hosts::go(leaf, name)) {
+        return Err(super::name_mismatch(leaf, name));
     }
     let paths = if roots.iter().any(|(_, root)| root.der == leaf.der) {
         vec![vec![leaf]]
@@ -181,14 +179,10 @@ fn is_valid(cert: &Cert<'_>, place: Place, chain: &[&Cert<'_>], ask: &Ask<'_>) -
     if now > nanos(cert.not_after) {
         return Err(super::expired(cert));
     }
-    if place != Place::Leaf {
-        if let Some(constraints) = &cert.constraints {
-            for named in chain.first().into_iter().copied().chain([cert]) {
-                for name in named.names.iter().flatten() {
-                    if let Err(name) = go_names::allowed(constraints, name) {
-                        return Err(super::name_constraint(cert, &name));
-                    }
-                }
+    if let Some(constraints) = cert.constraints.as_ref().filter(|_| place != Place::Leaf) {
+        for named in chain.first().into_iter().copied().chain([cert]) {
+            for name in named.names.iter().flatten() {
+                go_names::allowed(constraints, name).map_err(|name| super::name_constraint(cert, &name))?;
             }
         }
     }

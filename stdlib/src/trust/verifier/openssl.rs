@@ -32,10 +32,8 @@ pub(super) fn verify(
 
     let path = build(leaf, untrusted, &store, now)?;
     check_extensions(&path, ask.usage)?;
-    if let Some(name) = ask.name {
-        if !hosts::openssl(leaf, name) {
-            return Err(super::name_mismatch(leaf, name));
-        }
+    if let Some(name) = ask.name.filter(|name| !hosts::openssl(leaf, name)) {
+        return Err(super::name_mismatch(leaf, name));
     }
     check_signatures(&path, now)?;
     openssl_names::check(&path)?;
@@ -89,6 +87,16 @@ fn build<'c, 'a>(
         path.push(issuer);
     }
     let Some(last) = path.last() else { return Err(malformed("the chain")) };
+    if path.len() > MAX_DEPTH {
+        return Err(reject(
+            "path-length",
+            format!("the path of `{}` has no end: trusted authorities have signed each other", leaf.title()),
+        ));
+    }
+    if path.len() > 1 && self_signed(last) {
+        let text = format!("certificate `{}` ends at `{}`, which is not trusted", leaf.title(), last.title());
+        return Err(reject("unknown-authority", text));
+    }
     if !self_signed(last) {
         return Err(super::unknown_authority(last));
     }

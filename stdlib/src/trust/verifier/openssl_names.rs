@@ -136,7 +136,7 @@ fn looks_like_host(name: &str) -> bool {
             byte if byte.is_ascii_alphanumeric() || *byte == b'_' => {}
             b'-' if inner => {}
             b'.' if inner && at(index + 1) != b'.' && at(index - 1) != b'-' && at(index + 1) != b'-' => {
-                dotted = true
+                dotted = true;
             }
             _ => return false,
         }

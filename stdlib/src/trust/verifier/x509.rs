@@ -109,7 +109,8 @@ impl<'a> Cert<'a> {
     pub(super) fn parse(der: &'a CertificateDer<'_>) -> Option<Self> {
         let der: &'a [u8] = der.as_ref();
         let (rest, x) = X509Certificate::from_der(der).ok()?;
-        if !rest.is_empty() || x.signature_algorithm != x.tbs_certificate.signature {
+        let ragged = x.signature_value.unused_bits != 0 || !same_algorithm(der, x.tbs_certificate.as_ref());
+        if !rest.is_empty() || ragged || x.signature_algorithm != x.tbs_certificate.signature {
             return None;
         }
         // Every ordinary verifier refuses a certificate in which an extension occurs twice.
@@ -229,6 +230,20 @@ impl<'a> Cert<'a> {
             .collect();
         if names.is_empty() { "no names".to_owned() } else { names.join(", ") }
     }
+}
+
+/// Whether the algorithm after the signed part is, byte by byte, one that stands in it: the parser compares what it
+/// made of the two, and is lenient about tags.
+fn same_algorithm(der: &[u8], tbs: &[u8]) -> bool {
+    let header = match der.get(1) {
+        Some(length @ 0x80..) => 2 + usize::from(length & 0x7f),
+        _ => 2,
+    };
+    let outer = header.checked_add(tbs.len()).and_then(|at| der.get(at..)).and_then(|rest| {
+        let length = rest.get(1).filter(|length| **length < 0x80)?;
+        rest.get(..2 + usize::from(*length))
+    });
+    outer.is_some_and(|outer| tbs.windows(outer.len()).any(|inner| inner == outer))
 }
 
 fn title(name: &X509Name<'_>) -> String {

@@ -1,0 +1,139 @@
+//! `rollover plan` and `rollover run`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use stdlib::World;
+
+use super::args::{Connection, Parameters};
+use super::session::{Agreed, Operator};
+use super::{Context, connect, records, sandboxes, session, signing, watch, workflows};
+use crate::catalog::Workflow;
+use crate::engine::Options;
+use crate::engine::{Begin, Run, planned};
+use crate::error::Failure;
+use crate::events::Event;
+use crate::exit_code::ExitCode;
+use crate::output::{self, plan as shown, style};
+use crate::plan::Plan;
+
+/// What was said on the command line beside the workflow.
+pub(crate) struct Asked {
+    pub yes: bool,
+    pub yes_final: bool,
+    pub accept_outage: bool,
+    pub plan_only: bool,
+    pub rollback_on_failure: bool,
+}
+
+/// A plan, with the world that it was read from.
+struct Planned {
+    plan: Plan,
+    way: connect::Way,
+    world: World,
+    workflow: Workflow,
+}
+
+async fn make_plan(
+    context: &Context,
+    name: &str,
+    connection: &Connection,
+    parameters: &Parameters,
+) -> Result<Planned, Failure> {
+    let workflow = workflows::load(context, name)?;
+    workflows::refuse_faulty(&workflow)?;
+    let mut given = workflows::given(&workflow, parameters)?;
+    let way = connect::find(context, connection, || workflows::known_wrong(&workflow, &given)).await?;
+    if let Some(ready) = way.sandbox.as_ref().and_then(|dir| sandboxes::ready(dir)) {
+        workflows::sandbox_defaults(&workflow, &ready, &mut given);
+    }
+    let world = connect::world(&way).await?;
+    let params = workflows::resolve(&workflow, &given, &world)?;
+    let plan = workflows::evaluate(&workflow, &params, &world).await?;
+    Ok(Planned { plan, way, world, workflow })
+}
+
+fn show(context: &Context, planned_run: &Planned) {
+    let phases = planned(&planned_run.plan);
+    if context.json() {
+        let event = Event::Plan { phases };
+        output::data(&output::json::line(planned_run.world.clock.now(), &event));
+        return;
+    }
+    let plan = &planned_run.plan;
+    let mut lines = vec![format!("{}  {}", style::strong().apply_to(&plan.workflow), plan.title)];
+    if let Some(target) = &plan.target {
+        lines.push(format!("  target   {}", target.title));
+    }
+    for (name, value) in &plan.params {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        lines.push(format!("  {:<8} {text}", name));
+    }
+    lines.push(String::new());
+    lines.push(style::strong().apply_to("Plan").to_string());
+    lines.push(shown::text(&phases));
+    lines.push(String::new());
+    let no_return = planned_run.workflow.manifest.point_of_no_return.as_deref();
+    lines.push(format!(
+        "  Point of no return: {}",
+        no_return.unwrap_or("none; every phase can be taken back")
+    ));
+    output::data(&lines.join("\n"));
+}
+
+pub(crate) async fn plan(
+    context: &Context,
+    name: &str,
+    connection: &Connection,
+    parameters: &Parameters,
+) -> Result<ExitCode, Failure> {
+    let planned = make_plan(context, name, connection, parameters).await?;
+    show(context, &planned);
+    Ok(ExitCode::Ok)
+}
+
+pub(crate) async fn run(
+    context: &Context,
+    name: &str,
+    connection: &Connection,
+    parameters: &Parameters,
+    asked: Asked,
+) -> Result<ExitCode, Failure> {
+    let planned = make_plan(context, name, connection, parameters).await?;
+    if !context.json() || asked.plan_only {
+        show(context, &planned);
+    }
+    if asked.plan_only {
+        return Ok(ExitCode::Ok);
+    }
+    let Planned { plan, way, world, workflow } = planned;
+    let agreed = Agreed { begin: asked.yes, no_return: asked.yes_final, outage: asked.accept_outage };
+    let watched = watch::Watched::new(session::reporter(context.json()), way.sandbox.clone());
+    let options = Options {
+        reporter: watched.clone(),
+        approver: Arc::new(Operator { agreed }),
+        lock: session::lock(&world),
+        cancel: session::cancel_on_signal(),
+        rollback_on_failure: asked.rollback_on_failure,
+        ..Options::default()
+    };
+    let reach =
+        serde_json::to_value(&way).map_err(|error| Failure::new(ExitCode::Unknown, error.to_string()))?;
+    let begin = Begin { plan, sources: workflow.pinned(), reach: Some(reach), actor: session::actor() };
+    let tools = signing::tools(context, &world)?;
+    let run = Run::start(begin, world, &records::store(context), tools, options)?;
+    let ending = run.forward().await;
+    watched.tell(context.json()).await;
+    Ok(ending.exit)
+}
+
+/// The workflow's sources as they are now, to say on a resume whether they differ from the pinned copies.
+pub(crate) fn current_sources(context: &Context, name: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+    workflows::load(context, name).ok().map(|workflow| workflow.pinned())
+}
+
+/// A value for people.
+pub(crate) fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,120 @@
+//! `rollover sandbox`: start, list and stop sandboxes.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use stdlib::files::SystemDisk;
+use stdlib::world::Disk as _;
+
+use super::args::SandboxCommand;
+use super::{Context, launch};
+use crate::error::Failure;
+use crate::exit_code::ExitCode;
+use crate::output::{self, table};
+
+pub(crate) async fn sandboxes(context: &Context, command: SandboxCommand) -> Result<ExitCode, Failure> {
+    match command {
+        SandboxCommand::Serve { dir, seed, idle } => serve(&dir, seed, idle).await,
+        SandboxCommand::Start { seed } => start(context, seed).await,
+        SandboxCommand::List => Ok(list(context)),
+        SandboxCommand::Stop { dir } => stop(context, dir).await,
+    }
+}
+
+async fn serve(dir: &Path, seed: u64, idle: u64) -> Result<ExitCode, Failure> {
+    let options = sandbox::process::Options {
+        seed,
+        idle: std::time::Duration::from_secs(idle),
+        ..sandbox::process::Options::default()
+    };
+    match sandbox::process::serve(dir, options).await {
+        Ok(()) => Ok(ExitCode::Ok),
+        Err(error) => Err(Failure::new(ExitCode::Unavailable, format!("the sandbox ended: {error}"))
+            .on(dir.display().to_string())),
+    }
+}
+
+async fn start(context: &Context, seed: u64) -> Result<ExitCode, Failure> {
+    let dir = launch::folder(&context.paths.sandboxes());
+    launch::start(&dir, seed).await?;
+    if context.json() {
+        output::data(&json!({"dir": dir.display().to_string(), "kubeconfig": dir.join("kubeconfig").display().to_string(), "pki": dir.join("pki").display().to_string()}).to_string());
+    } else {
+        output::data(&format!(
+            "A sandbox runs in {0}\n  kubectl --kubeconfig {0}/kubeconfig -n tidb get pods\n  rollover run tidb/cfssl-rotate --sandbox-dir {0}\n  rollover sandbox stop {0}",
+            dir.display()
+        ));
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// The folders of sandboxes whose process still lives.
+fn running(context: &Context) -> Vec<(PathBuf, Value)> {
+    let root = context.paths.sandboxes();
+    SystemDisk
+        .list(&root)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|name| root.join(name))
+        .filter_map(|dir| Some((dir.clone(), ready(&dir)?)))
+        .collect()
+}
+
+/// What a sandbox said when it was ready; none where it has ended.
+pub(crate) fn ready(dir: &Path) -> Option<Value> {
+    let text = SystemDisk.read(&dir.join("ready.json")).ok()?;
+    let ready: Value = serde_json::from_slice(&text).ok()?;
+    let pid = i32::try_from(ready.get("pid")?.as_i64()?).ok()?;
+    rustix::process::test_kill_process(rustix::process::Pid::from_raw(pid)?).ok()?;
+    Some(ready)
+}
+
+fn list(context: &Context) -> ExitCode {
+    let running = running(context);
+    if context.json() {
+        let rows: Vec<Value> = running
+            .iter()
+            .map(|(dir, ready)| json!({"dir": dir.display().to_string(), "ready": ready}))
+            .collect();
+        output::data(&Value::from(rows).to_string());
+    } else if running.is_empty() {
+        output::say("no sandbox runs; `rollover sandbox start` starts one");
+    } else {
+        let mut rows = table::plain(&["folder", "pid"]);
+        for (dir, ready) in &running {
+            rows.add_row([
+                dir.display().to_string(),
+                ready.get("pid").map(ToString::to_string).unwrap_or_default(),
+            ]);
+        }
+        output::data(&table::text(&rows));
+    }
+    ExitCode::Ok
+}
+
+async fn stop(context: &Context, dir: Option<PathBuf>) -> Result<ExitCode, Failure> {
+    let all = running(context);
+    let chosen: Vec<_> = match &dir {
+        Some(dir) => {
+            let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+            ready(&dir).map(|ready| (dir, ready)).into_iter().collect()
+        }
+        None => all,
+    };
+    if chosen.is_empty() && dir.is_some() {
+        return Err(Failure::new(ExitCode::Unavailable, "no sandbox runs there")
+            .hint("`rollover sandbox list` shows those that run"));
+    }
+    for (dir, ready) in chosen {
+        if let Some(pid) = ready
+            .get("pid")
+            .and_then(Value::as_i64)
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        output::say(&format!("stopped {}", dir.display()));
+    }
+    Ok(ExitCode::Ok)
+}

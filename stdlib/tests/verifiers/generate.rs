@@ -1,0 +1,485 @@
+//! Random public key infrastructures, mostly sound, each wrong in a few ways.
+
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::{Rng as _, SeedableRng as _};
+use rustls_pki_types::CertificateDer;
+use stdlib::trust::Usage;
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+
+use crate::der::{Authority, General, Key, Spec, name};
+
+pub(crate) const NOW: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
+
+const CN: &str = "2.5.4.3";
+const O: &str = "2.5.4.10";
+const PRINTABLE: u8 = 0x13;
+const UTF8: u8 = 0x0c;
+pub(crate) const SERVER: &str = "1.3.6.1.5.5.7.3.1";
+pub(crate) const CLIENT: &str = "1.3.6.1.5.5.7.3.2";
+const ANY: &str = "2.5.29.37.0";
+const CODE: &str = "1.3.6.1.5.5.7.3.3";
+const SGC: &str = "1.3.6.1.4.1.311.10.3.3";
+const UNKNOWN: &str = "1.3.6.1.4.1.99999.1";
+pub(crate) const CERT_SIGN: u16 = 1 << 5;
+pub(crate) const DIGITAL_SIGNATURE: u16 = 1;
+pub(crate) const KEY_ENCIPHERMENT: u16 = 1 << 2;
+
+/// One question for all verifiers.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    /// What is in it, for whoever has to explain a disagreement.
+    pub(crate) label: String,
+    /// Leaf first.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) anchors: Vec<CertificateDer<'static>>,
+    pub(crate) usage: Usage,
+    /// Dialled; always there for a server.
+    pub(crate) name: Option<String>,
+    pub(crate) at: OffsetDateTime,
+}
+
+/// Keys of every kind: made once, they are slow.
+pub(crate) struct Keys {
+    authorities: Vec<Key>,
+    leaves: Vec<Key>,
+}
+
+impl Keys {
+    pub(crate) fn new() -> Self {
+        Self {
+            authorities: vec![
+                Key::p256(),
+                Key::p256(),
+                Key::p256(),
+                Key::p256(),
+                Key::p384(),
+                Key::rsa(false),
+                Key::rsa(true),
+                Key::ed25519(),
+            ],
+            leaves: vec![Key::p256(), Key::p256(), Key::rsa(false)],
+        }
+    }
+}
+
+/// A name for an authority or a leaf; several are equal for OpenSSL and different for the others.
+pub(crate) fn subject(index: usize) -> Vec<u8> {
+    match index {
+        0 => name(&[(O, PRINTABLE, "PingCAP"), (CN, PRINTABLE, "TiDB")]),
+        1 => name(&[(O, UTF8, "PingCAP"), (CN, UTF8, "TiDB CA")]),
+        2 => name(&[(CN, UTF8, "Other CA")]),
+        3 => name(&[(O, UTF8, "pingcap"), (CN, PRINTABLE, "TiDB")]),
+        4 => name(&[(O, PRINTABLE, " PingCAP "), (CN, UTF8, "TiDB")]),
+        5 => name(&[(CN, UTF8, "pd-0.peer.tidb.svc")]),
+        6 => name(&[]),
+        _ => name(&[(CN, UTF8, "leaf")]),
+    }
+}
+
+/// A sound authority.
+pub(crate) fn authority(subject: Vec<u8>, key: &Key, serial: u64) -> Spec {
+    Spec {
+        version: 3,
+        serial,
+        subject,
+        not_before: NOW - Duration::days(1),
+        not_after: NOW + Duration::days(3650),
+        basic: Some((true, None)),
+        key_usage: Some(CERT_SIGN | 1 << 6),
+        extended: None,
+        key_id: Some(key.id()),
+        authority: None,
+        names: Vec::new(),
+        constraints: None,
+        critical: None,
+    }
+}
+
+/// A sound leaf, as cfssl makes it.
+pub(crate) fn leaf(subject: Vec<u8>, key: &Key, issuer: Option<&Key>, serial: u64) -> Spec {
+    Spec {
+        basic: Some((false, None)),
+        key_usage: Some(DIGITAL_SIGNATURE | KEY_ENCIPHERMENT),
+        extended: Some(vec![SERVER, CLIENT]),
+        authority: issuer.map(|issuer| Authority::KeyId(issuer.id())),
+        names: vec![General::Dns("pd-0.peer.tidb.svc".into()), General::Ip(vec![127, 0, 0, 1])],
+        not_after: NOW + Duration::days(365),
+        ..authority(subject, key, serial)
+    }
+}
+
+struct Made {
+    spec: Spec,
+    key: usize,
+    cert: CertificateDer<'static>,
+}
+
+/// Draws cases.
+pub(crate) struct Generator<'k> {
+    keys: &'k Keys,
+    random: StdRng,
+    label: Vec<String>,
+    serial: u64,
+}
+
+impl<'k> Generator<'k> {
+    pub(crate) fn new(keys: &'k Keys, seed: u64) -> Self {
+        Self { keys, random: StdRng::seed_from_u64(seed), label: Vec::new(), serial: 1 }
+    }
+
+    fn one_in(&mut self, many: u32) -> bool {
+        self.random.random_ratio(1, many)
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from.choose(&mut self.random).unwrap().clone()
+    }
+
+    fn note(&mut self, text: impl Into<String>) {
+        self.label.push(text.into());
+    }
+
+    fn spoil_time(&mut self, spec: &mut Spec) {
+        let second = Duration::SECOND;
+        let (text, from, until) = match self.random.random_range(0..7) {
+            0 => ("expired", NOW - Duration::days(9), NOW - Duration::days(1)),
+            1 => ("future", NOW + Duration::days(1), NOW + Duration::days(9)),
+            2 => ("ends now", NOW - Duration::days(9), NOW),
+            3 => ("begins now", NOW, NOW + Duration::days(9)),
+            4 => ("ended a second ago", NOW - Duration::days(9), NOW - second),
+            5 => ("ends in a second", NOW - Duration::days(9), NOW + second),
+            _ => ("ends in 2076", NOW - Duration::days(9), NOW + Duration::days(18_262)),
+        };
+        (spec.not_before, spec.not_after) = (from, until);
+        self.note(text);
+    }
+
+    fn constraints(&mut self) -> (Vec<General>, Vec<General>) {
+        let dns = |text: &str| General::Dns(text.into());
+        let all = [
+            (vec![dns("tidb.svc")], vec![]),
+            (vec![dns(".tidb.svc")], vec![]),
+            (vec![dns("example.com")], vec![]),
+            (vec![dns("example.com"), dns("svc")], vec![]),
+            (vec![], vec![dns("peer.tidb.svc")]),
+            (vec![], vec![dns("example.com")]),
+            (vec![dns("tidb.svc"), General::Ip(vec![127, 0, 0, 0, 255, 0, 0, 0])], vec![]),
+            (vec![dns("tidb.svc"), General::Ip(vec![10, 0, 0, 0, 255, 0, 0, 0])], vec![]),
+            (vec![], vec![General::Ip(vec![127, 0, 0, 0, 255, 0, 0, 0])]),
+            (vec![General::Directory(name(&[(O, PRINTABLE, "PingCAP")]))], vec![]),
+            (vec![], vec![General::Directory(name(&[(O, UTF8, "PINGCAP")]))]),
+            (vec![General::Email("example.com".into())], vec![]),
+            (vec![], vec![General::Uri(".svc".into())]),
+        ];
+        self.pick(&all)
+    }
+
+    fn spoil_authority(&mut self, spec: &mut Spec) {
+        match self.random.random_range(0..12) {
+            0 => self.spoil_time(spec),
+            1 => {
+                spec.basic = None;
+                self.note("no constraints");
+                if self.one_in(2) {
+                    spec.key_usage = None;
+                    self.note("no usage");
+                }
+            }
+            2 => {
+                spec.basic = Some((false, None));
+                self.note("CA:FALSE");
+            }
+            3 | 4 => {
+                let length = self.random.random_range(0..2);
+                spec.basic = Some((true, Some(length)));
+                self.note(format!("pathlen {length}"));
+            }
+            5 => {
+                spec.key_usage = None;
+                self.note("no usage");
+            }
+            6 => {
+                spec.key_usage = Some(DIGITAL_SIGNATURE);
+                self.note("usage without certSign");
+            }
+            7 => {
+                let sets: [&[&'static str]; 8] = [
+                    &[SERVER],
+                    &[CLIENT],
+                    &[SERVER, CLIENT],
+                    &[ANY],
+                    &[CODE],
+                    &[SGC],
+                    &[UNKNOWN],
+                    &[ANY, CLIENT],
+                ];
+                let set = self.pick(&sets);
+                spec.extended = Some(set.to_vec());
+                self.note(format!("EKU {set:?}"));
+            }
+            8 => {
+                spec.key_id = if self.one_in(2) { None } else { Some(vec![7; 20]) };
+                self.note("SKI none or foreign");
+            }
+            9 => {
+                spec.version = 1;
+                self.note("v1");
+            }
+            10 => {
+                let constraints = self.constraints();
+                self.note(format!("NC {constraints:?}"));
+                spec.constraints = Some(constraints);
+                if self.one_in(3) {
+                    spec.names = vec![General::Dns("ca.tidb.svc".into())];
+                    self.note("CA with a SAN");
+                }
+            }
+            _ => {
+                let id = self.pick(&["1.3.6.1.4.1.99999.2", "2.5.29.54"]);
+                spec.critical = Some(id);
+                self.note(format!("critical {id}"));
+            }
+        }
+    }
+
+    fn spoil_leaf(&mut self, spec: &mut Spec, issuer: &Made) {
+        match self.random.random_range(0..11) {
+            0 => self.spoil_time(spec),
+            1 => {
+                spec.subject.clone_from(&issuer.spec.subject);
+                spec.authority = None;
+                self.note("leaf DN is CA DN, no AKI");
+                if self.one_in(2) {
+                    spec.key_usage = None;
+                    self.note("no usage");
+                }
+            }
+            2 => {
+                spec.subject.clone_from(&issuer.spec.subject);
+                self.note("leaf DN is CA DN");
+            }
+            3 => {
+                let sets: [&[&'static str]; 8] =
+                    [&[SERVER], &[CLIENT], &[ANY], &[CODE], &[UNKNOWN], &[SGC], &[], &[ANY, CODE]];
+                let set = self.pick(&sets);
+                spec.extended = Some(set.to_vec());
+                self.note(format!("EKU {set:?}"));
+            }
+            4 => {
+                spec.extended = None;
+                self.note("no EKU");
+            }
+            5 => {
+                spec.key_usage = self.pick(&[
+                    None,
+                    Some(DIGITAL_SIGNATURE),
+                    Some(KEY_ENCIPHERMENT),
+                    Some(1 << 4),
+                    Some(1 << 3),
+                    Some(CERT_SIGN),
+                ]);
+                self.note(format!("usage {:?}", spec.key_usage));
+            }
+            6 => {
+                spec.basic = self.pick(&[None, Some((true, None)), Some((false, Some(0)))]);
+                self.note(format!("basic {:?}", spec.basic));
+            }
+            7 => {
+                let sets = [
+                    vec![],
+                    vec![General::Dns("*.peer.tidb.svc".into())],
+                    vec![General::Dns("*.peer".into()), General::Dns("pd-0".into())],
+                    vec![General::Dns("PD-0.Peer.TiDB.svc".into())],
+                    vec![General::Ip(vec![10, 0, 0, 1])],
+                    vec![
+                        General::Email("root@example.com".into()),
+                        General::Dns("pd-0.peer.tidb.svc".into()),
+                    ],
+                    vec![
+                        General::Uri("spiffe://tidb.svc/pd".into()),
+                        General::Dns("pd-0.peer.tidb.svc".into()),
+                    ],
+                    vec![General::Directory(subject(2)), General::Dns("pd-0.peer.tidb.svc".into())],
+                    vec![General::Dns("pd*.peer.tidb.svc".into())],
+                ];
+                spec.names = self.pick(&sets);
+                self.note(format!("SAN {:?}", spec.names));
+            }
+            8 => {
+                let issuer_name = issuer.spec.subject.clone();
+                spec.authority = self.pick(&[
+                    None,
+                    Some(Authority::KeyId(vec![9; 20])),
+                    Some(Authority::IssuerAndSerial(issuer_name.clone(), issuer.spec.serial)),
+                    Some(Authority::IssuerAndSerial(issuer_name, 999)),
+                ]);
+                self.note(format!("AKI {:?}", spec.authority));
+            }
+            9 => {
+                spec.critical = Some("1.3.6.1.4.1.99999.2");
+                self.note("critical leaf");
+            }
+            _ => {
+                spec.subject = subject(self.random.random_range(3..7));
+                self.note("odd leaf DN");
+            }
+        }
+    }
+
+    /// A self-signed authority, or one that only looks so.
+    fn root(&mut self, subject_of: usize, key: usize) -> Made {
+        self.serial += 1;
+        let keys = self.keys;
+        let holder = &keys.authorities[key];
+        let mut spec = authority(subject(subject_of), holder, self.serial);
+        self.note(format!("root s{subject_of} k{key}"));
+        if self.one_in(3) {
+            spec.authority = Some(Authority::KeyId(holder.id()));
+        }
+        if self.one_in(3) {
+            self.spoil_authority(&mut spec);
+        }
+        let cert = spec.sign(holder, &spec.subject, holder);
+        Made { spec, key, cert }
+    }
+
+    /// An authority signed by another: an intermediate, or a cross-signed root.
+    fn below(&mut self, above: &Made, subject_of: Vec<u8>, key: usize) -> Made {
+        self.serial += 1;
+        let keys = self.keys;
+        let (holder, signer) = (&keys.authorities[key], &keys.authorities[above.key]);
+        let mut spec = authority(subject_of, holder, self.serial);
+        spec.authority = if self.one_in(3) {
+            None
+        } else {
+            Some(Authority::KeyId(above.spec.key_id.clone().unwrap_or_default()))
+        };
+        self.note(format!("below k{key}"));
+        if self.one_in(3) {
+            self.spoil_authority(&mut spec);
+        }
+        let cert = spec.sign(holder, &above.spec.subject, signer);
+        Made { spec, key, cert }
+    }
+
+    /// The next case.
+    pub(crate) fn case(&mut self) -> Case {
+        self.label.clear();
+        let keys = self.keys;
+        let mut roots = Vec::new();
+        for index in 0..self.random.random_range(1..4) {
+            // The second and third often bear the name of the first: the case that verifiers differ on most.
+            let subject_of = if index == 0 || self.one_in(3) { self.random.random_range(0..3) } else { 0 };
+            let key = self.random.random_range(0..keys.authorities.len());
+            roots.push(self.root(subject_of, key));
+        }
+        let mut path: Vec<Made> = Vec::new();
+        let depth: usize = self.pick(&[0, 0, 0, 1, 1, 2]);
+        let signer = self.random.random_range(0..roots.len());
+        for level in 0..depth {
+            let key = self.random.random_range(0..keys.authorities.len());
+            let subject_of = match self.random.random_range(0..6) {
+                0 => roots[signer].spec.subject.clone(),
+                1 => subject(0),
+                _ => name(&[(CN, UTF8, &format!("level {level}"))]),
+            };
+            let made = match path.last() {
+                Some(_) => {
+                    let above = path.pop().unwrap();
+                    let made = self.below(&above, subject_of, key);
+                    path.push(above);
+                    made
+                }
+                None => {
+                    let above = roots.swap_remove(signer);
+                    let made = self.below(&above, subject_of, key);
+                    roots.push(above);
+                    let last = roots.len() - 1;
+                    roots.swap(signer, last);
+                    made
+                }
+            };
+            path.push(made);
+        }
+        if depth > 0 && self.one_in(4) {
+            // The new root, cross-signed by another: the same name and key, another issuer.
+            let (name, key) = (roots[signer].spec.subject.clone(), roots[signer].key);
+            let other = self.random.random_range(0..roots.len());
+            let above = roots.swap_remove(other);
+            let crossed = self.below(&above, name, key);
+            roots.push(above);
+            path.push(crossed);
+            self.note("cross-signed");
+        }
+        let issuer = if depth == 0 { &roots[signer] } else { &path[depth - 1] };
+        let issuer = Made { spec: issuer.spec.clone(), key: issuer.key, cert: issuer.cert.clone() };
+        let holder = &keys.leaves[self.random.random_range(0..keys.leaves.len())];
+        self.serial += 1;
+        let mut spec = leaf(subject(7), holder, None, self.serial);
+        spec.authority = issuer.spec.key_id.clone().map(Authority::KeyId);
+        if self.one_in(2) {
+            self.spoil_leaf(&mut spec, &issuer);
+        }
+        if self.one_in(6) {
+            spec.authority = None;
+            self.note("no AKI");
+        }
+        let mut signing = &keys.authorities[issuer.key];
+        if self.one_in(20) {
+            signing = &keys.authorities[(issuer.key + 1) % keys.authorities.len()];
+            self.note("signed by another key");
+        }
+        let leaf = spec.sign(holder, &issuer.spec.subject, signing);
+        self.assemble(leaf, &path, &roots)
+    }
+
+    fn assemble(&mut self, leaf: CertificateDer<'static>, path: &[Made], roots: &[Made]) -> Case {
+        let mut rest: Vec<CertificateDer<'static>> =
+            path.iter().rev().map(|made| made.cert.clone()).collect();
+        if self.one_in(6) {
+            rest.extend(roots.iter().map(|root| root.cert.clone()));
+            self.note("roots in the chain");
+        }
+        if self.one_in(5) {
+            rest.shuffle(&mut self.random);
+        }
+        if !rest.is_empty() && self.one_in(8) {
+            rest.pop();
+            self.note("one left out");
+        }
+        let mut anchors: Vec<CertificateDer<'static>> = roots.iter().map(|root| root.cert.clone()).collect();
+        anchors.shuffle(&mut self.random);
+        if anchors.len() > 1 && self.one_in(5) {
+            anchors.pop();
+            self.note("a root not trusted");
+        }
+        if self.one_in(10) {
+            anchors.extend(path.iter().map(|made| made.cert.clone()));
+            anchors.shuffle(&mut self.random);
+            self.note("intermediates trusted");
+        }
+        if self.one_in(30) {
+            anchors.push(leaf.clone());
+            self.note("leaf trusted");
+        }
+        if self.one_in(30) {
+            anchors.insert(0, anchors[anchors.len() - 1].clone());
+            self.note("an anchor twice");
+        }
+        let usage = self.pick(&[Usage::Server, Usage::Server, Usage::Client]);
+        let names = [
+            "pd-0.peer.tidb.svc",
+            "pd-0.peer.tidb.svc",
+            "pd-0.peer",
+            "127.0.0.1",
+            "pd-9.peer.tidb.svc",
+            "pd-0.peer.tidb.svc.",
+        ];
+        let name = (usage == Usage::Server).then(|| self.pick(&names).to_owned());
+        self.note(format!("{usage:?} {name:?}"));
+        let chain = std::iter::once(leaf).chain(rest).collect();
+        Case { label: self.label.join("; "), chain, anchors, usage, name, at: NOW }
+    }
+}

@@ -1,0 +1,166 @@
+//! The originals: `openssl verify`, Go's crypto/x509, and rustls' own webpki verifiers.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use stdlib::trust::{Certs, Usage};
+
+use crate::generate::Case;
+
+/// Accepted, or the original's own words.
+pub(crate) type Verdict = Result<(), String>;
+
+/// Names the package of a judge that is missing: a comparison without a judge would be no comparison.
+fn run(program: &str, package: &str, command: &mut Command) -> std::process::Output {
+    match command.output() {
+        Ok(output) => output,
+        Err(error) => panic!("`{program}` cannot be run ({error}); install it: apt-get install -y {package}"),
+    }
+}
+
+/// One process a case, on two threads.
+pub(crate) fn openssl(cases: &[Case]) -> Vec<Verdict> {
+    let folder = tempfile::tempdir().unwrap();
+    let version = run("openssl", "openssl", Command::new("openssl").arg("version"));
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    assert!(version.starts_with("OpenSSL 3."), "the emulation is of OpenSSL 3, this is {version}");
+    let half = cases.len().div_ceil(2).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = cases
+            .chunks(half)
+            .enumerate()
+            .map(|(worker, some)| {
+                let folder = folder.path().join(worker.to_string());
+                scope.spawn(move || {
+                    std::fs::create_dir(&folder).unwrap();
+                    some.iter().map(|case| openssl_one(&folder, case)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
+}
+
+fn openssl_one(folder: &Path, case: &Case) -> Verdict {
+    let write = |name: &str, certs: &[CertificateDer<'static>]| {
+        let path = folder.join(name);
+        std::fs::write(&path, Certs(certs.to_vec()).pem()).unwrap();
+        path
+    };
+    let leaf = write("leaf.pem", &case.chain[..1]);
+    let mut command = Command::new("openssl");
+    command.args(["verify", "-no-CApath", "-no-CAstore", "-CAfile"]).arg(write("anchors.pem", &case.anchors));
+    if case.chain.len() > 1 {
+        command.arg("-untrusted").arg(write("untrusted.pem", &case.chain[1..]));
+    }
+    command.args(["-attime", &case.at.unix_timestamp().to_string(), "-purpose"]);
+    command.arg(match case.usage {
+        Usage::Server => "sslserver",
+        Usage::Client => "sslclient",
+    });
+    if let Some(name) = &case.name {
+        let ip = name.parse::<std::net::IpAddr>().is_ok();
+        command.args([if ip { "-verify_ip" } else { "-verify_hostname" }, name]);
+    }
+    let output = run("openssl", "openssl", command.arg(leaf));
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// All cases in one process.
+pub(crate) fn go(cases: &[Case]) -> Vec<Verdict> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verifiers/judge.go");
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("judge");
+    let built = run(
+        "go",
+        "golang-go",
+        Command::new("go")
+            .env("GO111MODULE", "off")
+            .env("GOFLAGS", "-mod=mod")
+            .env("GOCACHE", folder.path().join("cache"))
+            .args(["build", "-o"])
+            .arg(&program)
+            .arg(source),
+    );
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let hex = |certs: &[CertificateDer<'static>]| {
+        if certs.is_empty() {
+            "-".to_owned()
+        } else {
+            certs.iter().map(hex::encode).collect::<Vec<_>>().join(",")
+        }
+    };
+    let mut input = String::new();
+    for case in cases {
+        let usage = match case.usage {
+            Usage::Server => "server",
+            Usage::Client => "client",
+        };
+        let name = case.name.as_deref().unwrap_or("-");
+        let (chain, anchors) = (hex(&case.chain), hex(&case.anchors));
+        writeln!(input, "{usage} {name} {} {chain} {anchors}", case.at.unix_timestamp()).unwrap();
+    }
+    let mut child = Command::new(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let verdicts: Vec<Verdict> =
+        text.lines().map(|line| if line == "ok" { Ok(()) } else { Err(line.to_owned()) }).collect();
+    assert_eq!(verdicts.len(), cases.len());
+    verdicts
+}
+
+/// rustls' own verifiers, configured as an application would.
+pub(crate) fn webpki(cases: &[Case]) -> Vec<Verdict> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    cases
+        .iter()
+        .map(|case| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(case.anchors.iter().cloned());
+            let roots = Arc::new(roots);
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(
+                u64::try_from(case.at.unix_timestamp()).unwrap(),
+            ));
+            let (leaf, rest) = case.chain.split_first().unwrap();
+            match (case.usage, &case.name) {
+                (Usage::Server, Some(name)) => {
+                    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                        .build()
+                        .map_err(|error| error.to_string())?;
+                    let name = ServerName::try_from(name.clone()).map_err(|error| error.to_string())?;
+                    verifier
+                        .verify_server_cert(leaf, rest, &name, &[], now)
+                        .map(|_| ())
+                        .map_err(|e| e.to_string())
+                }
+                _ => {
+                    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                        .build()
+                        .map_err(|error| error.to_string())?;
+                    verifier.verify_client_cert(leaf, rest, now).map(|_| ()).map_err(|e| e.to_string())
+                }
+            }
+        })
+        .collect()
+}

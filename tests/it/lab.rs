@@ -1,0 +1,180 @@
+//! A world in this process on virtual time, a disk that loses what was not synced, and runs upon them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use journal::{Event as Recorded, Moment, NoTripwire, Signer, Store, Tools, Tripwire, Why};
+use runner::catalog::{Catalog, Workflow};
+use runner::engine::approve::Yes;
+use runner::engine::{Actor, Begin, LeaseLock, Options, Run};
+use runner::error::Failure;
+use runner::events::{Collected, Ending};
+use runner::exit_code::ExitCode;
+use runner::manifest::Given;
+use runner::plan::Plan;
+use runner::script;
+use sandbox::world::genesis::Pki;
+use sandbox::world::memo::Memo;
+use sandbox::world::{Options as WorldOptions, World};
+use stdlib::PrimError;
+use stdlib::files::SimDisk;
+use stdlib::secret::MemorySecrets;
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+/// When every world begins.
+pub const START: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
+/// Where the PKI folder lies.
+pub const PKI: &str = "/srv/pki";
+/// Where runs lie.
+pub const STATE: &str = "/var/lib/rollover";
+
+/// Runs a test on virtual time.
+pub fn virtual_time<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(test)
+}
+
+fn pki() -> Pki {
+    static PKI: OnceLock<Pki> = OnceLock::new();
+    PKI.get_or_init(|| Pki::make(&sandbox::world::genesis::Scenario::default(), START).unwrap()).clone()
+}
+
+fn memo() -> Arc<Memo> {
+    static MEMO: OnceLock<Arc<Memo>> = OnceLock::new();
+    MEMO.get_or_init(Arc::default).clone()
+}
+
+/// Stops a run at one moment of one record.
+pub struct StopAt(pub u64, pub Moment);
+
+impl Tripwire for StopAt {
+    fn stops(&self, seq: u64, _: &Recorded, moment: Moment) -> bool {
+        seq == self.0 && moment == self.1
+    }
+}
+
+/// A world, a disk, and what is needed to run workflows.
+pub struct Lab {
+    pub world: World,
+    pub disk: Arc<SimDisk>,
+    pub reporter: Arc<Collected>,
+    /// Whether phases that would break a link are refused.
+    pub forecast: bool,
+    signer: Arc<Signer>,
+}
+
+impl Lab {
+    /// The world of `tidb/cfssl-rotate`, steady.
+    pub async fn new(seed: u64) -> Self {
+        let options = WorldOptions { pki: Some(pki()), start: Some(START), memo: Some(memo()), ..WorldOptions::in_process(seed) };
+        Self::with(options).await
+    }
+
+    pub async fn with(options: WorldOptions) -> Self {
+        let world = World::start(options).await.unwrap();
+        let disk = Arc::new(SimDisk::new());
+        world.pki().write(&*disk, Path::new(PKI)).unwrap();
+        let signer = Arc::new(Signer::from_seed("lab", &[7; 32]).unwrap());
+        Self { world, disk, reporter: Arc::default(), forecast: true, signer }
+    }
+
+    /// The world as primitives see it.
+    pub fn eyes(&self) -> stdlib::World {
+        stdlib::World {
+            clock: self.world.clock(),
+            net: self.world.net(),
+            disk: self.disk.clone(),
+            cluster: Some(self.world.client()),
+            secrets: Arc::new(MemorySecrets::default()),
+            no_cluster: String::new(),
+            manager: "rollover".into(),
+            folder: "/".into(),
+        }
+    }
+
+    pub fn store(&self) -> Store {
+        Store::new(self.disk.clone(), Path::new(STATE))
+    }
+
+    pub fn actor(&self) -> Actor {
+        Actor { program: "rollover test".into(), host: "lab".into(), user: "tester".into(), pid: 1 }
+    }
+
+    fn tools(&self, tripwire: Arc<dyn Tripwire>) -> Tools {
+        Tools { clock: self.world.clock(), signer: self.signer.clone(), tripwire }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            reporter: self.reporter.clone(),
+            approver: Arc::new(Yes { outage: false, who: "tester".into() }),
+            lock: Arc::new(LeaseLock { world: self.eyes(), host: "lab".into(), user: "tester".into() }),
+            forecast: self.forecast,
+            ..Options::default()
+        }
+    }
+
+    /// A shipped workflow.
+    pub fn workflow(&self, name: &str) -> Workflow {
+        Catalog::default().load(&*self.disk, name).unwrap().unwrap()
+    }
+
+    /// Parameters for it: the PKI folder and these.
+    pub fn given(set: &[(&str, &str)]) -> Given {
+        let mut given = Given::default();
+        given.set.push(("pki".into(), PKI.into()));
+        given.set.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        given
+    }
+
+    /// Evaluates a workflow against the world.
+    pub async fn plan(&self, workflow: &Workflow, set: &[(&str, &str)]) -> Result<Plan, Failure> {
+        let eyes = self.eyes();
+        self.plan_with(workflow, set, &eyes).await
+    }
+
+    async fn plan_with(&self, workflow: &Workflow, set: &[(&str, &str)], eyes: &stdlib::World) -> Result<Plan, Failure> {
+        let params: BTreeMap<_, _> = workflow.manifest.resolve(&Self::given(set), &*eyes.secrets).unwrap();
+        let input = script::Input {
+            workflow: &workflow.name,
+            sources: &workflow.sources,
+            manifest: &workflow.manifest,
+            params: &params,
+            world: eyes,
+            registry: stdlib::registry(),
+        };
+        script::evaluate(&input).await.map_err(|findings| {
+            let first = findings.iter().find(|finding| finding.is_error()).unwrap();
+            let exit = first.failure.map_or(ExitCode::CheckFailed, |code| ExitCode::before_start(&PrimError::new(code, "")));
+            let text = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            Failure::new(exit, text)
+        })
+    }
+
+    /// Begins a run and goes forward until it ends or the tripwire stops it.
+    pub async fn run(&self, workflow: &Workflow, set: &[(&str, &str)], tripwire: Arc<dyn Tripwire>) -> Result<Ending, Failure> {
+        let eyes = self.eyes();
+        let plan = self.plan_with(workflow, set, &eyes).await?;
+        let begin = Begin { plan, sources: workflow.pinned(), reach: None, actor: self.actor() };
+        let run = Run::start(begin, eyes, &self.store(), self.tools(tripwire), self.options())?;
+        Ok(run.forward().await)
+    }
+
+    /// The same without a tripwire, by name.
+    pub async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, Failure> {
+        self.run(&self.workflow(name), set, Arc::new(NoTripwire)).await
+    }
+
+    /// The newest run, as a new process finds it.
+    pub fn open(&self, why: Why) -> Result<Run, Failure> {
+        let run = self.store().list().unwrap().pop().unwrap();
+        Run::open(run.as_str(), &self.actor(), why, self.eyes(), &self.store(), self.tools(Arc::new(NoTripwire)), self.options())
+    }
+
+    /// The process dies, and with it everything that was not on disk.
+    pub fn die(&self) {
+        self.disk.crash();
+    }
+}

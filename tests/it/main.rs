@@ -1,0 +1,6 @@
+//! What needs more than one part.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stderr, clippy::print_stdout)]
+
+mod house;
+mod lab;
+mod rotate;
