@@ -13,6 +13,7 @@
 // The engine's own error type is boxed wherever it is returned.
 #![allow(clippy::unnecessary_box_returns)]
 
+mod calls;
 mod check;
 mod deferred;
 mod engine;

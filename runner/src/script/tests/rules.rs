@@ -318,6 +318,7 @@ fn rule_9_the_first_refusal_stays_whatever_the_script_does() {
         "try { bundle::of([1]) } catch (e) { }\nphase(\"p\", \"w\").settle(\"x\", k8s::restart(\"x\"));",
         "let f = || bundle::of([1]);\ntry { f.call() } catch { }",
         "[1].map(|x| bundle::of([x]));",
+        "let p = phase(\"p\", \"w\");\nlet ca = p.stage(\"x\", mint::create(#{}));\ntry { bundle::of([1]) } catch { }\nif ca == 1 { }",
         "fn f() { bundle::of([1]) }\ntry { try { f() } catch { throw \"other\"; } } catch { }",
     ] {
         let (code, message, _) = only(script);
@@ -524,7 +525,7 @@ fn a_step_touches_only_what_the_manifest_names() {
     case.params.insert("namespace".into(), json!("other"));
     let findings = case.evaluate().unwrap_err();
     assert_eq!(findings.first().unwrap().code, "script::capability");
-    let mut case = Case::new("k8s::secrets(\"tidb\");");
+    let mut case = Case::new("k8s::secrets(\"nowhere\");");
     case.manifest = Manifest::parse("title: t").unwrap();
     let findings = case.evaluate().unwrap_err();
     assert!(
