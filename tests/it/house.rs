@@ -10,9 +10,18 @@ fn root() -> PathBuf {
 
 /// Tracked and new files below a folder, without what git ignores.
 fn files(ending: &str) -> Vec<PathBuf> {
-    let out = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root()).output().unwrap();
-    let mut list: Vec<PathBuf> =
-        String::from_utf8(out.stdout).unwrap().lines().filter(|f| f.ends_with(ending)).map(|f| root().join(f)).filter(|f| f.exists()).collect();
+    let out = Command::new("git")
+        .args(["ls-files", "-co", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let mut list: Vec<PathBuf> = String::from_utf8(out.stdout)
+        .unwrap()
+        .lines()
+        .filter(|f| f.ends_with(ending))
+        .map(|f| root().join(f))
+        .filter(|f| f.exists())
+        .collect();
     list.sort();
     list
 }
@@ -59,7 +68,13 @@ fn no_file_is_larger_than_one_job() {
 
 #[test]
 fn no_leftovers() {
-    let forbidden = [["to", "do!("].concat(), ["unimple", "mented!("].concat(), ["db", "g!("].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
+    let forbidden = [
+        ["to", "do!("].concat(),
+        ["unimple", "mented!("].concat(),
+        ["db", "g!("].concat(),
+        ["FIX", "ME"].concat(),
+        ["XX", "X"].concat(),
+    ];
     for path in files(".rs").into_iter().chain(files(".rhai")) {
         let text = std::fs::read_to_string(&path).unwrap();
         for word in &forbidden {

@@ -25,15 +25,20 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 /// When every world begins.
-pub const START: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
+pub(crate) const START: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 /// Where the PKI folder lies.
-pub const PKI: &str = "/srv/pki";
+pub(crate) const PKI: &str = "/srv/pki";
 /// Where runs lie.
-pub const STATE: &str = "/var/lib/rollover";
+pub(crate) const STATE: &str = "/var/lib/rollover";
 
 /// Runs a test on virtual time.
-pub fn virtual_time<T>(test: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(test)
+pub(crate) fn virtual_time<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(test)
 }
 
 fn pki() -> Pki {
@@ -47,7 +52,7 @@ fn memo() -> Arc<Memo> {
 }
 
 /// Stops a run at one moment of one record.
-pub struct StopAt(pub u64, pub Moment);
+pub(crate) struct StopAt(pub(crate) u64, pub(crate) Moment);
 
 impl Tripwire for StopAt {
     fn stops(&self, seq: u64, _: &Recorded, moment: Moment) -> bool {
@@ -56,23 +61,28 @@ impl Tripwire for StopAt {
 }
 
 /// A world, a disk, and what is needed to run workflows.
-pub struct Lab {
-    pub world: World,
-    pub disk: Arc<SimDisk>,
-    pub reporter: Arc<Collected>,
+pub(crate) struct Lab {
+    pub(crate) world: World,
+    pub(crate) disk: Arc<SimDisk>,
+    pub(crate) reporter: Arc<Collected>,
     /// Whether phases that would break a link are refused.
-    pub forecast: bool,
+    pub(crate) forecast: bool,
     signer: Arc<Signer>,
 }
 
 impl Lab {
     /// The world of `tidb/cfssl-rotate`, steady.
-    pub async fn new(seed: u64) -> Self {
-        let options = WorldOptions { pki: Some(pki()), start: Some(START), memo: Some(memo()), ..WorldOptions::in_process(seed) };
+    pub(crate) async fn new(seed: u64) -> Self {
+        let options = WorldOptions {
+            pki: Some(pki()),
+            start: Some(START),
+            memo: Some(memo()),
+            ..WorldOptions::in_process(seed)
+        };
         Self::with(options).await
     }
 
-    pub async fn with(options: WorldOptions) -> Self {
+    pub(crate) async fn with(options: WorldOptions) -> Self {
         let world = World::start(options).await.unwrap();
         let disk = Arc::new(SimDisk::new());
         world.pki().write(&*disk, Path::new(PKI)).unwrap();
@@ -81,7 +91,7 @@ impl Lab {
     }
 
     /// The world as primitives see it.
-    pub fn eyes(&self) -> stdlib::World {
+    pub(crate) fn eyes(&self) -> stdlib::World {
         stdlib::World {
             clock: self.world.clock(),
             net: self.world.net(),
@@ -94,11 +104,11 @@ impl Lab {
         }
     }
 
-    pub fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         Store::new(self.disk.clone(), Path::new(STATE))
     }
 
-    pub fn actor(&self) -> Actor {
+    pub(crate) fn actor(&self) -> Actor {
         Actor { program: "rollover test".into(), host: "lab".into(), user: "tester".into(), pid: 1 }
     }
 
@@ -117,12 +127,12 @@ impl Lab {
     }
 
     /// A shipped workflow.
-    pub fn workflow(&self, name: &str) -> Workflow {
+    pub(crate) fn workflow(&self, name: &str) -> Workflow {
         Catalog::default().load(&*self.disk, name).unwrap().unwrap()
     }
 
     /// Parameters for it: the PKI folder and these.
-    pub fn given(set: &[(&str, &str)]) -> Given {
+    pub(crate) fn given(set: &[(&str, &str)]) -> Given {
         let mut given = Given::default();
         given.set.push(("pki".into(), PKI.into()));
         given.set.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -130,12 +140,17 @@ impl Lab {
     }
 
     /// Evaluates a workflow against the world.
-    pub async fn plan(&self, workflow: &Workflow, set: &[(&str, &str)]) -> Result<Plan, Failure> {
+    pub(crate) async fn plan(&self, workflow: &Workflow, set: &[(&str, &str)]) -> Result<Plan, Failure> {
         let eyes = self.eyes();
         self.plan_with(workflow, set, &eyes).await
     }
 
-    async fn plan_with(&self, workflow: &Workflow, set: &[(&str, &str)], eyes: &stdlib::World) -> Result<Plan, Failure> {
+    async fn plan_with(
+        &self,
+        workflow: &Workflow,
+        set: &[(&str, &str)],
+        eyes: &stdlib::World,
+    ) -> Result<Plan, Failure> {
         let params: BTreeMap<_, _> = workflow.manifest.resolve(&Self::given(set), &*eyes.secrets).unwrap();
         let input = script::Input {
             workflow: &workflow.name,
@@ -147,14 +162,21 @@ impl Lab {
         };
         script::evaluate(&input).await.map_err(|findings| {
             let first = findings.iter().find(|finding| finding.is_error()).unwrap();
-            let exit = first.failure.map_or(ExitCode::CheckFailed, |code| ExitCode::before_start(&PrimError::new(code, "")));
+            let exit = first
+                .failure
+                .map_or(ExitCode::CheckFailed, |code| ExitCode::before_start(&PrimError::new(code, "")));
             let text = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             Failure::new(exit, text)
         })
     }
 
     /// Begins a run and goes forward until it ends or the tripwire stops it.
-    pub async fn run(&self, workflow: &Workflow, set: &[(&str, &str)], tripwire: Arc<dyn Tripwire>) -> Result<Ending, Failure> {
+    pub(crate) async fn run(
+        &self,
+        workflow: &Workflow,
+        set: &[(&str, &str)],
+        tripwire: Arc<dyn Tripwire>,
+    ) -> Result<Ending, Failure> {
         let eyes = self.eyes();
         let plan = self.plan_with(workflow, set, &eyes).await?;
         let begin = Begin { plan, sources: workflow.pinned(), reach: None, actor: self.actor() };
@@ -163,18 +185,26 @@ impl Lab {
     }
 
     /// The same without a tripwire, by name.
-    pub async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, Failure> {
+    pub(crate) async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, Failure> {
         self.run(&self.workflow(name), set, Arc::new(NoTripwire)).await
     }
 
     /// The newest run, as a new process finds it.
-    pub fn open(&self, why: Why) -> Result<Run, Failure> {
+    pub(crate) fn open(&self, why: Why) -> Result<Run, Failure> {
         let run = self.store().list().unwrap().pop().unwrap();
-        Run::open(run.as_str(), &self.actor(), why, self.eyes(), &self.store(), self.tools(Arc::new(NoTripwire)), self.options())
+        Run::open(
+            run.as_str(),
+            &self.actor(),
+            why,
+            self.eyes(),
+            &self.store(),
+            self.tools(Arc::new(NoTripwire)),
+            self.options(),
+        )
     }
 
     /// The process dies, and with it everything that was not on disk.
-    pub fn die(&self) {
+    pub(crate) fn die(&self) {
         self.disk.crash();
     }
 }

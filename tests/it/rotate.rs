@@ -15,7 +15,11 @@ fn the_ca_is_replaced_and_no_handshake_is_refused() {
         let after = lab.world.end_state().await;
         assert!(after.holds(), "{:?}", after.broken);
         for (pod, served) in &after.pods {
-            assert_ne!(served.chain, before.pods.get(pod).map(|b| b.chain.clone()).unwrap_or_default(), "{pod} presents a new certificate");
+            assert_ne!(
+                served.chain,
+                before.pods.get(pod).map(|b| b.chain.clone()).unwrap_or_default(),
+                "{pod} presents a new certificate"
+            );
             assert_eq!(served.anchors.len(), 1, "{pod} trusts the new CA alone");
         }
         let counters = lab.world.counters();
@@ -23,7 +27,10 @@ fn the_ca_is_replaced_and_no_handshake_is_refused() {
         assert!(counters.made > 100);
         eprintln!(
             "{} links dialled, {} real handshakes, {} records, {:.1?} of real time",
-            counters.made, counters.handshakes, ending.head.size, started.elapsed()
+            counters.made,
+            counters.handshakes,
+            ending.head.size,
+            started.elapsed()
         );
     });
 }
@@ -39,7 +46,11 @@ fn the_second_rotation_works_as_the_first() {
             let after = lab.world.end_state().await;
             assert!(after.holds());
             for (pod, served) in &after.pods {
-                assert_ne!(served.chain, before.pods.get(pod).map(|b| b.chain.clone()).unwrap_or_default(), "round {round}: {pod}");
+                assert_ne!(
+                    served.chain,
+                    before.pods.get(pod).map(|b| b.chain.clone()).unwrap_or_default(),
+                    "round {round}: {pod}"
+                );
             }
         }
         assert_eq!(lab.world.counters().refused, 0);

@@ -26,8 +26,11 @@ fn section(text: &mut String, command: &mut clap::Command, name: &str) {
     let help = command.clone().term_width(100).disable_help_flag(true).render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     let _ = write!(text, "\n## `{name}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
-    let children: Vec<String> =
-        command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help").map(|c| c.get_name().to_owned()).collect();
+    let children: Vec<String> = command
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set() && c.get_name() != "help")
+        .map(|c| c.get_name().to_owned())
+        .collect();
     for child in children {
         if let Some(sub) = command.find_subcommand_mut(&child) {
             section(text, sub, &format!("{name} {child}"));
@@ -71,16 +74,40 @@ fn primitives() -> String {
         let params: Vec<String> = primitive
             .params
             .iter()
-            .map(|p| if p.optional { format!("[{}: {}]", p.name, ty(p.ty)) } else { format!("{}: {}", p.name, ty(p.ty)) })
+            .map(|p| {
+                if p.optional {
+                    format!("[{}: {}]", p.name, ty(p.ty))
+                } else {
+                    format!("{}: {}", p.name, ty(p.ty))
+                }
+            })
             .collect();
-        let _ = write!(text, "\n### `{}({})`\n\n{}\n\n*Kind:* {}.\n", primitive.name, params.join(", "), primitive.doc.trim(), kind(primitive.kind));
+        let _ = write!(
+            text,
+            "\n### `{}({})`\n\n{}\n\n*Kind:* {}.\n",
+            primitive.name,
+            params.join(", "),
+            primitive.doc.trim(),
+            kind(primitive.kind)
+        );
         if !primitive.params.is_empty() {
             text.push('\n');
             for p in primitive.params {
-                let _ = writeln!(text, "- `{}`{}: {}", p.name, if p.optional { " (optional)" } else { "" }, p.doc);
+                let _ = writeln!(
+                    text,
+                    "- `{}`{}: {}",
+                    p.name,
+                    if p.optional { " (optional)" } else { "" },
+                    p.doc
+                );
             }
         }
-        let _ = write!(text, "\n*Returns:* {}\n\n```rhai\n{}\n```\n", primitive.returns, primitive.example.trim());
+        let _ = write!(
+            text,
+            "\n*Returns:* {}\n\n```rhai\n{}\n```\n",
+            primitive.returns,
+            primitive.example.trim()
+        );
     }
     text
 }

@@ -25,7 +25,9 @@ fn show(context: &Context, run: &str) -> Result<ExitCode, Failure> {
     let Read { loaded, plan } = records::read(&dir)?;
     if context.json() {
         for record in &loaded.records {
-            let line = record.encode().map_err(|error| Failure::new(ExitCode::Unknown, format!("cannot print a record: {error}")))?;
+            let line = record.encode().map_err(|error| {
+                Failure::new(ExitCode::Unknown, format!("cannot print a record: {error}"))
+            })?;
             output::data(String::from_utf8_lossy(&line).trim_end());
         }
     } else {

@@ -21,11 +21,15 @@ pub(crate) fn new(context: &Context, name: &str, dir: &Path) -> Result<ExitCode,
             ScaffoldError::Unwritable { .. } => ExitCode::StateUnwritable,
             ScaffoldError::Name(_) | ScaffoldError::Exists(_) => ExitCode::Usage,
         };
-        Failure::new(exit, error.to_string()).hint("name a workflow as GROUP/NAME, and a folder for it with `--dir DIR`")
+        Failure::new(exit, error.to_string())
+            .hint("name a workflow as GROUP/NAME, and a folder for it with `--dir DIR`")
     })?;
     if context.json() {
         let files: Vec<_> = written.files.iter().map(|path| path.display().to_string()).collect();
-        output::data(&json!({"workflow": name, "folder": written.folder.display().to_string(), "files": files}).to_string());
+        output::data(
+            &json!({"workflow": name, "folder": written.folder.display().to_string(), "files": files})
+                .to_string(),
+        );
         return Ok(ExitCode::Ok);
     }
     for path in &written.files {

@@ -7,10 +7,10 @@ use futures::future::BoxFuture;
 use stdlib::World;
 
 use super::paths;
-use crate::engine::lock::TargetLock;
-use crate::engine::{Actor, LeaseLock};
 use crate::engine::approve::{Answer, Approver};
 use crate::engine::cancel::Cancel;
+use crate::engine::lock::TargetLock;
+use crate::engine::{Actor, LeaseLock};
 use crate::error::Failure;
 use crate::events::{Question, Reporter};
 use crate::exit_code::ExitCode;

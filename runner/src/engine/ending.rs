@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use stdlib::gate::EffectClass;
 
 use super::ledger::Made;
@@ -16,7 +17,8 @@ pub(crate) fn changed(standing: &[Made]) -> Vec<ChangedPlace> {
         let half = |which: &str| effect.summary.get(which).cloned().unwrap_or_default();
         if let Some(place) = known.get(&effect.place.0).and_then(|index| order.get_mut(*index)) {
             place.after.clone_from(&effect.after);
-            place.is = half("after");
+            overlay(&mut place.was, half("before"), false);
+            overlay(&mut place.is, half("after"), true);
             continue;
         }
         known.insert(effect.place.0.clone(), order.len());
@@ -30,6 +32,21 @@ pub(crate) fn changed(standing: &[Made]) -> Vec<ChangedPlace> {
     }
     order.retain(|place| place.before != place.after);
     order
+}
+
+/// Adds the fields of a later effect on the same place, which tells only what it changed.
+fn overlay(known: &mut Value, later: Value, replace: bool) {
+    match (known, later) {
+        (Value::Object(known), Value::Object(later)) => {
+            for (field, value) in later {
+                if replace || !known.contains_key(&field) {
+                    known.insert(field, value);
+                }
+            }
+        }
+        (known, later) if replace => *known = later,
+        _ => {}
+    }
 }
 
 /// What to type next.
@@ -102,6 +119,17 @@ mod tests {
         assert_eq!(places.len(), 2);
         assert_eq!((places[0].before.as_str(), places[0].after.as_str()), ("1", "3"));
         assert_eq!((&places[0].was, &places[0].is), (&json!({"v": "1"}), &json!({"v": "3"})));
+    }
+
+    #[test]
+    fn two_changes_of_different_fields_of_one_place_are_told_together() {
+        let mut first = past("a", "1", "2");
+        first.summary = json!({"before": {"ca.crt": "old"}, "after": {"ca.crt": "both"}});
+        let mut second = past("a", "2", "3");
+        second.summary = json!({"before": {"tls.crt": "x"}, "after": {"tls.crt": "y"}});
+        let places = changed(&[first, second]);
+        assert_eq!(places[0].was, json!({"ca.crt": "old", "tls.crt": "x"}));
+        assert_eq!(places[0].is, json!({"ca.crt": "both", "tls.crt": "y"}));
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Human {
                 let item = state.item(step);
                 let mut text =
                     format!("    {mark} {:<6} {item:<34} {:>7}", role.unwrap_or(""), style::duration(*ms));
-                if *result == StepResult::Done && !last.is_empty() {
+                if *result == StepResult::Failed && !last.is_empty() {
                     text.push_str(&format!("   {}", style::faint().apply_to(last)));
                 }
                 if let Some(failure) = failure {
