@@ -37,7 +37,7 @@ fn entry(call: &Call, fields: Fields, now: time::OffsetDateTime) -> Entry {
 /// A new object from an applied configuration.
 pub(crate) fn fresh(call: &Call, applied: &Value, now: time::OffsetDateTime) -> Value {
     let mut new = ownable(call, applied);
-    let fields = all_of(&managed::stripped(&new), Cursor::root(call));
+    let fields = all_of(&new, Cursor::root(call));
     managed::write(&mut new, vec![entry(call, fields, now)]);
     new
 }
@@ -46,13 +46,13 @@ pub(crate) fn fresh(call: &Call, applied: &Value, now: time::OffsetDateTime) -> 
 pub(crate) fn onto(call: &Call, live: &Value, applied: &Value, now: time::OffsetDateTime) -> Result<Value> {
     let applied = ownable(call, applied);
     let root = Cursor::root(call);
-    let fields = all_of(&managed::stripped(&applied), root);
+    let fields = all_of(&applied, root);
     let mut entries = managed::entries(live);
     let before = entries.iter().find(|entry| entry.is(call, true)).cloned();
 
     let mut merged = live.clone();
     merge(&mut merged, &applied, root);
-    let difference = compare(&managed::stripped(live), &managed::stripped(&merged), root);
+    let difference = compare(live, &merged, root);
 
     let mut conflicts: BTreeMap<String, Vec<Vec<String>>> = BTreeMap::new();
     for other in entries.iter_mut().filter(|entry| !entry.is(call, true)) {
@@ -85,7 +85,7 @@ pub(crate) fn onto(call: &Call, live: &Value, applied: &Value, now: time::Offset
         }
     }
     entries.retain(|entry| !entry.is(call, true));
-    let removed = compare(&managed::stripped(live), &managed::stripped(&merged), root).removed;
+    let removed = compare(live, &merged, root).removed;
     for other in &mut entries {
         other.fields.prune(&removed);
     }

@@ -164,7 +164,29 @@ pub(crate) fn display(path: &[String]) -> String {
     text
 }
 
-/// Every field of a value, as its owner would list them.
+/// The fields that nobody owns: who the object is, and what the server counts.
+const UNOWNED: &[&str] = &[
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "name",
+    "namespace",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+fn owned(path: &[String], key: &str) -> bool {
+    match path {
+        [] => !matches!(key, "apiVersion" | "kind"),
+        [only] if only == "f:metadata" => !UNOWNED.contains(&key),
+        _ => true,
+    }
+}
+
+/// Every field of an object, as its owner would list them.
 pub(crate) fn all_of(value: &Value, cursor: Cursor<'_>) -> Fields {
     let mut set = Fields::default();
     gather(value, cursor, &mut Vec::new(), &mut set, false);
@@ -178,6 +200,9 @@ fn gather(value: &Value, cursor: Cursor<'_>, path: &mut Vec<String>, set: &mut F
                 set.insert(path);
             }
             for (key, value) in map {
+                if !owned(path, key) {
+                    continue;
+                }
                 path.push(format!("f:{key}"));
                 gather(value, cursor.field(key), path, set, dots);
                 path.pop();
@@ -225,19 +250,23 @@ pub(crate) fn compare(old: &Value, new: &Value, cursor: Cursor<'_>) -> Differenc
 }
 
 fn walk(old: &Value, new: &Value, cursor: Cursor<'_>, path: &mut Vec<String>, difference: &mut Difference) {
-    if old == new {
-        return;
-    }
     match (cursor.kind(if new.is_null() { old } else { new }), old, new) {
         (_, Value::Null, new) => gather(new, cursor, path, &mut difference.changed, true),
         (_, old, Value::Null) => gather(old, cursor, path, &mut difference.removed, true),
         (Kind::Map, Value::Object(before), Value::Object(after)) => {
             for (key, value) in after {
+                let earlier = before.get(key).unwrap_or(&Value::Null);
+                if earlier == value || !owned(path, key) {
+                    continue;
+                }
                 path.push(format!("f:{key}"));
-                walk(before.get(key).unwrap_or(&Value::Null), value, cursor.field(key), path, difference);
+                walk(earlier, value, cursor.field(key), path, difference);
                 path.pop();
             }
-            for (key, value) in before.iter().filter(|(key, _)| !after.contains_key(*key)) {
+            for (key, value) in before {
+                if after.contains_key(key) || !owned(path, key) {
+                    continue;
+                }
                 path.push(format!("f:{key}"));
                 walk(value, &Value::Null, cursor.field(key), path, difference);
                 path.pop();
@@ -275,7 +304,7 @@ fn walk(old: &Value, new: &Value, cursor: Cursor<'_>, path: &mut Vec<String>, di
             }
         }
         _ => {
-            if !path.is_empty() {
+            if !path.is_empty() && old != new {
                 difference.changed.insert(path);
             }
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, compare};
-use super::object::{meta, meta_mut, set_meta, timestamp};
+use super::object::{meta, set_meta, timestamp};
 use super::request::Call;
 use super::shape::Cursor;
 
@@ -93,41 +93,9 @@ pub(crate) fn write(object: &mut Value, mut entries: Vec<Entry>) {
     set_meta(object, "managedFields", (!list.is_empty()).then_some(Value::Array(list)));
 }
 
-/// A copy without the fields that nobody owns.
-pub(crate) fn stripped(object: &Value) -> Value {
-    let mut copy = object.clone();
-    if let Some(map) = copy.as_object_mut() {
-        map.remove("apiVersion");
-        map.remove("kind");
-    }
-    if copy.get("metadata").is_some() {
-        let metadata = meta_mut(&mut copy);
-        for key in [
-            "name",
-            "namespace",
-            "uid",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "resourceVersion",
-            "generation",
-            "selfLink",
-            "managedFields",
-        ] {
-            metadata.remove(key);
-        }
-        let empty = metadata.is_empty();
-        if empty && let Some(map) = copy.as_object_mut() {
-            map.remove("metadata");
-        }
-    }
-    copy
-}
-
 /// Records an update of `old` to `new` (both whole objects; `old` is null for a new one).
 pub(crate) fn record_update(call: &Call, old: &Value, new: &mut Value, now: time::OffsetDateTime) {
-    let (before, after) = (if old.is_null() { Value::Null } else { stripped(old) }, stripped(new));
-    let difference = compare(&before, &after, Cursor::root(call));
+    let difference = compare(old, new, Cursor::root(call));
     // What the writer sent counts where it sent something; sending none keeps what is there.
     let given = meta(new).get("managedFields").and_then(Value::as_array);
     let mut all = match given {
@@ -167,13 +135,18 @@ pub(crate) fn record_update(call: &Call, old: &Value, new: &mut Value, now: time
 
 /// Whether two objects are the same but for the times in `managedFields`: then nothing is written.
 pub(crate) fn same_but_times(old: &Value, new: &Value) -> bool {
-    let keys = |value: &Value| -> Vec<Entry> {
+    let timeless = |value: &Value| -> Vec<Entry> {
         entries(value).into_iter().map(|entry| Entry { time: String::new(), ..entry }).collect()
     };
-    let body = |value: &Value| {
-        let mut copy = value.clone();
-        set_meta(&mut copy, "managedFields", None);
-        copy
-    };
-    old == new || (body(old) == body(new) && keys(old) == keys(new))
+    same_but(old, new, "metadata")
+        && same_but(meta(old), meta(new), "managedFields")
+        && (meta(old).get("managedFields") == meta(new).get("managedFields")
+            || timeless(old) == timeless(new))
+}
+
+/// Whether two maps are the same but for one key.
+fn same_but(old: &Value, new: &Value, but: &str) -> bool {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return old == new };
+    let count = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(but));
+    count(old) == count(new) && old.iter().all(|(key, value)| key == but || new.get(key) == Some(value))
 }

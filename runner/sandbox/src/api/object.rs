@@ -10,12 +10,11 @@ use serde_json::{Map, Value};
 pub(crate) struct Object {
     value: Value,
     full: OnceLock<Bytes>,
-    item: OnceLock<Bytes>,
 }
 
 impl Object {
     pub(crate) fn new(value: Value) -> Self {
-        Self { value, full: OnceLock::new(), item: OnceLock::new() }
+        Self { value, full: OnceLock::new() }
     }
 
     pub(crate) fn value(&self) -> &Value {
@@ -27,18 +26,21 @@ impl Object {
         self.full.get_or_init(|| Bytes::from(serde_json::to_vec(&self.value).unwrap_or_default())).clone()
     }
 
-    /// The text as an item of a typed list, which leaves out `kind` and `apiVersion`.
-    pub(crate) fn item_json(&self) -> Bytes {
-        self.item
-            .get_or_init(|| {
-                let mut bare = self.value.clone();
-                if let Some(map) = bare.as_object_mut() {
-                    map.remove("kind");
-                    map.remove("apiVersion");
-                }
-                Bytes::from(serde_json::to_vec(&bare).unwrap_or_default())
-            })
-            .clone()
+    /// Writes the object as an item of a typed list, which leaves out `kind` and `apiVersion`.
+    pub(crate) fn write_item(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        let fields = self.value.as_object().into_iter().flatten();
+        for (n, (key, value)) in fields.filter(|(key, _)| *key != "kind" && *key != "apiVersion").enumerate()
+        {
+            if n > 0 {
+                out.push(b',');
+            }
+            // Writing JSON to memory cannot fail.
+            serde_json::to_writer(&mut *out, key).ok();
+            out.push(b':');
+            serde_json::to_writer(&mut *out, value).ok();
+        }
+        out.push(b'}');
     }
 }
 

@@ -219,14 +219,13 @@ pub(crate) fn render_list(call: &Call, page: &Page, now: time::OffsetDateTime) -
         if n > 0 {
             out.push(b',');
         }
-        let text = match call.form {
+        match call.form {
             Form::Metadata => {
-                Bytes::from(serde_json::to_vec(&metadata_of(object.value())).unwrap_or_default())
+                serde_json::to_writer(&mut out, &metadata_of(object.value())).ok();
             }
-            _ if call.resource.builtin => object.item_json(),
-            _ => in_version(call, object).json(),
-        };
-        out.extend_from_slice(&text);
+            _ if call.resource.builtin => object.write_item(&mut out),
+            _ => out.extend_from_slice(&in_version(call, object).json()),
+        }
     }
     out.extend_from_slice(b"]}\n");
     Bytes::from(out)

@@ -130,21 +130,17 @@ fn default_account(pod: &mut Value) {
 pub(crate) fn prepare_update(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
     let gr = call.gr();
     if call.sub() == "status" {
-        let status = new.get("status").cloned();
-        let metadata = new.get("metadata").cloned();
-        let mut kept = old.clone();
+        keep_all_but_status(old, new);
         if call.resource.builtin {
-            let managed = metadata.unwrap_or(Value::Null);
-            as_map(&mut kept).insert("metadata".into(), managed);
-            set_meta(&mut kept, "ownerReferences", meta_field(old, "ownerReferences").cloned());
-        } else if let Some(fields) = metadata.and_then(|m| m.get("managedFields").cloned()) {
-            set_meta(&mut kept, "managedFields", Some(fields));
+            set_meta(new, "ownerReferences", meta_field(old, "ownerReferences").cloned());
+        } else {
+            let fields = meta_field(new, "managedFields").cloned();
+            let mut metadata = old.get("metadata").cloned().unwrap_or(Value::Null);
+            if let Some(fields) = fields {
+                as_map(&mut metadata).insert("managedFields".into(), fields);
+            }
+            as_map(new).insert("metadata".into(), metadata);
         }
-        match status {
-            Some(status) => as_map(&mut kept).insert("status".into(), status),
-            None => as_map(&mut kept).remove("status"),
-        };
-        *new = kept;
         if !call.resource.builtin {
             customs::prune_and_default(call, new);
         }
@@ -179,6 +175,19 @@ pub(crate) fn prepare_update(call: &Call, old: &Value, new: &mut Value) -> Resul
     }
     defaults::fill(&gr.group, &gr.plural, new);
     Ok(())
+}
+
+/// Takes everything but the status and the metadata from the old object.
+fn keep_all_but_status(old: &Value, new: &mut Value) {
+    let free = |key: &str| matches!(key, "status" | "metadata");
+    let Some(old) = old.as_object() else { return };
+    let map = as_map(new);
+    map.retain(|key, _| free(key) || old.contains_key(key));
+    for (key, value) in old {
+        if !free(key) && map.get(key) != Some(value) {
+            map.insert(key.clone(), value.clone());
+        }
+    }
 }
 
 /// What is wrong with an object, or with its change.
