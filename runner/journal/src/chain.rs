@@ -96,6 +96,12 @@ impl Chain {
     /// Reads a line that should be the next record, without taking it in.
     pub(crate) fn read(&self, line: &[u8]) -> Result<Record, Misfit> {
         let record = Record::decode(line).map_err(|e| Misfit::Here(format!("is {e}")))?;
+        self.check(&record)?;
+        Ok(record)
+    }
+
+    /// Whether a record may be the next one.
+    fn check(&self, record: &Record) -> Result<(), Misfit> {
         if record.seq != self.next_seq() {
             let (expected, found) = (self.next_seq(), record.seq);
             return Err(Misfit::Here(format!(
@@ -112,9 +118,9 @@ impl Chain {
             .admits(record.seq, &record.event)
             .map_err(|e| Misfit::Here(format!("does not fit: {e}")))?;
         if let Event::Checkpoint(checkpoint) = &record.event {
-            self.check_note(&record, &checkpoint.note)?;
+            self.check_note(record, &checkpoint.note)?;
         }
-        Ok(record)
+        Ok(())
     }
 
     fn check_note(&self, record: &Record, text: &str) -> Result<(), Misfit> {
@@ -149,12 +155,11 @@ impl Chain {
     }
 
     /// Takes in a line that [`Chain::read`] has read.
-    pub(crate) fn accept(&mut self, line: &[u8], record: &Record) -> Result<(), crate::IllegalTransition> {
-        self.state.next(record)?;
+    pub(crate) fn accept(&mut self, line: &[u8], record: &Record) {
+        self.state.fold(record);
         let leaf = leaf_hash(line);
         self.tree.push_leaf(leaf);
         self.prev = hex::encode(leaf);
-        Ok(())
     }
 }
 

@@ -136,17 +136,10 @@ fn needles(secret: usize, source: &Secret) -> Vec<Needle> {
     let mut keys = Vec::new();
     private_keys(source.expose(), 3, &mut keys);
     for der in &keys {
-        let numbers = secret_numbers(der);
-        for number in &numbers {
-            forms(der.get(number.clone()).unwrap_or_default(), &mut texts);
-        }
-        // PEM within base64 or hex: the lines of the PEM that hold enough of a secret number.
-        for (n, line) in der.chunks(48).enumerate() {
-            let window = n * 48..n * 48 + line.len();
-            let overlap = |r: &Range<usize>| r.end.min(window.end).saturating_sub(r.start.max(window.start));
-            if numbers.iter().any(|number| overlap(number) >= 12) {
-                wrapped_forms(STANDARD.encode(line).as_bytes(), &mut texts);
-            }
+        for number in secret_numbers(der) {
+            let number = der.get(number).unwrap_or_default();
+            forms(number, &mut texts);
+            pem_forms(number, &mut texts);
         }
     }
     let backup = source.expose().starts_with(b"{") || source.expose().starts_with(b"mode 0");
@@ -159,7 +152,14 @@ fn needles(secret: usize, source: &Secret) -> Vec<Needle> {
     texts.into_iter().map(|(text, form)| Needle { text, secret, form }).collect()
 }
 
+/// Who has the end of a secret has it: enough to be sure, and short needles are quick. Not the beginning: all tokens of
+/// one issuer begin alike.
+fn end_of(bytes: &[u8]) -> &[u8] {
+    bytes.last_chunk::<32>().map_or(bytes, <[u8; 32]>::as_slice)
+}
+
 fn forms(bytes: &[u8], into: &mut Vec<(Zeroizing<Vec<u8>>, &'static str)>) {
+    let bytes = end_of(bytes);
     into.push((Zeroizing::new(bytes.to_vec()), "plain or DER"));
     wrapped_forms(bytes, into);
 }
@@ -175,6 +175,20 @@ fn wrapped_forms(bytes: &[u8], into: &mut Vec<(Zeroizing<Vec<u8>>, &'static str)
             into.push((Zeroizing::new(STANDARD_NO_PAD.encode(whole).into_bytes()), "PEM or base64"));
             into.push((Zeroizing::new(URL_SAFE_NO_PAD.encode(whole).into_bytes()), "PEM or base64"));
         }
+    }
+}
+
+/// A number within PEM that is itself within base64 or hex. In the PEM it begins at any place of a group of three, and
+/// a line may end within it; then either the first or the second half of its text is in one piece.
+fn pem_forms(number: &[u8], into: &mut Vec<(Zeroizing<Vec<u8>>, &'static str)>) {
+    let number = end_of(number);
+    for skipped in 0..3 {
+        let rest = number.get(skipped..).unwrap_or_default();
+        let whole = rest.get(..rest.len() / 3 * 3).unwrap_or_default();
+        let text = Zeroizing::new(STANDARD_NO_PAD.encode(whole));
+        let (first, second) = text.as_bytes().split_at(text.len() / 2);
+        wrapped_forms(first, into);
+        wrapped_forms(second, into);
     }
 }
 

@@ -4,6 +4,7 @@
 //! number. `prev` is the Merkle leaf hash of the line before, so that an altered line is told by name and not only
 //! as 'somewhere before the next checkpoint'. Numbers that a reader would not get back exactly are strings.
 
+use serde::Deserialize as _;
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 use time::format_description::BorrowedFormatItem;
@@ -72,16 +73,23 @@ impl Record {
     /// # Errors
     /// It would be too long or too deep.
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        self.seal().map(|(line, _)| line)
+    }
+
+    /// The line, and the record as it will be read back from it.
+    pub(crate) fn seal(&self) -> Result<(Vec<u8>, Self), RecordError> {
         let mut event =
             serde_json::to_value(&self.event).map_err(|e| RecordError::Shape(format!("event: {e}")))?;
         normalise(&mut event, MAX_DEPTH)?;
+        let (seq, t, prev) = (self.seq, self.t.clone(), self.prev.clone());
+        let as_read = Self { seq, t, prev, event: decode_event(&event) };
         let mut members = Map::new();
         members.insert("seq".into(), self.seq.into());
         members.insert("t".into(), self.t.clone().into());
         members.insert("prev".into(), self.prev.clone().into());
         members.insert("event".into(), event);
         let line = canonical(&Value::Object(members))?;
-        if line.len() > MAX_LINE { Err(RecordError::TooLong(line.len())) } else { Ok(line) }
+        if line.len() > MAX_LINE { Err(RecordError::TooLong(line.len())) } else { Ok((line, as_read)) }
     }
 
     /// Reads a line. An event that is not known, or whose shape is not, is [`Event::Unknown`].
@@ -115,7 +123,7 @@ impl Record {
             seq: seq.as_u64().ok_or_else(|| ill_typed("seq"))?,
             t: text(t, "t")?,
             prev: text(prev, "prev")?,
-            event: decode_event(event),
+            event: decode_event(&event),
         };
         record.time().ok_or_else(|| ill_typed("t"))?;
         Ok(record)
@@ -127,20 +135,11 @@ impl Record {
     }
 }
 
-fn decode_event(event: Value) -> Event {
-    match Event::deserialize_from(&event) {
-        Ok(known) => known,
-        Err(why) => {
-            let name = event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-            Event::Unknown(Unknown { name, event, why })
-        }
-    }
-}
-
-impl Event {
-    fn deserialize_from(value: &Value) -> Result<Self, String> {
-        <Self as serde::Deserialize>::deserialize(value).map_err(|e| e.to_string())
-    }
+fn decode_event(event: &Value) -> Event {
+    Event::deserialize(event).unwrap_or_else(|e| {
+        let name = event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Event::Unknown(Unknown { name, event: event.clone(), why: e.to_string() })
+    })
 }
 
 /// The canonical form of a value.
@@ -148,7 +147,8 @@ pub(crate) fn canonical(value: &Value) -> Result<Vec<u8>, RecordError> {
     serde_json_canonicalizer::to_vec(value).map_err(|e| RecordError::Shape(e.to_string()))
 }
 
-/// Makes every number one that any reader gets back exactly: integers beyond 2^53 become strings.
+/// Makes every number one that any reader gets back exactly, and as the parser will give it back: integers beyond 2^53
+/// become strings, whole floats integers.
 pub(crate) fn normalise(value: &mut Value, depth: usize) -> Result<(), RecordError> {
     let child = |item: &mut Value| match depth.checked_sub(1) {
         Some(deeper) => normalise(item, deeper),
@@ -156,8 +156,8 @@ pub(crate) fn normalise(value: &mut Value, depth: usize) -> Result<(), RecordErr
     };
     match value {
         Value::Number(number) => {
-            if let Some(text) = unsafe_number(number) {
-                *value = Value::String(text);
+            if let Some(other) = plain(number) {
+                *value = other;
             }
             Ok(())
         }
@@ -167,14 +167,114 @@ pub(crate) fn normalise(value: &mut Value, depth: usize) -> Result<(), RecordErr
     }
 }
 
-/// The text in whose place a number stands that is an integer beyond 2^53.
-fn unsafe_number(number: &Number) -> Option<String> {
-    let beyond = match (number.as_u64(), number.as_i64(), number.as_f64()) {
-        (Some(n), _, _) => n > MAX_SAFE,
-        (_, Some(n), _) => n.unsigned_abs() > MAX_SAFE,
-        // Below 10^21 canonical JSON writes a whole float as an integer.
-        (_, _, Some(x)) => x.fract() == 0.0 && x.abs() > 9_007_199_254_740_992.0 && x.abs() < 1e21,
-        _ => false,
-    };
-    beyond.then(|| number.as_f64().filter(|_| number.is_f64()).map_or(number.to_string(), |x| format!("{x}")))
+/// What stands in the place of a number that is not as a parser would give it back.
+fn plain(number: &Number) -> Option<Value> {
+    if let Some(whole) = number.as_u64() {
+        return (whole > MAX_SAFE).then(|| whole.to_string().into());
+    }
+    if let Some(negative) = number.as_i64() {
+        return (negative.unsigned_abs() > MAX_SAFE).then(|| negative.to_string().into());
+    }
+    // Below 10^21 canonical JSON writes a whole float as an integer.
+    let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e21)?;
+    let digits = format!("{float:.0}");
+    match digits.parse::<i64>() {
+        Ok(whole) if whole.unsigned_abs() <= MAX_SAFE => Some(whole.into()),
+        _ => Some(digits.into()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::{Direction, Forecast};
+
+    fn with(summary: Value) -> Record {
+        let event = Event::Forecast(Forecast { phase: "a".into(), direction: Direction::Forward, summary });
+        Record { seq: 7, t: "2026-11-22T06:15:03.123Z".into(), prev: "ab".into(), event }
+    }
+
+    fn summary(record: Record) -> Value {
+        match record.event {
+            Event::Forecast(e) => e.summary,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_line_is_canonical_and_in_this_shape() {
+        let line = with(json!({ "b": [1.0, 2.5, -0.0], "a": "\u{20ac}\n\u{1}" })).encode().unwrap();
+        let expected = concat!(
+            r#"{"event":{"direction":"forward","phase":"a","summary":{"a":"€\n\u0001","b":[1,2.5,0]},"#,
+            r#""type":"forecast"},"prev":"ab","seq":7,"t":"2026-11-22T06:15:03.123Z"}"#
+        );
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn numbers_that_a_reader_may_lose_are_strings() {
+        for (given, recorded) in [
+            (json!(9_007_199_254_740_992_u64), json!(9_007_199_254_740_992_u64)),
+            (json!(9_007_199_254_740_993_u64), json!("9007199254740993")),
+            (json!(-9_007_199_254_740_993_i64), json!("-9007199254740993")),
+            (json!(1e20), json!("100000000000000000000")),
+            (json!(1e300), json!(1e300)),
+            (json!(-3.0), json!(-3)),
+            (json!(0.1), json!(0.1)),
+        ] {
+            let line = with(given.clone()).encode().unwrap();
+            assert_eq!(summary(Record::decode(&line).unwrap()), recorded, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_record_is_told() {
+        let line = String::from_utf8(with(json!(1)).encode().unwrap()).unwrap();
+        let why = |text: String| Record::decode(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(why(line.replace(":7,", ": 7,")), "not in canonical form (RFC 8785)");
+        assert_eq!(why(line.replace("\"prev\"", "\"prex\"")), "member `prev` is missing");
+        assert_eq!(why(line.replace(":7,", ":\"7\",")), "member `seq` is malformed");
+        assert_eq!(why(line.replace("03.123Z", "03Z")), "member `t` is malformed");
+        assert_eq!(why(line.replace("\"t\":", "\"t\":\"\",\"u\":")), "unknown member `u`");
+        assert!(why(line[1..].to_owned()).starts_with("not JSON"));
+        assert_eq!(why("x".repeat(70_000)), "a record may have 65535 bytes, this one has 70000");
+        let mut deep = json!(1);
+        for _ in 0..200 {
+            deep = json!([deep]);
+        }
+        assert_eq!(with(deep).encode().unwrap_err(), RecordError::TooDeep);
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            (-1e22..1e22).prop_map(|x: f64| Value::from(x.round())),
+            any::<String>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            Just(Value::Null),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_sealed_is_what_is_read_back(value in values()) {
+            let (line, sealed) = with(value).seal().unwrap();
+            prop_assert_eq!(Record::decode(&line).unwrap(), sealed);
+        }
+    }
 }

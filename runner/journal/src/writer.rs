@@ -164,8 +164,8 @@ impl Journal {
             return Err(JournalError::Poisoned);
         }
         let seq = self.chain.next_seq();
-        let vkey = self.tools.signer.public().to_string();
         if let Event::Session(session) = &mut event {
+            let vkey = self.tools.signer.public().to_string();
             session.signer = (self.chain.state.signer() != Some(&vkey)).then_some(vkey);
         }
         for text in event.texts_mut() {
@@ -178,13 +178,7 @@ impl Journal {
             }
         }
         let mut record = Record { seq, t, prev: self.chain.prev.clone(), event };
-        let mut line = self.encode(&mut record)?;
-        // Folding what will be read back, and not what was meant, keeps live and resumed state one.
-        let record = self.chain.read(&line).map_err(|misfit| match misfit {
-            Misfit::Newer(found) => JournalError::Newer { found },
-            misfit => JournalError::Record(RecordError::Shape(misfit.why())),
-        })?;
-
+        let (mut line, record) = self.seal(&mut record)?;
         self.poisoned = true;
         self.trip(&record, Moment::BeforeWrite)?;
         line.push(b'\n');
@@ -193,7 +187,7 @@ impl Journal {
         self.trip(&record, Moment::AfterWrite)?;
         self.file.sync().map_err(|source| JournalError::Unwritable { source })?;
         self.trip(&record, Moment::AfterSync)?;
-        self.chain.accept(&line, &record)?;
+        self.chain.accept(&line, &record);
         self.poisoned = false;
         Ok(&self.chain.state)
     }
@@ -205,11 +199,12 @@ impl Journal {
         Ok(())
     }
 
-    /// The line of a record, its largest values moved to bodies until it fits.
-    fn encode(&mut self, record: &mut Record) -> Result<Vec<u8>, JournalError> {
+    /// The line of a record, its largest values moved to bodies until it fits, and the record as it will be read back:
+    /// folding that, and not what was meant, keeps live and resumed state one.
+    fn seal(&mut self, record: &mut Record) -> Result<(Vec<u8>, Record), JournalError> {
         loop {
-            let too_long = match record.encode() {
-                Ok(line) => return Ok(line),
+            let too_long = match record.seal() {
+                Ok(sealed) => return Ok(sealed),
                 Err(e @ RecordError::TooLong(_)) => e,
                 Err(e) => return Err(JournalError::Record(e)),
             };
@@ -353,7 +348,7 @@ pub(crate) fn replay(
             Err(misfit) => return Err(corrupt(chain.next_seq(), misfit.why())),
         };
         chain.signer_of(&record).map_err(|why| corrupt(record.seq, why))?;
-        chain.accept(&line, &record)?;
+        chain.accept(&line, &record);
         each(record);
     }
     Ok(Replay { chain, whole: lines.whole, torn })

@@ -8,7 +8,7 @@ use crate::note::CheckpointNote;
 use crate::record::Record;
 
 impl State {
-    pub(super) fn fold(&mut self, record: &Record) {
+    pub(crate) fn fold(&mut self, record: &Record) {
         self.seq = record.seq;
         match &record.event {
             Event::Run(header) => {

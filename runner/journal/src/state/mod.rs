@@ -5,8 +5,6 @@
 
 mod admit;
 mod fold;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -273,3 +273,98 @@ pub fn closed_run(disk: &SimDisk) -> Journal {
     journal.checkpoint().unwrap();
     journal
 }
+
+/// A run with every event and every status in it: two phases forward, stuck, and rolled back by a second session.
+pub fn told_run(disk: &SimDisk) -> Journal {
+    use Direction::{Back, Forward};
+    let mut journal = begin(disk);
+    let file = "file:/srv/pki/ca.pem";
+    let expanded = |when, items: Option<u64>| {
+        Event::Expanded(Expanded {
+            step: "switch/change/leaf".into(),
+            direction: Forward,
+            when,
+            items: items.map(|_| json!(["pd", "tikv"])),
+            count: items,
+        })
+    };
+    let restore = |event: Event, seq| match event {
+        Event::Effect(e) => Event::Effect(Effect {
+            direction: Back,
+            before: e.after,
+            after: e.before,
+            restores: Some(seq),
+            ..e
+        }),
+        other => other,
+    };
+    let first = effect("trust/change/ca", 1, file, "absent", "sha256:01", EffectClass::Restorable);
+    let second = effect("trust/change/ca", 2, file, "sha256:01", "sha256:02", EffectClass::Restorable);
+    let mut large = outcome("trust/stage/ca", Forward, OutcomeStatus::Done);
+    if let Event::Outcome(e) = &mut large {
+        e.output = json!({ "cert": "-----BEGIN CERTIFICATE-----\n".repeat(2500), "serial": u64::MAX, "share": 0.25 });
+    }
+    let story = [
+        session(Why::Start),
+        Event::Approval(Approval { what: "plan".into(), by: "ops".into(), how: "typed yes".into() }),
+        Event::Forecast(Forecast {
+            phase: "trust".into(),
+            direction: Forward,
+            summary: json!({ "gap_free": true }),
+        }),
+        phase_begin("trust", Forward),
+        intent("trust/stage/ca", Forward, 1),
+        large,
+        intent("trust/change/ca", Forward, 1),
+        first.clone(),
+        outcome("trust/change/ca", Forward, OutcomeStatus::Failed),
+        intent("trust/change/ca", Forward, 2),
+        second.clone(),
+        outcome("trust/change/ca", Forward, OutcomeStatus::Done),
+        intent("trust/settle/pd", Forward, 1),
+        effect("trust/settle/pd", 1, "k8s:TidbCluster/basic", "a", "b", EffectClass::Compensable),
+        outcome("trust/settle/pd", Forward, OutcomeStatus::Done),
+        phase_end("trust", Forward),
+    ];
+    for event in story {
+        journal.append(event).unwrap();
+    }
+    journal.checkpoint().unwrap();
+    let story = [
+        phase_begin("switch", Forward),
+        expanded(Some(true), Some(2)),
+        intent("switch/change/leaf[0]", Forward, 1),
+        intent("switch/change/leaf[1]", Forward, 1),
+        outcome("switch/change/leaf[1]", Forward, OutcomeStatus::Done),
+        outcome("switch/change/leaf[0]", Forward, OutcomeStatus::Failed),
+        outcome("switch/prove/pd", Forward, OutcomeStatus::Skipped),
+        Event::Stuck(Stuck { step: "switch/change/leaf[0]".into(), repair: "bring the host back".into() }),
+        note("the host was brought back by hand"),
+        session(Why::Rollback),
+        turn(),
+        phase_begin("switch", Back),
+        phase_end("switch", Back),
+        phase_begin("trust", Back),
+        intent("trust/change/ca", Back, 1),
+    ];
+    for event in story {
+        journal.append(event).unwrap();
+    }
+    let owed: Vec<u64> = journal.state().owed("trust").iter().map(|effect| effect.seq).collect();
+    let numbered = |event, n| match restore(event, owed[usize::try_from(n - 1).unwrap()]) {
+        Event::Effect(e) => Event::Effect(Effect { n, ..e }),
+        other => other,
+    };
+    let story = [
+        numbered(second, 1),
+        numbered(first, 2),
+        outcome("trust/change/ca", Back, OutcomeStatus::Done),
+        phase_end("trust", Back),
+        end(EndState::RolledBack),
+    ];
+    for event in story {
+        journal.append(event).unwrap();
+    }
+    journal.checkpoint().unwrap();
+    journal
+}
