@@ -1,6 +1,11 @@
 //! How much the journal costs beside the disk itself: appends a second, against raw append and fdatasync of the same
 //! bytes. `cargo run --release -p journal --example append_bench [RECORDS] [FOLDER]`.
-#![allow(clippy::print_stdout, clippy::cast_precision_loss)]
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    clippy::type_complexity
+)]
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

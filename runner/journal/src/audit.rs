@@ -253,13 +253,14 @@ impl Auditor<'_> {
                 };
                 let follows = next.map(|next| next.prev == hex::encode(leaf_hash(line)));
                 let signed_over = Record::decode(line).is_ok_and(|record| self.signs_over(&record));
-                match follows {
-                    Some(false) => self.blame(seq, "was altered: both lines beside it name other bytes"),
+                let (altered, why) = match follows {
+                    Some(false) => (seq, "was altered: both lines beside it name other bytes".to_owned()),
                     None if signed_over => {
-                        self.blame(seq, "was altered: it does not name the line before it")
+                        (seq, "was altered: it does not name the line before it".to_owned())
                     }
-                    _ => self.blame(seq - 1, &format!("was altered: line {seq} names other bytes for it")),
-                }
+                    _ => (seq - 1, format!("was altered: line {seq} names other bytes for it")),
+                };
+                self.blame(altered, &why);
             }
             Misfit::Root => {
                 let from = self.signed + 1;

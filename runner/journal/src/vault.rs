@@ -167,7 +167,11 @@ fn is_id(text: &str) -> bool {
 /// Refuses what others can read.
 fn private(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {
     let mode = disk.mode(path).map_err(JournalError::io(path))?;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(JournalError::Exposed { path: path.to_owned(), mode }) }
+    if mode.trailing_zeros() >= 6 {
+        Ok(())
+    } else {
+        Err(JournalError::Exposed { path: path.to_owned(), mode })
+    }
 }
 
 impl SecretStore for Vault {

@@ -91,7 +91,7 @@ impl fmt::Debug for Journal {
         f.debug_struct("Journal")
             .field("run", self.lock.id())
             .field("head", &self.head().to_string())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -286,7 +286,7 @@ fn clip(text: &mut String) {
         let cut = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let more = text.len() - cut;
         text.truncate(cut);
-        text.push_str(&format!("… ({more} bytes more)"));
+        text.extend(["… (", more.to_string().as_str(), " bytes more)"]);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Keys, vault and run folders: what is kept, where, and from whom.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Both disks keep the same contract; only one of them can crash.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};

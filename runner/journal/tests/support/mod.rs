@@ -219,7 +219,7 @@ pub fn choose(state: &State, choice: u16) -> Option<Event> {
                 | Event::Expanded(_)
         )
     };
-    if choice % 8 != 0 && legal.iter().any(progress) {
+    if !choice.is_multiple_of(8) && legal.iter().any(progress) {
         legal.retain(progress);
     }
     let at = usize::from(choice / 8) % legal.len().max(1);
