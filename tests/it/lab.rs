@@ -189,6 +189,12 @@ impl Lab {
         self.run(&self.workflow(name), set, Arc::new(NoTripwire)).await
     }
 
+    /// A run, as a new process finds it, with the workflow's sources as they are now.
+    pub fn open_run(&self, run: &str, why: Why, current: Option<BTreeMap<String, Vec<u8>>>) -> Result<Run, Failure> {
+        let options = Options { current_sources: current, ..self.options() };
+        Run::open(run, &self.actor(), why, self.eyes(), &self.store(), self.tools(Arc::new(NoTripwire)), options)
+    }
+
     /// The newest run, as a new process finds it.
     pub(crate) fn open(&self, why: Why) -> Result<Run, Failure> {
         let run = self.store().list().unwrap().pop().unwrap();

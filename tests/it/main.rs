@@ -1,5 +1,6 @@
 //! What needs more than one part.
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
@@ -8,6 +9,8 @@
 )]
 
 mod crash;
+mod hands;
 mod house;
 mod lab;
+mod refusals;
 mod rotate;
