@@ -123,9 +123,9 @@ mod tests {
 
     #[test]
     fn two_changes_of_different_fields_of_one_place_are_told_together() {
-        let mut first = past("a", "1", "2");
+        let mut first = made("a", "1", "2");
         first.summary = json!({"before": {"ca.crt": "old"}, "after": {"ca.crt": "both"}});
-        let mut second = past("a", "2", "3");
+        let mut second = made("a", "2", "3");
         second.summary = json!({"before": {"tls.crt": "x"}, "after": {"tls.crt": "y"}});
         let places = changed(&[first, second]);
         assert_eq!(places[0].was, json!({"ca.crt": "old", "tls.crt": "x"}));
