@@ -25,6 +25,7 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the machine's clock enters here")]
     fn now(&self) -> time::OffsetDateTime {
         time::OffsetDateTime::now_utc()
     }

@@ -14,7 +14,7 @@ use stdlib::PrimError;
 use stdlib::cert::Key;
 use stdlib::cfssl::{Config, Request};
 use stdlib::files::SystemDisk;
-use stdlib::world::Disk as _;
+use stdlib::world::{Clock as _, Disk as _};
 use thiserror::Error;
 
 use crate::api;
@@ -106,7 +106,8 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
         "params": {"pki": dir.join("pki"), "namespace": scenario.namespace, "cluster": scenario.cluster},
     });
     write_counters(dir, &world)?;
-    disk.write_atomic(&ready, text.to_string().as_bytes(), 0o600).map_err(doing("cannot write ready.json"))?;
+    disk.write_atomic(&ready, text.to_string().as_bytes(), 0o600)
+        .map_err(doing("cannot write ready.json"))?;
 
     let served = Arc::clone(world.server()).serve(listener, tls);
     let result = tokio::select! {
@@ -137,9 +138,12 @@ fn write_counters(dir: &Path, world: &World) -> Result<(), ProcessError> {
     let text = serde_json::to_vec(&world.counters()).unwrap_or_default();
     // Counters are for looking at; they need not survive a power cut, only never be seen half written.
     let new = dir.join("counters.json.new");
-    std::fs::write(&new, text)
-        .and_then(|()| std::fs::rename(&new, dir.join("counters.json")))
-        .map_err(doing("cannot write counters.json"))
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the disk's write is durable, and this one is made several times a second"
+    )]
+    let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, dir.join("counters.json")));
+    written.map_err(doing("cannot write counters.json"))
 }
 
 async fn counting(dir: &Path, world: &World) -> Result<(), ProcessError> {
@@ -162,7 +166,8 @@ async fn idle(begun: tokio::time::Instant, last: &AtomicU64, options: &Options) 
 
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return std::future::pending().await;
     };
@@ -174,15 +179,20 @@ async fn stopped() {
 
 /// A certificate for the loopback address, by an authority that nobody else has; the authority as PEM.
 fn tls() -> Result<(String, Arc<rustls::ServerConfig>), ProcessError> {
-    let now = time::OffsetDateTime::now_utc();
+    let now = stdlib::world::SystemClock.now();
     let issued = || -> Result<_, PrimError> {
         let authority = br#"{"CN": "Rollover sandbox", "key": {"algo": "ecdsa", "size": 256}}"#;
         let (ca, ca_key) = stdlib::ca::create(&Request::from_json(authority, "sandbox")?, now)?;
         let leaf = br#"{"CN": "kube-apiserver", "hosts": ["127.0.0.1", "localhost"], "key": {"algo": "ecdsa", "size": 256}}"#;
         let profiles = br#"{"signing": {"default": {"expiry": "48h", "usages": ["signing", "key encipherment", "server auth"]}}}"#;
         let config = Config::from_json(profiles, "sandbox")?;
-        let (cert, key): (_, Key) =
-            stdlib::cfssl::issue(&ca, &ca_key, &Request::from_json(leaf, "sandbox")?, config.profile("default")?, now)?;
+        let (cert, key): (_, Key) = stdlib::cfssl::issue(
+            &ca,
+            &ca_key,
+            &Request::from_json(leaf, "sandbox")?,
+            config.profile("default")?,
+            now,
+        )?;
         Ok((ca, cert, key.to_pkcs8()?))
     };
     let (ca, cert, key) = issued().map_err(ProcessError::Certificate)?;

@@ -36,7 +36,6 @@ pub struct Cli {
 
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
-#[expect(clippy::struct_field_names, reason = "fields are named as their flags")]
 pub struct Global {
     /// Folder of runs and keys [default: $XDG_STATE_HOME/rollover, else ~/.local/state/rollover]
     #[arg(

@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Context, workflows};
-use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::output::{self, table};
 
-pub(crate) fn list(context: &Context) -> Result<ExitCode, Failure> {
+pub(crate) fn list(context: &Context) -> ExitCode {
     let catalog = workflows::catalog(context);
     let mut rows = table::plain(&["workflow", "what it does", "from"]);
     let mut data = Vec::new();
@@ -25,5 +24,5 @@ pub(crate) fn list(context: &Context) -> Result<ExitCode, Failure> {
         output::data(&table::text(&rows));
         output::say("\n`rollover describe WORKFLOW` tells more of one.");
     }
-    Ok(ExitCode::Ok)
+    ExitCode::Ok
 }

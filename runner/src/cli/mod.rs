@@ -83,7 +83,7 @@ fn trace(verbose: u8) {
 fn dispatch(cli: Cli, paths: paths::Paths) -> Result<ExitCode, Failure> {
     let context = Context { global: cli.global, paths };
     match cli.command {
-        Command::List => list::list(&context),
+        Command::List => Ok(list::list(&context)),
         Command::Describe { workflow } => describe::describe(&context, &workflow),
         Command::Plan { workflow, connection, parameters } => {
             runtime()?.block_on(run::plan(&context, &workflow, &connection, &parameters))

@@ -17,7 +17,7 @@ pub(crate) async fn sandboxes(context: &Context, command: SandboxCommand) -> Res
         SandboxCommand::Serve { dir, seed, idle } => serve(&dir, seed, idle).await,
         SandboxCommand::Start { seed } => start(context, seed).await,
         SandboxCommand::List => Ok(list(context)),
-        SandboxCommand::Stop { dir } => stop(context, dir).await,
+        SandboxCommand::Stop { dir } => stop(context, dir),
     }
 }
 
@@ -92,7 +92,7 @@ fn list(context: &Context) -> ExitCode {
     ExitCode::Ok
 }
 
-async fn stop(context: &Context, dir: Option<PathBuf>) -> Result<ExitCode, Failure> {
+fn stop(context: &Context, dir: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let all = running(context);
     let chosen: Vec<_> = match &dir {
         Some(dir) => {

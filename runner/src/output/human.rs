@@ -24,7 +24,7 @@ struct State {
 }
 
 impl State {
-    fn item(&self, key: &str) -> String {
+    fn item(key: &str) -> String {
         key.splitn(3, '/').nth(2).unwrap_or(key).to_owned()
     }
 
@@ -38,7 +38,7 @@ impl State {
 
     fn moving(&self, key: &str, text: &str) -> String {
         let role = self.open.iter().find(|(open, _)| open == key).map_or("", |(_, role)| plan::role(*role));
-        let mut line = format!("{role} {}", self.item(key));
+        let mut line = format!("{role} {}", Self::item(key));
         if self.open.len() > 1 {
             line.push_str(&format!(" (and {} beside it)", self.open.len() - 1));
         }
@@ -125,7 +125,7 @@ impl Human {
                     StepResult::Skipped => style::faint().apply_to("skip"),
                     StepResult::Failed => style::bad().apply_to("FAIL"),
                 };
-                let item = state.item(step);
+                let item = State::item(step);
                 let mut text =
                     format!("    {mark} {:<6} {item:<34} {:>7}", role.unwrap_or(""), style::duration(*ms));
                 if *result == StepResult::Failed && !last.is_empty() {

@@ -121,7 +121,7 @@ impl Poll {
     pub fn pause(&self) -> Duration {
         match self.polls {
             0..=FIRST_POLLS => FIRST_POLL,
-            0..=SECOND_POLLS => SECOND_POLL,
+            polls if polls <= SECOND_POLLS => SECOND_POLL,
             _ => SLOWEST_POLL,
         }
     }

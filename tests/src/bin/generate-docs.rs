@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, clippy::disallowed_methods)]
 fn main() -> ExitCode {
     let write = std::env::args().nth(1).as_deref() == Some("write");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
