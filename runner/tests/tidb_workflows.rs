@@ -1,4 +1,5 @@
 //! The shipped TiDB workflows as plans: what they declare for which cluster and PKI folder, and what they refuse.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! Handshakes with `openssl s_server` and `openssl s_client`: refusals are seen as such on both protocol versions.
 //!
 //! Needs the program `openssl`; fails by name where it is missing.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::net::TcpListener;

@@ -1,4 +1,5 @@
 //! What an auditor finds when a record was tampered with.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

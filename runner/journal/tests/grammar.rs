@@ -1,4 +1,5 @@
 //! What may not follow what: each line of the grammar, broken once.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

@@ -1,4 +1,5 @@
 //! The record as a whole: what was lived is what is read back, whatever was cut off.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::naive_bytecount, clippy::cast_possible_truncation)]
 
 mod support;
