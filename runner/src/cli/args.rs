@@ -226,7 +226,7 @@ pub enum Command {
     Audit(Audit),
     /// Make a workflow of your own that runs in the sandbox at once
     #[command(
-        after_help = "Examples:\n  rollover new my-site/renew\n  rollover run my-site/renew --workflows ./workflows --sandbox"
+        after_help = "Examples:\n  rollover new my-site/look\n  rollover run workflows/my-site/look --sandbox"
     )]
     New {
         /// Its name, as FOLDER/NAME
@@ -237,7 +237,7 @@ pub enum Command {
     },
     /// Check a workflow without running it: manifest, syntax, names and counts of arguments
     #[command(
-        after_help = "Examples:\n  rollover check tidb/cfssl-rotate\n  rollover check ./workflows/my-site/renew"
+        after_help = "Examples:\n  rollover check tidb/cfssl-rotate\n  rollover check workflows/my-site/look"
     )]
     Check {
         /// The workflow, or the path of its folder; all of them when left out
