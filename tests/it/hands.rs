@@ -18,10 +18,10 @@ use time::OffsetDateTime;
 use crate::lab::{Lab, PKI};
 
 /// The components that have a Secret in the lab's world.
-pub const COMPONENTS: [&str; 4] = ["pd", "tikv", "tidb", "client"];
+pub(crate) const COMPONENTS: [&str; 4] = ["pd", "tikv", "tidb", "client"];
 
 /// The Secret of a component.
-pub fn secret_name(component: &str) -> String {
+pub(crate) fn secret_name(component: &str) -> String {
     match component {
         "client" => "basic-cluster-client-secret".to_owned(),
         _ => format!("basic-{component}-cluster-secret"),
@@ -33,31 +33,31 @@ fn input(name: &str) -> &'static [u8] {
 }
 
 /// `cfssl gencert`: a CA with its key.
-pub struct Authority {
-    pub cert: Certificate,
-    pub key: Key,
+pub(crate) struct Authority {
+    pub(crate) cert: Certificate,
+    pub(crate) key: Key,
 }
 
 impl Authority {
     /// `cfssl gencert -initca ca-csr.json`.
-    pub fn make(now: OffsetDateTime) -> Self {
+    pub(crate) fn make(now: OffsetDateTime) -> Self {
         let request = Request::from_json(input("ca-csr.json"), "ca-csr.json").unwrap();
         let (cert, key) = stdlib::ca::create(&request, now).unwrap();
         Self { cert, key }
     }
 
     /// The fingerprint as the world writes it.
-    pub fn print(&self) -> String {
+    pub(crate) fn print(&self) -> String {
         print(&self.cert)
     }
 
     /// The key as cfssl writes it.
-    pub fn key_pem(&self) -> Vec<u8> {
+    pub(crate) fn key_pem(&self) -> Vec<u8> {
         self.key.to_pem().unwrap().as_bytes().to_vec()
     }
 
     /// Certificate and key of a component.
-    pub fn issue(&self, component: &str, now: OffsetDateTime) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn issue(&self, component: &str, now: OffsetDateTime) -> (Vec<u8>, Vec<u8>) {
         let name = format!("{}.json", stem(component));
         let request = Request::from_json(input(&name), &name).unwrap();
         let config = Config::from_json(input("ca-config.json"), "ca-config.json").unwrap();
@@ -68,40 +68,40 @@ impl Authority {
 }
 
 /// The fingerprint of a certificate as the world writes it.
-pub fn print(cert: &Certificate) -> String {
+pub(crate) fn print(cert: &Certificate) -> String {
     cert.fingerprint().trim_start_matches("sha256:").to_owned()
 }
 
 impl Lab {
-    pub fn kube(&self) -> Kube {
+    pub(crate) fn kube(&self) -> Kube {
         Kube::new(self.world.client())
     }
 
     /// A file of the PKI folder.
-    pub fn pki_file(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn pki_file(&self, name: &str) -> Vec<u8> {
         self.disk.read(&Path::new(PKI).join(name)).unwrap()
     }
 
-    pub fn write_pki(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write_pki(&self, name: &str, bytes: &[u8]) {
         let mode = if name.contains("-key") { 0o600 } else { 0o644 };
         self.disk.write_atomic(&Path::new(PKI).join(name), bytes, mode).unwrap();
     }
 
     /// `mv` in the PKI folder.
-    pub fn move_pki(&self, from: &str, to: &str) {
+    pub(crate) fn move_pki(&self, from: &str, to: &str) {
         self.write_pki(to, &self.pki_file(from));
         self.disk.remove(&Path::new(PKI).join(from)).unwrap();
     }
 
     /// All files of the PKI folder.
-    pub fn folder(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn folder(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = self.disk.files();
         files.retain(|path, _| path.starts_with(PKI));
         files
     }
 
     /// The files of all Secrets.
-    pub async fn secrets(&self) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
+    pub(crate) async fn secrets(&self) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
         let (secrets, _) = self.kube().list(SECRETS, "tidb").await.unwrap();
         secrets
             .iter()
@@ -110,7 +110,7 @@ impl Lab {
     }
 
     /// Everything that a run may change and a refusal must not.
-    pub async fn all(
+    pub(crate) async fn all(
         &self,
     ) -> (BTreeMap<String, BTreeMap<String, Vec<u8>>>, BTreeMap<PathBuf, Vec<u8>>, Value) {
         let cluster = self.kube().get(TIDB_CLUSTERS, "tidb", "basic").await.unwrap().unwrap();
@@ -118,7 +118,7 @@ impl Lab {
     }
 
     /// `kubectl apply` of some files of a component's Secret.
-    pub async fn patch(&self, component: &str, files: &[(&str, &[u8])]) {
+    pub(crate) async fn patch(&self, component: &str, files: &[(&str, &[u8])]) {
         let data: BTreeMap<_, _> =
             files.iter().map(|(name, bytes)| (*name, STANDARD.encode(bytes))).collect();
         let name = secret_name(component);
@@ -126,7 +126,7 @@ impl Lab {
     }
 
     /// `kubectl delete secret`.
-    pub async fn delete_secret(&self, component: &str) {
+    pub(crate) async fn delete_secret(&self, component: &str) {
         let (kube, name) = (self.kube(), secret_name(component));
         let secret = kube.get(SECRETS, "tidb", &name).await.unwrap().unwrap();
         let uid = sandbox::world::json::text(&secret, "/metadata/uid");
@@ -134,7 +134,7 @@ impl Lab {
     }
 
     /// The page's rolling restart, and patience.
-    pub async fn restart(&self, marker: &str) {
+    pub(crate) async fn restart(&self, marker: &str) {
         let kube = self.kube();
         let mut spec = json!({});
         for component in ["pd", "tikv", "tidb"] {

@@ -1,6 +1,5 @@
 //! What needs more than one part.
 #![allow(
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
@@ -8,9 +7,15 @@
     clippy::print_stdout
 )]
 
+mod authors;
+mod by_hand;
 mod crash;
+mod gaps;
 mod hands;
 mod house;
 mod lab;
+mod parts;
+mod pinned;
 mod refusals;
 mod rotate;
+mod secrets;

@@ -1,0 +1,106 @@
+//! Somebody writes a workflow of their own, with the real program.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+struct Author {
+    home: TempDir,
+}
+
+impl Author {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The program in an environment of its own.
+    fn types(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_rollover-under-test"))
+            .args(args)
+            .env_clear()
+            .env("HOME", self.path())
+            .env("ROLLOVER_STATE", self.path().join("state"))
+            .current_dir(self.path())
+            .output()
+            .unwrap()
+    }
+}
+
+/// Exit code and everything said, without colours.
+fn told(output: &Output) -> (i32, String) {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+fn says(output: &Output, code: i32, words: &[&str]) {
+    let (found, text) = told(output);
+    assert_eq!(found, code, "{text}");
+    for word in words {
+        assert!(text.contains(word), "`{word}` is missing: {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "no colours where nobody looks: {text}");
+}
+
+#[test]
+fn a_new_workflow_is_well_and_a_typo_in_it_is_found_with_the_right_name() {
+    let author = Author::new();
+    let dir = author.path().join("workflows");
+    let dir = dir.to_str().unwrap();
+    says(
+        &author.types(&["new", "my-site/look", "--dir", dir]),
+        0,
+        &["workflow.yaml", "main.rhai", "README.md"],
+    );
+    let folder = format!("{dir}/my-site/look");
+    says(&author.types(&["check", &folder]), 0, &["ok", "look"]);
+    says(&author.types(&["check", "my-site/look", "--workflows", dir]), 0, &["ok"]);
+    says(&author.types(&["list", "--workflows", dir]), 0, &["my-site/look", "tidb/cfssl-rotate"]);
+    says(&author.types(&["describe", &folder]), 0, &["note-the-owner", "owner"]);
+
+    let script = format!("{folder}/main.rhai");
+    let text = fs::read_to_string(&script).unwrap();
+    assert!(text.contains("tidb::healthy("));
+    fs::write(&script, text.replacen("tidb::healthy(", "tidb::helthy(", 1)).unwrap();
+    let line = text.lines().position(|line| line.contains("tidb::healthy(")).unwrap() + 1;
+    let place = format!("main.rhai:{line}");
+    says(&author.types(&["check", &folder]), 10, &["tidb::helthy", "tidb::healthy", &place, "FAIL"]);
+    assert!(!author.path().join("state").join("runs").exists(), "nothing ran");
+
+    fs::write(&script, text.replacen("tidb::healthy(id)", "tidb::healthy()", 1)).unwrap();
+    says(&author.types(&["check", &folder]), 10, &["tidb::healthy", &place]);
+    says(&author.types(&["new", "my-site/look", "--dir", dir]), 2, &["exists already"]);
+}
+
+#[test]
+fn every_shipped_workflow_is_listed_described_and_well() {
+    let author = Author::new();
+    let shipped = ["tidb/cfssl-ca", "tidb/cfssl-components", "tidb/cfssl-remove-old-ca", "tidb/cfssl-rotate"];
+    says(&author.types(&["list"]), 0, &shipped);
+    says(&author.types(&["check"]), 0, &shipped);
+    let words = ["trust-both", "switch-leaves", "distrust-old", "remove_old_ca", "secrets", "no way back"];
+    says(&author.types(&["describe", "tidb/cfssl-rotate"]), 0, &words);
+    let output = author.types(&["describe", "tidb/cfsl-rotate"]);
+    let (code, text) = told(&output);
+    assert!(code != 0 && text.contains("did you mean `tidb/cfssl-rotate`"), "{code}: {text}");
+}
+
+#[test]
+fn the_exit_codes_that_scripts_rely_on_are_told() {
+    let author = Author::new();
+    let (code, text) = told(&author.types(&["help-exit-codes"]));
+    assert_eq!(code, 0, "{text}");
+    for row in runner::exit_code::ExitCode::ALL {
+        let number = row.code.number().to_string();
+        let shown = |line: &str| line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == number);
+        assert!(text.lines().any(shown), "{number} is missing: {text}");
+    }
+    let (code, text) = told(&author.types(&["--version"]));
+    assert_eq!((code, text.trim()), (0, concat!("rollover ", env!("CARGO_PKG_VERSION"))));
+    says(&author.types(&["rotate"]), 2, &["rotate"]);
+}
