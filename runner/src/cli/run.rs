@@ -63,12 +63,12 @@ fn show(context: &Context, planned_run: &Planned) {
     }
     let plan = &planned_run.plan;
     let mut lines = vec![format!("{}  {}", style::strong().apply_to(&plan.workflow), plan.title)];
+    let wide = plan.params.keys().map(String::len).max().unwrap_or(0).max("target".len());
     if let Some(target) = &plan.target {
-        lines.push(format!("  target   {}", target.title));
+        lines.push(format!("  {:<wide$}  {}", "target", target.title));
     }
-    for (name, value) in &plan.params {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        lines.push(format!("  {:<8} {text}", name));
+    for (name, value) in plan.params.iter().filter(|(_, value)| !word(value).is_empty()) {
+        lines.push(format!("  {name:<wide$}  {}", word(value)));
     }
     lines.push(String::new());
     lines.push(style::strong().apply_to("Plan").to_string());
