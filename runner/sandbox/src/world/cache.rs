@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::json;
+use super::json as js;
 use super::kube::{Kind, Kube};
 
 /// Rings when something that a controller watches has changed.
@@ -49,7 +48,7 @@ struct Held {
 pub struct Cache(Arc<Mutex<Held>>);
 
 fn key(object: &Value) -> Key {
-    (json::namespace(object).to_owned(), json::name(object).to_owned())
+    (js::namespace(object).to_owned(), js::name(object).to_owned())
 }
 
 impl Cache {
@@ -82,7 +81,7 @@ impl Cache {
     /// All objects of one namespace that satisfy the test.
     pub fn within(&self, namespace: &str, test: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
         let held = self.held();
-        held.objects.values().filter(|o| json::namespace(o) == namespace && test(o)).cloned().collect()
+        held.objects.values().filter(|o| js::namespace(o) == namespace && test(o)).cloned().collect()
     }
 
     fn put(&self, object: Value) {
@@ -112,22 +111,22 @@ async fn follow_once(cache: &Cache, kube: &Kube, kind: Kind, bell: &Bell) -> kub
     // A watch that ends in good order goes on from its last version; an error (or `Gone`) lists anew.
     loop {
         let mut events = std::pin::pin!(kube.watch(kind, &version).await?);
-        while let Some(event) = events.try_next().await? {
-            match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    json::text(&object, "/metadata/resourceVersion").clone_into(&mut version);
-                    cache.put(object);
-                }
-                WatchEvent::Deleted(object) => {
-                    json::text(&object, "/metadata/resourceVersion").clone_into(&mut version);
+        while let Some(mut event) = events.try_next().await? {
+            let object = event.get_mut("object").map(Value::take).unwrap_or_default();
+            let next = js::text(&object, "/metadata/resourceVersion").to_owned();
+            match js::text(&event, "/type") {
+                "ADDED" | "MODIFIED" => cache.put(object),
+                "DELETED" => {
                     cache.held().objects.remove(&key(&object));
                 }
-                WatchEvent::Bookmark(mark) => {
-                    version = mark.metadata.resource_version;
+                "BOOKMARK" => {
+                    version = next;
                     continue;
                 }
-                WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+                // `Gone`, and whatever else the server says: list anew.
+                _ => return Ok(()),
             }
+            version = next;
             bell.ring();
         }
         tokio::time::sleep(PAUSE).await;

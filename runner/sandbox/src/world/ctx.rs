@@ -13,6 +13,7 @@ use super::directory::Directory;
 use super::faults::Faults;
 use super::memo::Memo;
 use super::net::Network;
+use super::pacer::Pacer;
 use super::pd::Pd;
 use super::timing::{Dice, Pace, Span, Timing};
 use super::tls::Configs;
@@ -35,6 +36,8 @@ pub struct Ctx {
     pub counters: Counters,
     /// Verdicts of identical handshakes; `None` shakes hands every time.
     pub memo: Option<Arc<Memo>>,
+    /// Keeps real dialling within bounds.
+    pub pacer: Pacer,
     /// TLS configurations, by what they are made of.
     pub configs: Configs,
     /// Faults in force.
@@ -68,6 +71,7 @@ impl Ctx {
             directory: Directory::default(),
             counters: Counters::default(),
             memo,
+            pacer: Pacer::default(),
             configs: Configs::default(),
             faults: Faults::default(),
             bell: Bell::default(),

@@ -14,6 +14,7 @@ pub mod kubelet;
 pub mod memo;
 pub mod net;
 pub mod operator;
+pub mod pacer;
 pub mod pd;
 pub mod pod;
 mod start;

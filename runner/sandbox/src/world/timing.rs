@@ -66,7 +66,7 @@ impl Timing {
             requeue: Span::ms(4_000, 8_000),
             resync: Span::ms(30_000, 40_000),
             restart_mean: 400_000,
-            dial: Span::ms(20_000, 30_000),
+            dial: Span::ms(40_000, 60_000),
         }
     }
 

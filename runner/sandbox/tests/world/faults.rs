@@ -6,7 +6,7 @@ use sandbox::world::json as js;
 use sandbox::world::kube::PODS;
 use sandbox::world::{Fault, Timing, World};
 
-use super::support::{annotate, options, unfinished, wait_rolled, world};
+use super::support::{Authority, annotate, options, patch_secret, unfinished, wait_rolled, world};
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_never_becomes_ready_stops_the_rollout_until_it_does() {
@@ -21,6 +21,28 @@ async fn a_pod_that_never_becomes_ready_stops_the_rollout_until_it_does() {
     world.lift_fault(&fault);
     wait_rolled(&kube, "one").await;
     assert_eq!(world.counters().refused, 0);
+    world.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_is_stuck_keeps_its_files_until_a_new_pod() {
+    let mut calm = options(25);
+    calm.timing = Timing { restart_mean: 0, ..Timing::lifelike() };
+    let world = World::start(calm).await.unwrap();
+    let kube = sandbox::world::kube::Kube::new(world.client());
+    world.set_fault(Fault::PropagationStuck { pod: "basic-pd-1".into() });
+    let before = world.states();
+    let ca = Authority::of(&world);
+    let (cert, key) = ca.issue(&world, "pd");
+    patch_secret(&kube, "pd", &[("tls.crt", cert.as_bytes()), ("tls.key", &key)]).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let after = world.states();
+    assert_eq!(after["basic-pd-1"].leaf, before["basic-pd-1"].leaf);
+    assert_ne!(after["basic-pd-2"].leaf, before["basic-pd-2"].leaf);
+    let pod = kube.get(PODS, "tidb", "basic-pd-1").await.unwrap().unwrap();
+    kube.delete(PODS, ("tidb", "basic-pd-1"), js::uid(&pod), None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.states()["basic-pd-1"].leaf, after["basic-pd-2"].leaf, "a new pod mounts the newest");
     world.shutdown().await;
 }
 

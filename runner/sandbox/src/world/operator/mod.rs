@@ -92,7 +92,7 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
         let _ = tokio::time::timeout(wait, heard.changed()).await;
         // An operator works from a queue with a rate limit; many events in a row are one look.
         if ctx.pace.settled() {
-            ctx.clock.sleep(Duration::from_millis(ctx.timing.requeue.least / 2)).await;
+            ctx.clock.sleep(Duration::from_millis(ctx.timing.requeue.least)).await;
         }
     }
 }

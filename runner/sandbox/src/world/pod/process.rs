@@ -152,7 +152,10 @@ impl<'a> Dialler<'a> {
         loop {
             heard.mark_unchanged();
             if let Some(party) = party() {
-                let targets = targets();
+                let mut targets = targets();
+                // Whoever was passed over for lack of time is first another time.
+                let first = self.dice.below(targets.len());
+                targets.rotate_left(first);
                 self.seen.retain(|(name, port, ip), _| {
                     targets.iter().any(|t| t.name == *name && t.port == *port && t.endpoint.ip == *ip)
                 });
@@ -169,10 +172,15 @@ impl<'a> Dialler<'a> {
         let key = (target.name.clone(), target.port, target.endpoint.ip);
         let states = party.state().zip(target.endpoint.party.state());
         let now = Instant::now();
-        if self.seen.get(&key).is_some_and(|(known, due)| *known == states && now < *due) {
+        let unchanged = self.seen.get(&key).filter(|(known, _)| *known == states);
+        let paced = self.ctx.memo.is_none();
+        if unchanged.is_some_and(|(_, due)| now < *due || (paced && self.ctx.pacer.busy())) {
             return;
         }
         let outcome = dial(self.ctx, party, target, &Ask::status()).await;
+        if paced {
+            self.ctx.pacer.spent(now.elapsed());
+        }
         let due = Instant::now() + self.dice.span(self.ctx.timing.dial);
         let states = if matches!(outcome, Outcome::Unreachable(_)) { None } else { states };
         self.seen.insert(key, (states, due));
