@@ -139,12 +139,6 @@ impl Lab {
         given
     }
 
-    /// Evaluates a workflow against the world.
-    pub(crate) async fn plan(&self, workflow: &Workflow, set: &[(&str, &str)]) -> Result<Plan, Failure> {
-        let eyes = self.eyes();
-        self.plan_with(workflow, set, &eyes).await
-    }
-
     async fn plan_with(
         &self,
         workflow: &Workflow,
@@ -190,9 +184,22 @@ impl Lab {
     }
 
     /// A run, as a new process finds it, with the workflow's sources as they are now.
-    pub fn open_run(&self, run: &str, why: Why, current: Option<BTreeMap<String, Vec<u8>>>) -> Result<Run, Failure> {
+    pub(crate) fn open_run(
+        &self,
+        run: &str,
+        why: Why,
+        current: Option<BTreeMap<String, Vec<u8>>>,
+    ) -> Result<Run, Failure> {
         let options = Options { current_sources: current, ..self.options() };
-        Run::open(run, &self.actor(), why, self.eyes(), &self.store(), self.tools(Arc::new(NoTripwire)), options)
+        Run::open(
+            run,
+            &self.actor(),
+            why,
+            self.eyes(),
+            &self.store(),
+            self.tools(Arc::new(NoTripwire)),
+            options,
+        )
     }
 
     /// The newest run, as a new process finds it.
