@@ -65,7 +65,7 @@ for _ in range(5):
 
 playbook = work / "thousand.yml"
 tasks = "".join(f'    - command: "true"\n' for _ in range(STEPS))
-playbook.write_text(f"- hosts: localhost\n  connection: local\n  gather_facts: false\n  tasks:\n{tasks}")
+playbook.write_text(f"- hosts: localhost\n  connection: local\n  gather_facts: false\n  vars: {{ansible_python_interpreter: '{{{{ ansible_playbook_python }}}}'}}\n  tasks:\n{tasks}")
 ansible_wall, _ = timed([ansible, "-i", "localhost,", str(playbook)], env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
 
 print(f"{'what':<58}{'seconds':>10}{'steps/s':>10}")
