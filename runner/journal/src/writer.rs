@@ -1,8 +1,10 @@
 //! Appending to a record, and reading it back.
 //!
 //! What [`Journal::append`] has returned `Ok` for is durable: the line was written by one call and its bytes synced
-//! (`fdatasync`), and everything that it refers to was durable before. Whatever fails on the way there poisons the
-//! journal: no later append of this process succeeds, because after a failed sync nobody can say what is on disk.
+//! (`fdatasync`), and everything that it refers to was durable before. [`Journal::write`] leaves the sync to the next
+//! append: an outcome and the intent after it are one sync, and both are durable before anything is done. Whatever
+//! fails on the way there poisons the journal: no later append of this process succeeds, because after a failed sync
+//! nobody can say what is on disk.
 //! What was folded is the record as it is read back from its line, so the live state cannot differ from a resumed one.
 
 use std::fmt;
@@ -36,7 +38,8 @@ pub enum Moment {
     BeforeWrite,
     /// The line is written and not synced.
     AfterWrite,
-    /// The line is durable; the caller does not know it yet.
+    /// The line is durable; the caller does not know it yet. For one that was [written](Journal::write) and not
+    /// appended, that is when the sync that covers it returns.
     AfterSync,
 }
 
@@ -82,6 +85,8 @@ pub struct Journal {
     file: Box<dyn AppendFile>,
     chain: Chain,
     tools: Tools,
+    /// Written, and not yet known to be durable.
+    unsynced: Vec<Record>,
     torn: u64,
     poisoned: bool,
 }
@@ -121,6 +126,7 @@ impl Journal {
             file,
             chain: Chain::default(),
             tools,
+            unsynced: Vec::new(),
             torn: 0,
             poisoned: false,
         };
@@ -145,7 +151,8 @@ impl Journal {
         }
         let file = disk.append(&path, replay.whole, 0o600).map_err(JournalError::io(&path))?;
         let bodies = lock.bodies();
-        Ok(Self { lock, bodies, file, chain: replay.chain, tools, torn: replay.torn, poisoned: false })
+        let (chain, torn) = (replay.chain, replay.torn);
+        Ok(Self { lock, bodies, file, chain, tools, unsynced: Vec::new(), torn, poisoned: false })
     }
 
     /// Makes an event durable and folds it. Values too large for a line are moved to bodies first.
@@ -155,11 +162,22 @@ impl Journal {
     /// usable. [`JournalError::Unwritable`], [`JournalError::Poisoned`] and [`JournalError::Stopped`]: the caller must
     /// do nothing more in the world.
     pub fn append(&mut self, event: Event) -> Result<&State, JournalError> {
-        let t = timestamp(self.tools.clock.now());
-        self.append_at(event, t)
+        self.write(event)?;
+        self.sync()?;
+        Ok(&self.chain.state)
     }
 
-    fn append_at(&mut self, mut event: Event, t: String) -> Result<&State, JournalError> {
+    /// As [`Journal::append`], but durable only with the next append or [`Journal::sync`]. For what nothing in the
+    /// world waits for: when it is lost, the step that it ends is in doubt, which looking at the world settles.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn write(&mut self, event: Event) -> Result<(), JournalError> {
+        let t = timestamp(self.tools.clock.now());
+        self.write_at(event, t)
+    }
+
+    fn write_at(&mut self, mut event: Event, t: String) -> Result<(), JournalError> {
         if self.poisoned {
             return Err(JournalError::Poisoned);
         }
@@ -185,11 +203,30 @@ impl Journal {
         self.file.write_all(&line).map_err(|source| JournalError::Unwritable { source })?;
         line.pop();
         self.trip(&record, Moment::AfterWrite)?;
-        self.file.sync().map_err(|source| JournalError::Unwritable { source })?;
-        self.trip(&record, Moment::AfterSync)?;
         self.chain.accept(&line, &record);
+        self.unsynced.push(record);
         self.poisoned = false;
-        Ok(&self.chain.state)
+        Ok(())
+    }
+
+    /// Makes durable what was [written](Journal::write).
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        if self.poisoned {
+            return Err(JournalError::Poisoned);
+        }
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        self.poisoned = true;
+        self.file.sync().map_err(|source| JournalError::Unwritable { source })?;
+        for record in std::mem::take(&mut self.unsynced) {
+            self.trip(&record, Moment::AfterSync)?;
+        }
+        self.poisoned = false;
+        Ok(())
     }
 
     fn trip(&self, record: &Record, moment: Moment) -> Result<(), JournalError> {
@@ -235,7 +272,8 @@ impl Journal {
         }
         let t = timestamp(self.tools.clock.now());
         let note = CheckpointNote::sign(&self.lock.id().to_string(), &self.head(), &t, &signer);
-        self.append_at(Event::Checkpoint(Checkpoint { note }), t)?;
+        self.write_at(Event::Checkpoint(Checkpoint { note }), t)?;
+        self.sync()?;
         Ok(self.head())
     }
 

@@ -58,14 +58,14 @@ impl Core {
                 self.ledger.intent(&ready.unit.id, &ready.unit.step.action, &ready.args)?;
                 self.attempts(ready).await?;
             }
-            return Ok(());
+            return Ok(self.ledger.sync()?);
         }
         let mut queue: VecDeque<Ready<'_>> = VecDeque::new();
         for unit in open {
             queue.push_back(self.prepare(unit).await?);
         }
         for ready in &queue {
-            self.ledger.intent(&ready.unit.id, &ready.unit.step.action, &ready.args)?;
+            self.ledger.intent_beside(&ready.unit.id, &ready.unit.step.action, &ready.args)?;
         }
         let width = usize::try_from(width).unwrap_or(usize::MAX);
         let mut running = FuturesUnordered::new();
@@ -73,6 +73,7 @@ impl Core {
         loop {
             while first.is_none() && running.len() < width {
                 let Some(ready) = queue.pop_front() else { break };
+                self.ledger.sync()?;
                 running.push(self.attempts(ready));
             }
             match running.next().await {
@@ -84,6 +85,7 @@ impl Core {
                 Some(Err(stop)) => return Err(stop),
             }
         }
+        self.ledger.sync()?;
         let Some(stop) = first else { return Ok(()) };
         for ready in queue {
             let text = "not begun: a step beside it failed";

@@ -155,6 +155,18 @@ impl Ledger {
         self.journal().append(event).map(|_| ()).map_err(|error| self.halts(&error))
     }
 
+    /// Durable with the next append or [`Ledger::sync`].
+    fn write(&self, event: Event) -> Result<(), Halt> {
+        self.alive()?;
+        self.journal().write(event).map_err(|error| self.halts(&error))
+    }
+
+    /// Makes durable what was written. To be called before anything is done.
+    pub(crate) fn sync(&self) -> Result<(), Halt> {
+        self.alive()?;
+        self.journal().sync().map_err(|error| self.halts(&error))
+    }
+
     pub(crate) fn phase_begin(&self, phase: &str, direction: Direction) -> Result<(), Halt> {
         self.alive()?;
         if self.phase_begun(phase, direction) {
@@ -188,10 +200,16 @@ impl Ledger {
     }
 
     pub(crate) fn intent(&self, id: &StepId, action: &Call, inputs: &[Value]) -> Result<(), Halt> {
+        self.intent_beside(id, action, inputs)?;
+        self.sync()
+    }
+
+    /// One of several intents: all are durable after [`Ledger::sync`].
+    pub(crate) fn intent_beside(&self, id: &StepId, action: &Call, inputs: &[Value]) -> Result<(), Halt> {
         let attempt = self.attempts(id) + 1;
         let key = (format!("{} {}", id.phase, id.direction), id.key.clone());
         self.args.lock().unwrap_or_else(PoisonError::into_inner).insert(key, inputs.to_vec());
-        self.append(Event::Intent(journal::Intent {
+        self.write(Event::Intent(journal::Intent {
             step: id.key.clone(),
             direction: id.direction,
             attempt,
@@ -252,6 +270,7 @@ impl Ledger {
         halt
     }
 
+    /// Durable before the next step begins: with its intent, or after [`Ledger::sync`].
     pub(crate) fn done(&self, id: &StepId, output: &Value) -> Result<(), Halt> {
         self.outcome(id, OutcomeStatus::Done, output.clone(), None)
     }
@@ -261,7 +280,8 @@ impl Ledger {
     }
 
     pub(crate) fn failed(&self, id: &StepId, error: &PrimError) -> Result<(), Halt> {
-        self.outcome(id, OutcomeStatus::Failed, Value::Null, Some(error.into()))
+        self.outcome(id, OutcomeStatus::Failed, Value::Null, Some(error.into()))?;
+        self.sync()
     }
 
     /// A failure before the intent. What an earlier process left in doubt stays so.
@@ -286,7 +306,7 @@ impl Ledger {
         error: Option<journal::Failure>,
     ) -> Result<(), Halt> {
         let (step, direction) = (id.key.clone(), id.direction);
-        self.append(Event::Outcome(Outcome { step, direction, status, output, error }))
+        self.write(Event::Outcome(Outcome { step, direction, status, output, error }))
     }
 
     pub(crate) fn approval(
