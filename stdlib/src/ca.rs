@@ -35,13 +35,15 @@ pub fn create(request: &Request, now: OffsetDateTime) -> Result<(Certificate, Ke
     let not_after = not_before.checked_add(expiry.unwrap_or(DEFAULT_EXPIRY)).ok_or_else(|| {
         PrimError::invalid("ca.expiry: reaches past the year 9999").on(request.what.clone())
     })?;
-    if not_after - now < Duration::minutes(1) {
+    let born_expired = not_after - now < Duration::minutes(1);
+    if born_expired && !request.rules.are_cfssls() {
         return Err(PrimError::invalid("ca.expiry: the CA would be born expired")
             .on(request.what.clone())
             .hint("make the expiry longer than the backdate (5m unless set)"));
     }
     let mut template = Template::authority(request.subject()?, key.spki(), not_before, not_after);
     template.basic = Some(BasicConstraints { ca: true, path_len });
+    template.never_valid = born_expired;
     Ok((template.self_sign(&key)?, key))
 }
 
@@ -92,16 +94,24 @@ pub fn cross_sign(
             .hint("trust both CAs with a bundle instead"));
     }
     let not_before = cfssl::whole_minute(now) - cfssl::BACKDATE;
-    copy(other, not_before, other.not_after().min(issuer.not_after()))
-        .sign(Issuer { certificate: issuer, key: issuer_key })
+    let mut template = copy(other, not_before, other.not_after().min(issuer.not_after()));
+    template.extra.retain(|(oid, _, _)| !ISSUERS_OWN.contains(&oid.as_str()));
+    template.sign(Issuer { certificate: issuer, key: issuer_key })
 }
 
+/// What the issuer has written about itself, and so does not hold for another one: where to find its certificate, its
+/// revocations and its logs.
+const ISSUERS_OWN: [&str; 4] = ["1.3.6.1.5.5.7.1.1", "2.5.29.31", "2.5.29.46", "1.3.6.1.4.1.11129.2.4.2"];
+
+/// Everything that an authority says of itself, constraints and further extensions included.
 fn copy(of: &Certificate, not_before: OffsetDateTime, not_after: OffsetDateTime) -> Template {
     Template {
         basic: of.basic_constraints(),
         key_usage: of.key_usage().or(Some(KeyUsage::CERT_SIGN.with(KeyUsage::CRL_SIGN))),
         ext_usage: of.ext_usage().unwrap_or_default().to_vec(),
         skid: of.skid().map_or(KeyId::Computed, |id| KeyId::Given(id.to_vec())),
+        sans: of.sans().to_vec(),
+        extra: of.other_extensions().to_vec(),
         ..Template::authority(of.subject().to_vec(), of.spki(), not_before, not_after)
     }
 }
@@ -156,21 +166,30 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "ca::create",
         kind: Kind::Make,
-        params: &[Param {
-            name: "csr",
-            ty: Type::Map,
-            optional: false,
-            doc: "A cfssl request for an authority, as `ca-csr.json` has it.",
-        }],
+        params: &[
+            Param {
+                name: "csr",
+                ty: Type::Map,
+                optional: false,
+                doc: "A cfssl request for an authority, as `ca-csr.json` has it.",
+            },
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`cfssl_lax`: true reads the request as cfssl does, where that bites; each is told in `warnings`.",
+            },
+        ],
         returns: RETURNS,
         doc: "Makes a certificate authority with a new key.\n\nFails with `invalid` where the request names nobody or \
               asks for a key that cannot be made.",
         example: "let ca = trust.stage(\"new CA\", ca::create(pki.ca_csr));",
         run: |world, args, _| {
             Box::pin(async move {
-                let request = Request::from_value(args.first().unwrap_or(&Value::Null), "the CA request")?;
+                let rules = cfssl::Rules::of_options(args.get(1))?;
+                let request = Request::read(args.first().unwrap_or(&Value::Null), "the CA request", rules)?;
                 let (certificate, key) = create(&request, world.clock.now())?;
-                to_value(world, &certificate, &key)
+                Ok(cfssl::calls::warned(to_value(world, &certificate, &key)?, &[&request.warnings]))
             })
         },
         restore: None,

@@ -13,6 +13,7 @@ pub mod flow;
 pub mod gate;
 pub mod k8s;
 pub mod lease;
+pub mod pem;
 pub mod registry;
 pub mod secret;
 pub mod tidb;

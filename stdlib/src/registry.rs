@@ -177,6 +177,7 @@ pub fn registry() -> &'static Registry {
                 crate::files::PRIMITIVES,
                 crate::flow::PRIMITIVES,
                 crate::k8s::PRIMITIVES,
+                crate::pem::PRIMITIVES,
                 crate::tidb::PRIMITIVES,
                 crate::tls::PRIMITIVES,
             ]

@@ -3,16 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::key::KeyKind;
+use super::key_kind::KeyKind;
 use super::san::San;
+use super::read::{Inner, read};
 use super::usage::{ANY, ExtUsage, KeyUsage};
-use super::{name, pem, verify};
+use super::{pem, verify};
 use crate::error::{Code, PrimError};
 
 /// More than any real certificate: TLS itself stops at 16 MiB for a whole chain.
@@ -31,29 +33,8 @@ pub struct BasicConstraints {
 #[derive(Clone)]
 pub struct Certificate(Arc<Inner>);
 
-struct Inner {
-    der: CertificateDer<'static>,
-    version: u32,
-    serial: Vec<u8>,
-    issuer: Vec<u8>,
-    issuer_text: String,
-    subject: Vec<u8>,
-    subject_text: String,
-    common_names: Vec<String>,
-    organizations: Vec<String>,
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
-    spki: Vec<u8>,
-    key_bits: Vec<u8>,
-    key_text: String,
-    signature_oid: String,
-    basic: Option<BasicConstraints>,
-    key_usage: Option<KeyUsage>,
-    ext_usage: Option<Vec<ExtUsage>>,
-    sans: Vec<San>,
-    skid: Option<Vec<u8>>,
-    akid: Option<Vec<u8>>,
-}
+/// An extension as it stands: object identifier, whether it is critical, value.
+pub type Extension = (String, bool, Vec<u8>);
 
 impl Certificate {
     /// Reads DER.
@@ -96,6 +77,14 @@ impl Certificate {
     /// `sha256:HEX` of the bytes.
     pub fn fingerprint(&self) -> String {
         format!("sha256:{}", hex::encode(Sha256::digest(&self.0.der)))
+    }
+    /// `sha1:HEX` of the bytes, as older tools show it. For finding a certificate, not for trusting one.
+    pub fn sha1_fingerprint(&self) -> String {
+        format!("sha1:{}", hex::encode(Sha1::digest(&self.0.der)))
+    }
+    /// `sha256//BASE64` of the public key: the pin that `curl --pinnedpubkey` takes.
+    pub fn pin(&self) -> String {
+        format!("sha256//{}", STANDARD.encode(Sha256::digest(&self.0.spki)))
     }
     /// `spki:HEX`, the SHA-256 of the public key: the same for certificate and private key.
     pub fn spki_fingerprint(&self) -> String {
@@ -211,6 +200,14 @@ impl Certificate {
     pub fn akid(&self) -> Option<&[u8]> {
         self.0.akid.as_deref()
     }
+    /// Extensions that have no accessor of their own here, as they stand.
+    pub fn other_extensions(&self) -> &[Extension] {
+        &self.0.others
+    }
+    /// Name constraints, as `permitted DNS:.example`.
+    pub fn name_constraints(&self) -> &[String] {
+        &self.0.constraints
+    }
     /// The signature algorithm, by its usual name or object identifier.
     pub fn signature_algorithm(&self) -> &str {
         verify::signature_name(&self.0.signature_oid)
@@ -269,91 +266,6 @@ impl Certificate {
         }
         Ok(())
     }
-}
-
-fn read(der: &[u8]) -> Result<Inner, PrimError> {
-    let malformed = |why: String| {
-        PrimError::invalid(format!("is no well-formed certificate: {why}"))
-            .hint("it was damaged or cut: copy it again from where it came")
-    };
-    let (rest, x509) = X509Certificate::from_der(der).map_err(|_| malformed("its DER is broken".into()))?;
-    if !rest.is_empty() {
-        return Err(malformed(format!("{} bytes follow its end", rest.len())));
-    }
-    let tbs = &x509.tbs_certificate;
-    let mut inner = Inner {
-        der: CertificateDer::from(Vec::new()),
-        version: tbs.version.0 + 1,
-        serial: tbs.raw_serial().to_vec(),
-        issuer: tbs.issuer.as_raw().to_vec(),
-        issuer_text: name::text(&tbs.issuer),
-        subject: tbs.subject.as_raw().to_vec(),
-        subject_text: name::text(&tbs.subject),
-        common_names: strings(tbs.subject.iter_common_name()),
-        organizations: strings(tbs.subject.iter_organization()),
-        not_before: tbs.validity.not_before.to_datetime(),
-        not_after: tbs.validity.not_after.to_datetime(),
-        spki: tbs.subject_pki.raw.to_vec(),
-        key_bits: tbs.subject_pki.subject_public_key.data.to_vec(),
-        key_text: verify::key_name(&tbs.subject_pki),
-        signature_oid: x509.signature_algorithm.algorithm.to_id_string(),
-        basic: None,
-        key_usage: None,
-        ext_usage: None,
-        sans: Vec::new(),
-        skid: None,
-        akid: None,
-    };
-    for extension in tbs.extensions() {
-        match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(basic) => {
-                inner.basic = Some(BasicConstraints { ca: basic.ca, path_len: basic.path_len_constraint });
-            }
-            ParsedExtension::KeyUsage(usage) => inner.key_usage = Some(KeyUsage(usage.flags)),
-            ParsedExtension::ExtendedKeyUsage(usage) => inner.ext_usage = Some(ext_usages(usage)),
-            ParsedExtension::SubjectAlternativeName(names) => {
-                inner.sans = names
-                    .general_names
-                    .iter()
-                    .map(San::from_general_name)
-                    .collect::<Result<_, _>>()
-                    .map_err(|e| malformed(format!("subject alternative names: {}", e.message)))?;
-            }
-            ParsedExtension::SubjectKeyIdentifier(id) => inner.skid = Some(id.0.to_vec()),
-            ParsedExtension::AuthorityKeyIdentifier(id) => {
-                inner.akid = id.key_identifier.as_ref().map(|id| id.0.to_vec());
-            }
-            ParsedExtension::ParseError { .. } => {
-                return Err(malformed(format!("its extension {} is broken", extension.oid.to_id_string())));
-            }
-            _ => {}
-        }
-    }
-    Ok(inner)
-}
-
-fn ext_usages(usage: &x509_parser::extensions::ExtendedKeyUsage<'_>) -> Vec<ExtUsage> {
-    let known = [
-        (usage.any, ANY),
-        (usage.server_auth, super::usage::SERVER_AUTH),
-        (usage.client_auth, super::usage::CLIENT_AUTH),
-        (usage.code_signing, "1.3.6.1.5.5.7.3.3"),
-        (usage.email_protection, "1.3.6.1.5.5.7.3.4"),
-        (usage.time_stamping, "1.3.6.1.5.5.7.3.8"),
-        (usage.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
-    ];
-    known
-        .iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, oid)| ExtUsage::from_oid(*oid))
-        .chain(usage.other.iter().map(|oid| ExtUsage::from_oid(oid.to_id_string())))
-        .collect()
-}
-
-fn strings<'a>(
-    attributes: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>,
-) -> Vec<String> {
-    attributes.map(|a| a.as_str().map_or_else(|_| hex::encode(a.as_slice()), str::to_owned)).collect()
 }
 
 impl PartialEq for Certificate {

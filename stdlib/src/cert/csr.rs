@@ -1,11 +1,12 @@
 //! Certificate signing requests (PKCS#10): read, with proof that the sender has the key, and made.
 
+use sha2::{Digest as _, Sha256};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer as _;
 
-use super::template::extension;
-use super::{Key, San, der, name, pem, verify};
+use super::template::{basic_constraints, extension};
+use super::{BasicConstraints, Key, San, der, name, pem, verify};
 use crate::error::PrimError;
 
 /// A signing request whose signature was checked.
@@ -24,6 +25,11 @@ pub struct SigningRequest {
 }
 
 impl SigningRequest {
+    /// `spki:HEX`, the SHA-256 of the public key, as keys and certificates give it.
+    pub fn spki_fingerprint(&self) -> String {
+        format!("spki:{}", hex::encode(Sha256::digest(&self.spki)))
+    }
+
     /// Reads the one request of a PEM text.
     ///
     /// # Errors
@@ -96,10 +102,30 @@ impl SigningRequest {
     /// # Errors
     /// Something cannot be encoded.
     pub fn create(subject: &[u8], sans: &[San], key: &Key) -> Result<String, PrimError> {
-        let attributes = if sans.is_empty() {
+        Self::create_for(subject, sans, None, key)
+    }
+
+    /// As [`Self::create`], asking for basic constraints too, where an authority wants to be certified.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_for(
+        subject: &[u8],
+        sans: &[San],
+        basic: Option<BasicConstraints>,
+        key: &Key,
+    ) -> Result<String, PrimError> {
+        let mut asked = Vec::new();
+        if !sans.is_empty() {
+            asked.push(extension("2.5.29.17", false, &San::extension(sans)?)?);
+        }
+        if let Some(basic) = basic {
+            asked.push(basic_constraints(basic)?);
+        }
+        let attributes = if asked.is_empty() {
             Vec::new()
         } else {
-            let extensions = der::seq(&[&extension("2.5.29.17", false, &San::extension(sans)?)?]);
+            let extensions = der::seq(&asked.iter().map(Vec::as_slice).collect::<Vec<_>>());
             der::seq(&[&der::oid("1.2.840.113549.1.9.14")?, &der::set_of(vec![extensions])])
         };
         let info = der::seq(&[&der::unsigned(&[0]), subject, key.spki(), &der::context(0, &attributes)]);

@@ -13,36 +13,10 @@ use pkcs8::der::Decode as _;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Certificate, der, pem};
+use super::key_kind::{KeyKind, check_rsa_size};
+use super::{Certificate, der, pem, sealed};
 use crate::error::{Code, PrimError};
 use crate::secret::Secret;
-
-/// What kind of key to make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyKind {
-    /// RSA of 2048, 3072, 4096 or 8192 bits.
-    Rsa(u32),
-    /// ECDSA on NIST P-256.
-    P256,
-    /// ECDSA on NIST P-384.
-    P384,
-    /// ECDSA on NIST P-521.
-    P521,
-    /// Ed25519.
-    Ed25519,
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rsa(bits) => write!(f, "rsa {bits}"),
-            Self::P256 => f.write_str("ecdsa 256"),
-            Self::P384 => f.write_str("ecdsa 384"),
-            Self::P521 => f.write_str("ecdsa 521"),
-            Self::Ed25519 => f.write_str("ed25519"),
-        }
-    }
-}
 
 #[derive(Clone)]
 enum Pair {
@@ -67,15 +41,12 @@ impl Key {
         let failed = |_| PrimError::internal("the system gave no randomness for a key");
         let pair = match kind {
             KeyKind::Rsa(bits) => {
+                check_rsa_size(bits)?;
                 let size = match bits {
                     2048 => KeySize::Rsa2048,
                     3072 => KeySize::Rsa3072,
                     4096 => KeySize::Rsa4096,
-                    8192 => KeySize::Rsa8192,
-                    other => {
-                        return Err(PrimError::argument("an RSA key of this size cannot be made")
-                            .expected("2048, 3072, 4096 or 8192 bits", other.to_string()));
-                    }
+                    _ => KeySize::Rsa8192,
                 };
                 Pair::Rsa(Arc::new(RsaPair::generate(size).map_err(failed)?))
             }
@@ -114,6 +85,31 @@ impl Key {
         Self::read(text, what, Some(passphrase))
     }
 
+    /// Reads a key file's bytes: PEM or DER, encrypted or not.
+    ///
+    /// # Errors
+    /// As [`Self::from_encrypted_pem`]; an encrypted key and no passphrase.
+    pub fn from_bytes(bytes: &[u8], what: &str, passphrase: Option<&Secret>) -> Result<Self, PrimError> {
+        if is_pem(bytes) {
+            return Self::read(bytes, what, passphrase);
+        }
+        let key = if sealed::is_sealed(bytes) {
+            open(bytes, passphrase, "the key")
+        } else {
+            Self::from_der(bytes)
+        };
+        key.map_err(|error| error.on(what))
+    }
+
+    /// Whether a key file can only be read with a passphrase.
+    pub fn needs_passphrase(bytes: &[u8]) -> bool {
+        if is_pem(bytes) {
+            return pem::scan(bytes, "")
+                .is_ok_and(|scan| scan.blocks.iter().any(|block| block.label == "ENCRYPTED PRIVATE KEY"));
+        }
+        sealed::is_sealed(bytes)
+    }
+
     fn read(text: &[u8], what: &str, passphrase: Option<&Secret>) -> Result<Self, PrimError> {
         let scan = pem::scan(text, what)?;
         let mut keys = scan.blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY"));
@@ -132,26 +128,19 @@ impl Key {
         }
         if block.encrypted_headers {
             return Err(PrimError::invalid(format!(
-                "line {}: the key is encrypted in OpenSSL's old way",
+                "line {}: the key is encrypted in OpenSSL's old way (`Proc-Type: 4,ENCRYPTED`)",
                 block.line
             ))
             .on(what)
-            .hint("convert it: `openssl pkey -in OLD -out NEW`"));
+            .expected("`-----BEGIN ENCRYPTED PRIVATE KEY-----`", format!("`-----BEGIN {}-----` with headers", block.label))
+            .hint("convert it, still encrypted: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`; it asks for the passphrase"));
         }
-        if block.label == "ENCRYPTED PRIVATE KEY" {
-            let Some(passphrase) = passphrase else {
-                return Err(PrimError::invalid(format!(
-                    "line {}: the key is encrypted with a passphrase",
-                    block.line
-                ))
-                .on(what)
-                .hint("decrypt it into a file of mode 0600: `openssl pkey -in ENCRYPTED -out PLAIN`"));
-            };
-            return decrypt(&block.der, passphrase)
-                .and_then(|der| Self::from_der(&der))
-                .map_err(|error| error.on(what));
-        }
-        Self::from_der(&block.der).map_err(|error| error.on(what))
+        let key = if block.label == "ENCRYPTED PRIVATE KEY" {
+            open(&block.der, passphrase, &format!("line {}: the key", block.line))
+        } else {
+            Self::from_der(&block.der)
+        };
+        key.map_err(|error| error.on(what))
     }
 
     /// Reads a DER private key: PKCS#8, PKCS#1 or SEC1.
@@ -321,17 +310,17 @@ fn curve(kind: KeyKind) -> &'static EcdsaSigningAlgorithm {
     }
 }
 
-fn decrypt(der: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, PrimError> {
-    let sealed = pkcs8::EncryptedPrivateKeyInfoRef::from_der(der).map_err(|_| {
-        PrimError::invalid("is encrypted in a way that is not supported")
-            .expected("PBES2 with AES", "another scheme")
-            .hint("convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`")
-    })?;
-    let plain = sealed.decrypt(passphrase.expose()).map_err(|_| {
-        PrimError::invalid("cannot be opened with this passphrase")
-            .hint("check the passphrase file for a trailing newline")
-    })?;
-    Ok(Zeroizing::new(plain.as_bytes().to_vec()))
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.first() != Some(&0x30) || bytes.windows(11).any(|window| window == b"-----BEGIN ")
+}
+
+fn open(der: &[u8], passphrase: Option<&Secret>, which: &str) -> Result<Key, PrimError> {
+    let Some(passphrase) = passphrase else {
+        return Err(PrimError::invalid(format!("{which} is encrypted with a passphrase")).hint(
+            "name a file whose first line is the passphrase (`--passphrase-file FILE`; in a script `passphrase_file`)",
+        ));
+    };
+    Key::from_der(&sealed::open(der, passphrase)?)
 }
 
 impl fmt::Debug for Key {

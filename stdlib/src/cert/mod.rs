@@ -1,22 +1,37 @@
-//! Certificates: reading, making, verifying. No IO.
+//! Certificates: reading, making, verifying. No IO but in `calls`, which reads the files that scripts name.
 
+mod calls;
 mod certificate;
+mod constraints;
 mod csr;
 pub(crate) mod der;
+mod describe;
 mod key;
+mod key_kind;
 pub mod name;
+mod opinion;
 pub mod pem;
 mod primitives;
+mod read;
 mod san;
+mod sealed;
 mod template;
 pub mod usage;
 mod verify;
 
-pub use certificate::{BasicConstraints, Certificate};
+pub use calls::opinions_value;
+pub(crate) use calls::passphrase_of_options;
+pub use certificate::{BasicConstraints, Certificate, Extension};
 pub use csr::SigningRequest;
-pub use key::{Key, KeyKind};
-pub use primitives::PRIMITIVES;
+pub use describe::{describe, describe_request};
+pub use key::Key;
+pub(crate) use key_kind::check_rsa_size;
+pub use key_kind::{KeyKind, RSA_SIZES};
+pub use opinion::{Opinion, Question, differences, names_of, opinions, who};
+pub(crate) use primitives::moment;
+pub use primitives::{PRIMITIVES, time_of};
 pub use san::San;
+pub use sealed::passphrase;
 pub use template::{Issuer, KeyId, Template};
 use time::OffsetDateTime;
 pub use usage::{ExtUsage, KeyUsage};

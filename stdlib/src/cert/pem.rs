@@ -94,9 +94,9 @@ pub fn scan(text: &[u8], what: &str) -> Result<Scan, PrimError> {
             .hint("the file is damaged: copy it again from where it came"));
         }
         let content = text.get(body..end).unwrap_or_default();
-        let (headers, content) = split_headers(content);
+        let (encrypted_headers, content) = split_headers(content);
         let der = decode(content, line, &label, what)?;
-        scan.blocks.push(Block { label, der, line, encrypted_headers: headers });
+        scan.blocks.push(Block { label, der, line, encrypted_headers });
         at = after;
     }
 }
@@ -169,7 +169,7 @@ fn note_what_precedes(text: &[u8], at: usize, begin: usize, line: usize, scan: &
     }
 }
 
-/// Whether the content starts with `Name: value` lines (OpenSSL's old encryption), and the content after them.
+/// Whether the content starts with `Name: value` lines that tell of OpenSSL's old encryption, and what follows such lines.
 fn split_headers(content: &[u8]) -> (bool, &[u8]) {
     let trimmed = content.trim_ascii_start();
     if !rest_of_line(trimmed, 0).contains(&b':') {
@@ -182,7 +182,9 @@ fn split_headers(content: &[u8]) -> (bool, &[u8]) {
             break;
         }
     }
-    (true, trimmed.get(at..).unwrap_or_default())
+    let headers = trimmed.get(..at).unwrap_or(trimmed);
+    let encrypted = headers.windows(9).any(|window| window == b"ENCRYPTED");
+    (encrypted, trimmed.get(at..).unwrap_or_default())
 }
 
 fn decode(content: &[u8], line: usize, label: &str, what: &str) -> Result<Zeroizing<Vec<u8>>, PrimError> {

@@ -8,7 +8,7 @@ use sha1::{Digest as _, Sha1};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 
-use super::{BasicConstraints, Certificate, ExtUsage, Key, KeyUsage, San, der};
+use super::{BasicConstraints, Certificate, ExtUsage, Extension, Key, KeyUsage, San, der};
 use crate::error::PrimError;
 
 /// What a certificate is to say. Extensions are written in cfssl's order.
@@ -37,7 +37,9 @@ pub struct Template {
     /// Whether the authority key id is written. Only tests leave it out.
     pub with_akid: bool,
     /// Further extensions: object identifier, critical, value.
-    pub extra: Vec<(String, bool, Vec<u8>)>,
+    pub extra: Vec<Extension>,
+    /// Whether it may end before it begins, as cfssl permits: never valid, and refused unless asked for.
+    pub never_valid: bool,
 }
 
 /// Where a subject key id comes from. It is a label: tools compute it differently, so that of an authority that is
@@ -82,6 +84,7 @@ impl Template {
             skid: KeyId::Computed,
             with_akid: true,
             extra: Vec::new(),
+            never_valid: false,
         }
     }
 
@@ -123,7 +126,7 @@ impl Template {
     }
 
     fn encode(&self, issuer_name: &[u8], akid: Option<&[u8]>, key: &Key) -> Result<Certificate, PrimError> {
-        if self.not_after <= self.not_before {
+        if self.not_after <= self.not_before && !self.never_valid {
             return Err(PrimError::argument("a certificate would end before it begins").expected(
                 format!("an end after {}", super::date(self.not_before)),
                 super::date(self.not_after),
@@ -159,14 +162,7 @@ impl Template {
             out.push(extension("2.5.29.37", false, &ExtUsage::extension(&self.ext_usage)?)?);
         }
         if let Some(basic) = self.basic {
-            let mut value = Vec::new();
-            if basic.ca {
-                value.extend(der::boolean(true));
-                if let Some(length) = basic.path_len {
-                    value.extend(der::unsigned(&length.to_be_bytes()));
-                }
-            }
-            out.push(extension("2.5.29.19", true, &der::seq(&[&value]))?);
+            out.push(basic_constraints(basic)?);
         }
         let skid = match &self.skid {
             KeyId::Computed => Some(key_id(&self.spki)?),
@@ -194,6 +190,17 @@ impl Template {
 pub(crate) fn extension(oid: &str, critical: bool, value: &[u8]) -> Result<Vec<u8>, PrimError> {
     let flag = if critical { der::boolean(true) } else { Vec::new() };
     Ok(der::seq(&[&der::oid(oid)?, &flag, &der::octets(value)]))
+}
+
+pub(crate) fn basic_constraints(basic: BasicConstraints) -> Result<Vec<u8>, PrimError> {
+    let mut value = Vec::new();
+    if basic.ca {
+        value.extend(der::boolean(true));
+        if let Some(length) = basic.path_len {
+            value.extend(der::unsigned(&length.to_be_bytes()));
+        }
+    }
+    extension("2.5.29.19", true, &der::seq(&[&value]))
 }
 
 /// The SHA-1 of the key's bits: a label, as cfssl and OpenSSL compute it.

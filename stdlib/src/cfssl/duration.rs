@@ -4,24 +4,32 @@ use time::Duration;
 
 use crate::error::PrimError;
 
+fn bad(text: &str, why: &str) -> PrimError {
+    PrimError::invalid(format!("`{}` is no duration: {why}", text.escape_debug()))
+        .hint("write hours, minutes and seconds as in `8760h` (a year) or `1h30m`; there is no `d` and no `y`")
+}
+
 /// Reads a positive Go duration.
 ///
 /// cfssl takes `-1h` and makes a certificate that is born expired; we refuse it.
 pub(crate) fn parse(text: &str) -> Result<Duration, PrimError> {
-    let bad = |why: &str| {
-        PrimError::invalid(format!("`{}` is no duration: {why}", text.escape_debug())).hint(
-            "write hours, minutes and seconds as in `8760h` (a year) or `1h30m`; there is no `d` and no `y`",
-        )
-    };
     if text.starts_with('-') {
-        return Err(bad("it is negative, and the certificate would be born expired"));
+        return Err(bad(text, "it is negative, and the certificate would be born expired"));
     }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let span = parse_go(text)?;
+    if span.is_zero() { Err(bad(text, "it is zero")) } else { Ok(span) }
+}
+
+/// Reads any Go duration, negative ones and zero among them.
+pub(crate) fn parse_go(text: &str) -> Result<Duration, PrimError> {
+    let negative = text.starts_with('-');
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let bad = |why: &str| bad(text, why);
     if rest.is_empty() {
         return Err(bad("it is empty"));
     }
     if rest == "0" {
-        return Err(bad("it is zero"));
+        return Ok(Duration::ZERO);
     }
     let mut nanos: i128 = 0;
     while !rest.is_empty() {
@@ -60,11 +68,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, PrimError> {
         }
         rest = tail;
     }
-    if nanos == 0 {
-        return Err(bad("it is zero"));
-    }
     // Go counts nanoseconds in 63 bits: about 292 years.
-    match i64::try_from(nanos) {
+    match i64::try_from(if negative { -nanos } else { nanos }) {
         Ok(nanos) => Ok(Duration::nanoseconds(nanos)),
         Err(_) => Err(bad("it is too long; the most is 2562047h")),
     }
@@ -90,6 +95,16 @@ mod tests {
             ["", "-1h", "0", "0h", "365d", "1y", "12", "h", "1h-1m", ".h", "1..2h", "99999999h", "１h", "1 h"]
         {
             assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_go_takes_is_read_where_that_is_asked_for() {
+        assert_eq!(parse_go("-10h").unwrap(), Duration::hours(-10));
+        assert_eq!(parse_go("0").unwrap(), Duration::ZERO);
+        assert_eq!(parse_go("-0h").unwrap(), Duration::ZERO);
+        for bad in ["", "-", "--1h", "1h-1m", "365d"] {
+            assert!(parse_go(bad).is_err(), "{bad:?}");
         }
     }
 }

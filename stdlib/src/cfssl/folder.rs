@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{Config, Request, json};
+use super::{Config, Request, Rules, json};
 use crate::cert::{self, Certificate, Key, date};
 use crate::error::{Code, PrimError};
 use crate::files::change::io_error;
+use crate::secret::Secret;
 use crate::world::Disk;
 
 /// How far a person has come with the page's first section.
@@ -65,10 +66,20 @@ pub struct Folder {
     pub notes: Vec<String>,
 }
 
+/// How the folder is read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// How strictly its JSON files are read.
+    pub rules: Rules,
+    /// What opens keys that are encrypted.
+    pub passphrase: Option<Secret>,
+}
+
 /// The certificate and key files of the page, as read.
 struct Files<'a> {
     disk: &'a dyn Disk,
     folder: &'a Path,
+    passphrase: Option<&'a Secret>,
     notes: Vec<String>,
     keys: Vec<(&'static str, Key)>,
 }
@@ -79,6 +90,19 @@ struct Files<'a> {
 /// No folder, no `ca-config.json`, no CA, a CA that is none or has expired, no key for it or another's, malformed JSON
 /// (line and column), a `ca.pem` of several certificates that no page made.
 pub fn read(disk: &dyn Disk, folder: &Path, now: OffsetDateTime) -> Result<Folder, PrimError> {
+    read_with(disk, folder, now, &Reading::default())
+}
+
+/// As [`read`], by the given rules and with a passphrase.
+///
+/// # Errors
+/// As [`read`]; the passphrase does not open a key.
+pub fn read_with(
+    disk: &dyn Disk,
+    folder: &Path,
+    now: OffsetDateTime,
+    reading: &Reading,
+) -> Result<Folder, PrimError> {
     let names = disk.list(folder).map_err(|error| {
         let error = io_error(&error, folder);
         if error.code == Code::NotFound {
@@ -88,9 +112,12 @@ pub fn read(disk: &dyn Disk, folder: &Path, now: OffsetDateTime) -> Result<Folde
             error
         }
     })?;
-    let config = config(disk, folder)?;
-    let (ca_csr, requests) = requests(disk, folder, &names)?;
-    let mut files = Files { disk, folder, notes: Vec::new(), keys: Vec::new() };
+    let config = config(disk, folder, reading.rules)?;
+    let mut notes: Vec<String> =
+        config.profiles.values().flat_map(|profile| &profile.warnings).cloned().collect();
+    let (ca_csr, requests) = requests(disk, folder, &names, reading.rules, &mut notes)?;
+    let passphrase = reading.passphrase.as_ref();
+    let mut files = Files { disk, folder, passphrase, notes, keys: Vec::new() };
     files.read_keys()?;
     let (ca, successor, found) = decide(&mut files, now)?;
     if ca_csr.is_null() && successor.is_none() {
@@ -211,7 +238,12 @@ impl Files<'_> {
                     self.path(name)
                 ));
             }
-            self.keys.push((name, Key::from_pem(&bytes, &self.path(name))?));
+            if Key::needs_passphrase(&bytes) {
+                self.notes.push(format!(
+                    "{name} is encrypted; the key of a new CA is written without a passphrase, with mode 0600"
+                ));
+            }
+            self.keys.push((name, Key::from_bytes(&bytes, &self.path(name), self.passphrase)?));
         }
         Ok(())
     }
@@ -281,7 +313,7 @@ impl Files<'_> {
     }
 }
 
-fn config(disk: &dyn Disk, folder: &Path) -> Result<Config, PrimError> {
+fn config(disk: &dyn Disk, folder: &Path, rules: Rules) -> Result<Config, PrimError> {
     let path = folder.join("ca-config.json");
     let bytes = disk.read(&path).map_err(|error| {
         let error = io_error(&error, &path);
@@ -291,13 +323,15 @@ fn config(disk: &dyn Disk, folder: &Path) -> Result<Config, PrimError> {
             error
         }
     })?;
-    Config::from_json(&bytes, &path.display().to_string())
+    Config::read_json(&bytes, &path.display().to_string(), rules)
 }
 
 fn requests(
     disk: &dyn Disk,
     folder: &Path,
     names: &[String],
+    rules: Rules,
+    notes: &mut Vec<String>,
 ) -> Result<(Value, BTreeMap<String, Value>), PrimError> {
     let mut ca_csr = Value::Null;
     let mut requests = BTreeMap::new();
@@ -311,10 +345,10 @@ fn requests(
         let what = path.display().to_string();
         let value = json::parse(&disk.read(&path).map_err(|error| io_error(&error, &path))?, &what)?;
         if stem == "ca-csr" {
-            Request::from_value(&value, &what)?;
+            notes.extend(Request::read(&value, &what, rules)?.warnings);
             ca_csr = value;
         } else if Request::looks_like(&value) {
-            Request::from_value(&value, &what)?;
+            notes.extend(Request::read(&value, &what, rules)?.warnings);
             requests.insert(stem.to_owned(), value);
         }
     }

@@ -8,6 +8,7 @@ use crate::cert::{Certificate, Key};
 use crate::error::{Code, PrimError};
 use crate::files::change::{Content, look, put};
 use crate::gate::Gate;
+use crate::secret::Secret;
 use crate::world::World;
 
 /// What the page leaves lying about.
@@ -18,6 +19,8 @@ struct Place {
     folder: PathBuf,
     old: Certificate,
     old_key: Option<Key>,
+    /// What opens the folder's keys, where they are encrypted.
+    passphrase: Option<Secret>,
 }
 
 impl Place {
@@ -33,7 +36,8 @@ impl Place {
             Some(handle) => Some(Key::from_secret(&world.secrets.get(handle)?)?),
             None => None,
         };
-        Ok(Self { folder: path_of(world, folder)?, old, old_key })
+        let passphrase = crate::cert::passphrase_of_options(world, Some(folder))?;
+        Ok(Self { folder: path_of(world, folder)?, old, old_key, passphrase })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -56,12 +60,28 @@ impl Place {
         }
         if let Ok(bytes) = world.disk.read(&self.path("ca-key.pem")) {
             let bytes = zeroize::Zeroizing::new(bytes);
-            let found = Key::from_pem(&bytes, &self.path("ca-key.pem").display().to_string())?;
+            let path = self.path("ca-key.pem").display().to_string();
+            let found = Key::from_bytes(&bytes, &path, self.passphrase.as_ref())?;
             if !found.matches(&self.old) && found.fingerprint() != new_key.fingerprint() {
                 return Err(foreign("ca-key.pem", found.fingerprint()));
             }
         }
         Ok(())
+    }
+
+    /// The old CA's key for keeping: encrypted, where it lies so.
+    fn old_key(&self, world: &World) -> Result<Option<Content>, PrimError> {
+        let Some(key) = &self.old_key else { return Ok(None) };
+        for name in ["ca-key.pem", "ca-key.old.pem"] {
+            let Ok(bytes) = world.disk.read(&self.path(name)).map(zeroize::Zeroizing::new) else { continue };
+            let same = |found: Key| found.fingerprint() == key.fingerprint();
+            if Key::needs_passphrase(&bytes)
+                && Key::from_bytes(&bytes, name, self.passphrase.as_ref()).is_ok_and(same)
+            {
+                return Ok(Some(Content::key(&bytes)));
+            }
+        }
+        Ok(Some(Content::key(key.to_pem()?.as_bytes())))
     }
 }
 
@@ -88,8 +108,7 @@ pub(crate) async fn install(world: &World, args: &[Value], gate: &dyn Gate) -> R
     if place.old != new {
         keep(world, gate, &retired.join("ca.pem"), &Content::certificates(&place.old.pem()), &mut changed)
             .await?;
-        if let Some(key) = &place.old_key {
-            let key = Content::key(key.to_pem()?.as_bytes());
+        if let Some(key) = place.old_key(world)? {
             keep(world, gate, &retired.join("ca-key.pem"), &key, &mut changed).await?;
         }
     }
@@ -127,8 +146,7 @@ pub(crate) async fn stage_files(world: &World, args: &[Value], gate: &dyn Gate) 
     let mut changed = Vec::new();
     keep(world, gate, &place.path("ca.old.pem"), &Content::certificates(&place.old.pem()), &mut changed)
         .await?;
-    if let Some(key) = &place.old_key {
-        let key = Content::key(key.to_pem()?.as_bytes());
+    if let Some(key) = place.old_key(world)? {
         keep(world, gate, &place.path("ca-key.old.pem"), &key, &mut changed).await?;
     }
     let new_key_pem = Content::key(new_key.to_pem()?.as_bytes());

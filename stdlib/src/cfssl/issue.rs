@@ -48,7 +48,8 @@ pub fn issue_for(
     }
     let template =
         Template { sans: request.hosts.clone(), ..template(ca, profile, request.subject()?, spki, now)? };
-    if request.hosts.is_empty() && request.cn.is_empty() && request.names.is_empty() {
+    let nobody = request.hosts.is_empty() && request.cn.is_empty() && request.names.is_empty();
+    if nobody && !request.rules.are_cfssls() {
         return Err(PrimError::invalid("names nobody: it has no CN, no names and no hosts")
             .on(request.what.clone())
             .expected("at least a `CN`", "none")
@@ -164,7 +165,8 @@ pub(crate) fn template(
             .checked_add(profile.expiry)
             .ok_or_else(|| PrimError::invalid("the expiry reaches past the year 9999").on(place.clone()))?,
     };
-    if wanted - now < Duration::minutes(1) {
+    let born_expired = wanted - now < Duration::minutes(1);
+    if born_expired && !profile.rules.are_cfssls() {
         return Err(PrimError::invalid("a certificate of this profile would be born expired")
             .on(place)
             .expected(format!("an end after {}", date(now)), date(wanted))
@@ -174,6 +176,7 @@ pub(crate) fn template(
     template.key_usage = (profile.key_usage != KeyUsage::default()).then_some(profile.key_usage);
     template.ext_usage.clone_from(&profile.ext_usage);
     template.basic = Some(profile.basic);
+    template.never_valid = born_expired;
     template.extra = urls(profile)?;
     Ok(template)
 }

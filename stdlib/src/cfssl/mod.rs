@@ -1,6 +1,7 @@
 //! cfssl's formats as they are: requests, configurations, and the folder in which people keep them.
 
 mod adopt;
+pub(crate) mod calls;
 mod config;
 pub(crate) mod duration;
 pub mod folder;
@@ -9,6 +10,7 @@ mod issue;
 mod json;
 mod primitives;
 mod request;
+mod rules;
 
 pub(crate) use config::BACKDATE;
 pub use config::{Config, Profile};
@@ -16,6 +18,7 @@ pub(crate) use issue::whole_minute;
 pub use issue::{check_authority, issue, issue_for, reissue, sign};
 pub use primitives::PRIMITIVES;
 pub use request::{Authority, Names, Request};
+pub use rules::Rules;
 use serde_json::Value;
 
 use crate::error::PrimError;

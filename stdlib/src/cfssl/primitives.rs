@@ -1,16 +1,11 @@
 //! The namespace `cfssl` as scripts see it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::folder::{self, Authority};
-use super::install::{install, path_of, stage_files, write_leaf};
-use super::{Profile, Request, adopt, issue};
-use crate::ca;
-use crate::cert::{Certificate, Key, San, SigningRequest, date};
-use crate::error::PrimError;
+use super::calls;
+use super::install::{install, stage_files, write_leaf};
 use crate::files::change::restore;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
-use crate::world::World;
 
 const FOLDER: Param =
     Param { name: "folder", ty: Type::Map, optional: false, doc: "The fact that `cfssl::folder` gave." };
@@ -34,29 +29,46 @@ const PROFILES: Param = Param {
     optional: true,
     doc: "All profiles, as `pki.profiles`; only where `profile` is a name.",
 };
-const LEAF: &str = "a map: `cert` (PEM), `key` (a secret handle), `fingerprint` (`sha256:HEX`), `not_after`";
+const OPTIONS: Param = Param {
+    name: "options",
+    ty: Type::Map,
+    optional: true,
+    doc: "`cfssl_lax`: true reads request and profile as cfssl does, where that bites: a profile that is not there is \
+          `default`, a misspelt usage is dropped, an expiry may be negative. Each is told in `warnings`.",
+};
+const LEAF: &str = "a map: `cert` (PEM), `key` (a secret handle), `fingerprint` (`sha256:HEX`), `not_after`; \
+                    `warnings`, where `cfssl_lax` let something pass";
 
 /// The primitives of this namespace.
 pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "cfssl::folder",
         kind: Kind::Read,
-        params: &[Param {
-            name: "path",
-            ty: Type::Text,
-            optional: false,
-            doc: "The folder with `ca.pem`, `ca-key.pem`, `ca-config.json` and the requests.",
-        }],
+        params: &[
+            Param {
+                name: "path",
+                ty: Type::Text,
+                optional: false,
+                doc: "The folder with `ca.pem`, `ca-key.pem`, `ca-config.json` and the requests.",
+            },
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`passphrase_file`: a file whose first line opens keys that are encrypted (PKCS#8). `cfssl_lax`: \
+                      true reads the JSON files as cfssl does; calls that use them need it too.",
+            },
+        ],
         returns: "a map: `path`; `ca`, the authority in force (`cert`, `key`, `fingerprint`, `subject`, `not_after`); \
                   `successor`, one that was made by hand, or nothing; `ca_csr`; `profiles` by name; `requests` by file \
                   stem; `found` (`untouched`, `ca-moved`, `ca-made`, `bundled`); `notes`",
         doc: "Reads a PKI folder as the TiDB page leaves it at any point.\n\nFails with `not-found`, `no-key`, \
               `key-mismatch`, `expired` or `invalid`, naming the file.",
         example: "let pki = cfssl::folder(param(\"pki\"));",
-        run: |world, args, _| Box::pin(async move { fact(world, args.first().unwrap_or(&Value::Null)) }),
+        run: |world, args, _| Box::pin(async move { calls::folder(world, args) }),
         restore: None,
         forecast: None,
-        touches: |args| file_touch(args.first(), &[""], false),
+        touches: folder_touch,
     },
     Primitive {
         name: "cfssl::successor",
@@ -69,12 +81,13 @@ pub const PRIMITIVES: &[Primitive] = &[
                 optional: true,
                 doc: "The request for the new authority; the folder's `ca_csr` when left out.",
             },
+            OPTIONS,
         ],
         returns: "a map: `cert`, `key`, `fingerprint`, `not_after`, `adopted` (whether a person had made it)",
         doc: "The authority that follows the one in force: that which a person has begun with, or a new one.\n\nNo \
               second CA is made where there is one.",
         example: "let ca = trust.stage(\"new CA\", cfssl::successor(pki));",
-        run: |world, args, _| Box::pin(async move { successor(world, args) }),
+        run: |world, args, _| Box::pin(async move { calls::successor(world, args) }),
         restore: None,
         forecast: None,
         touches: |_| Vec::new(),
@@ -82,20 +95,12 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "cfssl::issue",
         kind: Kind::Make,
-        params: &[CA, REQUEST, PROFILE, PROFILES],
+        params: &[CA, REQUEST, PROFILE, PROFILES, OPTIONS],
         returns: LEAF,
         doc: "Makes a key and issues a certificate for it.\n\nThe issuer is always named by key id, the end is never \
               later than the CA's. Fails with `invalid` where the request or profile cannot be used.",
         example: "let leaf = leaves.stage(\"pd\", cfssl::issue(ca, pki.requests[\"pd-server\"], pki.profiles.internal));",
-        run: |world, args, _| {
-            Box::pin(async move {
-                let (certificate, key) = ca::from_value(world, arg(args, 0), "ca")?;
-                let request = Request::from_value(arg(args, 1), "the request")?;
-                let profile = profile(arg(args, 2), args.get(3))?;
-                let (leaf, leaf_key) = issue(&certificate, &key, &request, &profile, world.clock.now())?;
-                leaf_value(world, &leaf, &leaf_key)
-            })
-        },
+        run: |world, args, _| Box::pin(async move { calls::issue(world, args) }),
         restore: None,
         forecast: None,
         touches: |_| Vec::new(),
@@ -108,25 +113,13 @@ pub const PRIMITIVES: &[Primitive] = &[
             Param { name: "csr", ty: Type::Text, optional: false, doc: "PEM text of a signing request." },
             PROFILE,
             PROFILES,
+            OPTIONS,
         ],
-        returns: "a map: `cert` (PEM), `fingerprint` (`sha256:HEX`), `not_after`",
+        returns: "a map: `cert` (PEM), `fingerprint` (`sha256:HEX`), `not_after`, `warnings`",
         doc: "Issues what a signing request asks for: its name, key and alternative names.\n\nFails with `invalid` where \
               the request was not signed by its own key.",
         example: "let leaf = leaves.stage(\"node\", cfssl::sign(ca, csr, pki.profiles.internal));",
-        run: |world, args, _| {
-            Box::pin(async move {
-                let (certificate, key) = ca::from_value(world, arg(args, 0), "ca")?;
-                let text = arg(args, 1).as_str().ok_or_else(|| PrimError::argument("csr is no PEM text"))?;
-                let csr = SigningRequest::from_pem(text.as_bytes(), "csr")?;
-                let profile = profile(arg(args, 2), args.get(3))?;
-                let leaf = super::sign(&certificate, &key, &csr, &profile, world.clock.now())?;
-                Ok(json!({
-                    "cert": leaf.pem(),
-                    "fingerprint": leaf.fingerprint(),
-                    "not_after": date(leaf.not_after()),
-                }))
-            })
-        },
+        run: |world, args, _| Box::pin(async move { calls::sign(world, args) }),
         restore: None,
         forecast: None,
         touches: |_| Vec::new(),
@@ -142,20 +135,18 @@ pub const PRIMITIVES: &[Primitive] = &[
                 optional: false,
                 doc: "The certificate to follow: PEM text or a map with `cert`.",
             },
+            Param {
+                name: "key",
+                ty: Type::Secret,
+                optional: true,
+                doc: "The key to issue it for, as `cert::read_key` gives it; a new one when left out.",
+            },
         ],
         returns: LEAF,
-        doc: "Issues a leaf like one that is there, with a new key: same name, alternative names, usages and length of \
-              life.\n\nFor certificates whose request is lost.",
+        doc: "Issues a leaf like one that is there: same name, alternative names, usages and length of life.\n\nFor \
+              certificates whose request is lost. Fails with `invalid` where the old one is an authority.",
         example: "let leaf = leaves.stage(\"pd\", cfssl::reissue(ca, secret[\"tls.crt\"]));",
-        run: |world, args, _| {
-            Box::pin(async move {
-                let (certificate, key) = ca::from_value(world, arg(args, 0), "ca")?;
-                let chain = crate::bundle::certificates(arg(args, 1), "old")?;
-                let old = chain.first().ok_or_else(|| PrimError::argument("old holds no certificate"))?;
-                let (leaf, leaf_key) = super::reissue(&certificate, &key, old, None, world.clock.now())?;
-                leaf_value(world, &leaf, &leaf_key)
-            })
-        },
+        run: |world, args, _| Box::pin(async move { calls::reissue(world, args) }),
         restore: None,
         forecast: None,
         touches: |_| Vec::new(),
@@ -173,6 +164,7 @@ pub const PRIMITIVES: &[Primitive] = &[
                 optional: false,
                 doc: "The Secret in use, as `k8s::secret` gave it: `tls.crt` and `tls.key` are looked at.",
             },
+            OPTIONS,
         ],
         returns: "a map: `cert`, `key`, `fingerprint`, `not_after`; `adopted`, whether the leaf in use was kept; `why`, \
                   the reason where it was not; `added`, names of the old leaf that the request does not have",
@@ -180,7 +172,7 @@ pub const PRIMITIVES: &[Primitive] = &[
               what this CA signed, with its key, CN, names and usages, and more than half of its life before it. Fails \
               with `invalid` where the CN would change.",
         example: "let leaf = leaves.stage(\"pd\", cfssl::leaf(ca, pki.requests[\"pd-server\"], pki.profiles.internal, secret));",
-        run: |world, args, _| Box::pin(async move { leaf(world, args) }),
+        run: |world, args, _| Box::pin(async move { calls::leaf(world, args) }),
         restore: None,
         forecast: None,
         touches: |_| Vec::new(),
@@ -267,10 +259,6 @@ pub const PRIMITIVES: &[Primitive] = &[
     },
 ];
 
-fn arg(args: &[Value], index: usize) -> &Value {
-    args.get(index).unwrap_or(&Value::Null)
-}
-
 /// The files below a folder that is given as a path or as a fact.
 fn file_touch(folder: Option<&Value>, names: &[&str], write: bool) -> Vec<Touch> {
     let path = folder.and_then(|v| v.as_str().or_else(|| v.get("path").and_then(Value::as_str)));
@@ -280,122 +268,10 @@ fn file_touch(folder: Option<&Value>, names: &[&str], write: bool) -> Vec<Touch>
     names.iter().map(|name| Touch::File { path: full(name), write }).collect()
 }
 
-/// A profile as a map, or by name among `profiles`.
-fn profile(value: &Value, profiles: Option<&Value>) -> Result<Profile, PrimError> {
-    let file = |value: &Value| value.get("file").and_then(Value::as_str).unwrap_or("the profile").to_owned();
-    match (value, profiles.and_then(Value::as_object)) {
-        (Value::Object(map), _) => {
-            let name = map.get("name").and_then(Value::as_str).unwrap_or("given");
-            Profile::from_value(name, value, &file(value))
-        }
-        (Value::String(name), Some(all)) => match all.get(name) {
-            Some(value) => Profile::from_value(name, value, &file(value)),
-            None => Err(super::config::no_such_profile(name, all.keys(), "the profiles")),
-        },
-        (Value::String(_), None) => {
-            Err(PrimError::argument("profile is a name, and no `profiles` are given")
-                .hint("pass `pki.profiles.NAME`, or `pki.profiles` as the last argument"))
-        }
-        _ => Err(PrimError::argument("profile is neither a map nor a name")),
-    }
-}
-
-fn leaf_value(world: &World, leaf: &Certificate, key: &Key) -> Result<Value, PrimError> {
-    let mut value = ca::to_value(world, leaf, key)?;
-    if let Value::Object(map) = &mut value {
-        map.insert("not_after".into(), date(leaf.not_after()).into());
-    }
-    Ok(value)
-}
-
-fn with(mut value: Value, fields: Value) -> Value {
-    if let (Value::Object(map), Value::Object(fields)) = (&mut value, fields) {
-        map.extend(fields);
-    }
-    value
-}
-
-fn authority_value(world: &World, authority: &Authority) -> Result<Value, PrimError> {
-    let certificate = &authority.certificate;
-    let key = match &authority.key {
-        Some(key) => world.secrets.put(&key.to_secret()?)?,
-        None => Value::Null,
-    };
-    Ok(json!({
-        "cert": certificate.pem(),
-        "key": key,
-        "fingerprint": certificate.fingerprint(),
-        "subject": certificate.subject_text(),
-        "not_after": date(certificate.not_after()),
-    }))
-}
-
-fn fact(world: &World, path: &Value) -> Result<Value, PrimError> {
-    let path = path_of(world, path)?;
-    let folder = folder::read(world.disk.as_ref(), &path, world.clock.now())?;
-    Ok(json!({
-        "path": path.display().to_string(),
-        "ca": authority_value(world, &folder.ca)?,
-        "successor": folder.successor.as_ref().map(|one| authority_value(world, one)).transpose()?,
-        "ca_csr": folder.ca_csr,
-        "profiles": folder.config.to_facts(),
-        "requests": folder.requests,
-        "found": folder.found.word(),
-        "notes": folder.notes,
-    }))
-}
-
-fn successor(world: &World, args: &[Value]) -> Result<Value, PrimError> {
-    let folder = arg(args, 0);
-    if let Some(begun) = folder.get("successor").filter(|begun| !begun.is_null()) {
-        let (certificate, key) = ca::from_value(world, begun, "folder.successor")?;
-        super::check_authority(&certificate, &key, world.clock.now())?;
-        return Ok(with(leaf_value(world, &certificate, &key)?, json!({ "adopted": true })));
-    }
-    let csr = args
-        .get(1)
-        .filter(|csr| !csr.is_null())
-        .or_else(|| folder.get("ca_csr").filter(|csr| !csr.is_null()));
-    let csr = csr.ok_or_else(|| {
-        PrimError::not_found("there is no ca-csr.json, so that a new CA cannot be made")
-            .on(folder.get("path").and_then(Value::as_str).unwrap_or_default())
-            .hint("bring the request with which the CA was made, or write one: `cfssl print-defaults csr`")
-    })?;
-    let request = Request::from_value(csr, "ca-csr.json")?;
-    let (certificate, key) = ca::create(&request, world.clock.now())?;
-    Ok(with(leaf_value(world, &certificate, &key)?, json!({ "adopted": false })))
-}
-
-fn leaf(world: &World, args: &[Value]) -> Result<Value, PrimError> {
-    let now = world.clock.now();
-    let (ca, ca_key) = ca::from_value(world, arg(args, 0), "ca")?;
-    let request = Request::from_value(arg(args, 1), "the request")?;
-    let profile = profile(arg(args, 2), None)?;
-    let secret = arg(args, 3);
-    let (request, added, why) = match secret.get("tls.crt").and_then(Value::as_str) {
-        None => (request, Vec::new(), "there is none yet".to_owned()),
-        Some(text) => {
-            let chain = crate::cert::parse_many(text.as_bytes(), "tls.crt")?;
-            let old = chain.first().ok_or_else(|| PrimError::internal("a chain without certificates"))?;
-            let key = match secret.get("tls.key").filter(|key| !key.is_null()) {
-                Some(handle) => Key::from_secret(&world.secrets.get(handle)?).ok(),
-                None => None,
-            };
-            let reason = adopt::reason_against(old, key.as_ref(), &ca, &request, &profile, now);
-            match (reason, key) {
-                (None, Some(key)) => {
-                    // The text as it stands, so that a patch with it changes nothing.
-                    let kept = json!({ "cert": text, "adopted": true, "why": "", "added": [] });
-                    return Ok(with(leaf_value(world, old, &key)?, kept));
-                }
-                (reason, _) => {
-                    let (request, added) = adopt::following(old, &request)?;
-                    (request, added, reason.unwrap_or_default())
-                }
-            }
-        }
-    };
-    let (certificate, key) = issue(&ca, &ca_key, &request, &profile, now)?;
-    let added: Vec<String> = added.iter().map(San::to_string).collect();
-    Ok(with(leaf_value(world, &certificate, &key)?, json!({ "adopted": false, "why": why, "added": added })))
+/// A folder, and the passphrase file that the options of its call name.
+fn folder_touch(args: &[Value]) -> Vec<Touch> {
+    let mut touches = file_touch(args.first(), &[""], false);
+    let passphrase = args.get(1).and_then(|options| options.get("passphrase_file")).and_then(Value::as_str);
+    touches.extend(passphrase.map(|path| Touch::File { path: path.to_owned(), write: false }));
+    touches
 }

@@ -5,9 +5,10 @@ use time::Duration;
 
 use super::duration;
 use super::json::{self, Fields};
+use super::rules::{Rules, or_as_cfssl};
 use crate::cert::name::Builder;
-use crate::cert::{KeyKind, San};
-use crate::error::PrimError;
+use crate::cert::{BasicConstraints, Key, KeyKind, San, SigningRequest, check_rsa_size};
+use crate::error::{Code, PrimError};
 
 /// TLS cannot carry certificates with more names than this anyway, and verifiers try them one by one.
 const MAX_HOSTS: usize = 10_000;
@@ -59,6 +60,10 @@ pub struct Request {
     pub serial_number: String,
     /// What errors call it: the file's path.
     pub what: String,
+    /// How it was read, which also rules what may be issued for it.
+    pub rules: Rules,
+    /// What was taken as cfssl takes it, although it bites.
+    pub warnings: Vec<String>,
 }
 
 impl Request {
@@ -67,7 +72,15 @@ impl Request {
     /// # Errors
     /// Malformed JSON (line and column), or as [`Self::from_value`].
     pub fn from_json(text: &[u8], what: &str) -> Result<Self, PrimError> {
-        Self::from_value(&json::parse(text, what)?, what)
+        Self::read(&json::parse(text, what)?, what, Rules::Strict)
+    }
+
+    /// As [`Self::from_json`], by the given rules.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_json(text: &[u8], what: &str, rules: Rules) -> Result<Self, PrimError> {
+        Self::read(&json::parse(text, what)?, what, rules)
     }
 
     /// Reads a request from a value.
@@ -76,33 +89,58 @@ impl Request {
     /// A field of the wrong type, a host that is none, a key that cannot be made. An RSA key without a size is
     /// refused, where cfssl takes 256 bits and then fails.
     pub fn from_value(value: &Value, what: &str) -> Result<Self, PrimError> {
+        Self::read(value, what, Rules::Strict)
+    }
+
+    /// As [`Self::from_value`], by the given rules.
+    ///
+    /// # Errors
+    /// As [`Self::from_value`]; under cfssl's rules only what cfssl refuses too.
+    pub fn read(value: &Value, what: &str, rules: Rules) -> Result<Self, PrimError> {
         let top = Fields::new(value, what, "")?;
-        let hosts = top.texts("hosts")?;
-        if hosts.len() > MAX_HOSTS {
-            return Err(top
-                .invalid("hosts", "too many names for a certificate")
-                .expected(format!("at most {MAX_HOSTS}"), hosts.len().to_string()));
-        }
-        let hosts = hosts
-            .into_iter()
-            .enumerate()
-            .map(|(index, host)| {
-                San::from_host(host).map_err(|error| PrimError {
-                    message: format!("hosts[{index}]: {}", error.message),
-                    object: what.to_owned(),
-                    ..error
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
+        let mut warnings = Vec::new();
+        let mut read = Self {
             cn: top.text("CN")?.to_owned(),
-            names: names(&top)?,
-            hosts,
+            names: names(&top, rules, &mut warnings)?,
+            hosts: hosts(&top, rules, &mut warnings)?,
             key: key(&top)?,
-            ca: top.object("ca")?.map(|ca| authority(&ca)).transpose()?,
+            ca: None,
             serial_number: top.text("serialnumber")?.to_owned(),
             what: what.to_owned(),
-        })
+            rules,
+            warnings: Vec::new(),
+        };
+        if let Some(ca) = top.object("ca")? {
+            read.ca = Some(authority(&ca, rules, &mut warnings)?);
+        }
+        let nobody = read.hosts.is_empty() && read.cn.is_empty() && read.names.is_empty();
+        if rules.are_cfssls() && nobody {
+            warnings.push(format!("{what}: names nobody; the certificate will name nobody, as with cfssl"));
+        }
+        read.warnings = warnings;
+        Ok(read)
+    }
+
+    /// The same request for other names: `cfssl gencert -hostname`.
+    ///
+    /// # Errors
+    /// One of them is no host.
+    pub fn with_hosts(self, hosts: &[String]) -> Result<Self, PrimError> {
+        let hosts = hosts
+            .iter()
+            .map(|host| San::from_host(host).map_err(|error| error.on("the host names given")))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { hosts, ..self })
+    }
+
+    /// The signing request for it, PEM: as cfssl writes it beside the certificate, for an authority too.
+    ///
+    /// # Errors
+    /// Something cannot be encoded.
+    pub fn signing_request(&self, key: &Key) -> Result<String, PrimError> {
+        let basic = self.ca.as_ref().map(|ca| BasicConstraints { ca: true, path_len: ca.path_len });
+        let hosts = if basic.is_some() { &[] } else { self.hosts.as_slice() };
+        SigningRequest::create_for(&self.subject()?, hosts, basic, key)
     }
 
     /// Whether a JSON value looks like a request at all: it has one of the fields that make one.
@@ -137,15 +175,40 @@ impl Request {
     }
 }
 
-fn names(top: &Fields<'_>) -> Result<Vec<Names>, PrimError> {
+fn hosts(top: &Fields<'_>, rules: Rules, warnings: &mut Vec<String>) -> Result<Vec<San>, PrimError> {
+    let hosts = top.texts("hosts")?;
+    if hosts.len() > MAX_HOSTS {
+        return Err(top
+            .invalid("hosts", "too many names for a certificate")
+            .expected(format!("at most {MAX_HOSTS}"), hosts.len().to_string()));
+    }
+    let one = |(index, host): (usize, &str)| {
+        let strict = San::from_host(host).map_err(|error| PrimError {
+            message: format!("hosts[{index}]: {}", error.message),
+            object: top.what().to_owned(),
+            ..error
+        });
+        // Beyond ASCII cfssl fails too.
+        or_as_cfssl(rules, strict, warnings, || {
+            host.is_ascii().then(|| (San::Dns(host.to_owned()), "it becomes a DNS name, as with cfssl".to_owned()))
+        })
+    };
+    hosts.into_iter().enumerate().map(one).collect()
+}
+
+fn names(top: &Fields<'_>, rules: Rules, warnings: &mut Vec<String>) -> Result<Vec<Names>, PrimError> {
     let one = |(index, value): (usize, &Value)| {
         let fields = Fields::new(value, top.what(), &format!("names[{index}]"))?;
         let country = fields.text("C")?;
-        if !country.is_empty() && (country.len() != 2 || !country.chars().all(|c| c.is_ascii_alphabetic())) {
-            return Err(fields
+        let fits = country.is_empty() || (country.len() == 2 && country.chars().all(|c| c.is_ascii_alphabetic()));
+        let strict = if fits {
+            Ok(())
+        } else {
+            Err(fields
                 .invalid("C", "a country is two letters")
-                .expected("as `US`", format!("`{}`", country.escape_debug())));
-        }
+                .expected("as `US`", format!("`{}`", country.escape_debug())))
+        };
+        or_as_cfssl(rules, strict, warnings, || Some(((), "it is written, as with cfssl".to_owned())))?;
         let mut oid = Vec::new();
         if let Some(map) = fields.object("OID")? {
             for (name, value) in map.entries() {
@@ -174,12 +237,16 @@ fn key(top: &Fields<'_>) -> Result<KeyKind, PrimError> {
         Err(key.invalid("size", "this key cannot be made").expected(valid.to_owned(), found))
     };
     match (algorithm.to_ascii_lowercase().as_str(), size) {
-        ("rsa", Some(bits @ (2048 | 3072 | 4096 | 8192))) => Ok(KeyKind::Rsa(bits)),
         ("rsa", None) => Err(key
             .invalid("size", "an RSA key needs a size")
             .expected("2048, 3072, 4096 or 8192", "none")
             .hint("write `\"key\": {\"algo\": \"rsa\", \"size\": 2048}`")),
-        ("rsa", Some(bits)) => refuse("rsa with 2048, 3072, 4096 or 8192 bits", format!("rsa {bits}")),
+        ("rsa", Some(bits)) => check_rsa_size(bits).map(|()| KeyKind::Rsa(bits)).map_err(|error| PrimError {
+            message: format!("{}: {}", key.path("size"), error.message),
+            object: key.what().to_owned(),
+            code: Code::Invalid,
+            ..error
+        }),
         ("" | "ecdsa", None | Some(256)) => Ok(KeyKind::P256),
         ("" | "ecdsa", Some(384)) => Ok(KeyKind::P384),
         ("" | "ecdsa", Some(521)) => Ok(KeyKind::P521),
@@ -191,14 +258,21 @@ fn key(top: &Fields<'_>) -> Result<KeyKind, PrimError> {
     }
 }
 
-fn authority(ca: &Fields<'_>) -> Result<Authority, PrimError> {
-    let span = |name: &str| match ca.text(name)? {
+fn authority(ca: &Fields<'_>, rules: Rules, warnings: &mut Vec<String>) -> Result<Authority, PrimError> {
+    let mut span = |name: &str| match ca.text(name)? {
         "" => Ok(None),
-        text => duration::parse(text).map(Some).map_err(|error| PrimError {
-            message: format!("{}: {}", ca.path(name), error.message),
-            object: ca.what().to_owned(),
-            ..error
-        }),
+        text => {
+            let strict = duration::parse(text).map(Some).map_err(|error| PrimError {
+                message: format!("{}: {}", ca.path(name), error.message),
+                object: ca.what().to_owned(),
+                ..error
+            });
+            // An authority of no lifetime at all is refused by cfssl as well.
+            or_as_cfssl(rules, strict, warnings, || {
+                let span = duration::parse_go(text).ok().filter(|span| !span.is_zero())?;
+                Some((Some(span), "it is taken, as cfssl does".to_owned()))
+            })
+        }
     };
     let length = ca.number("pathlen")?;
     let zero = ca.flag("pathlenzero")?;

@@ -1,6 +1,11 @@
 //! Bundles: ordered sets of anchors, parsed and re-encoded. A bundle is never built by joining text.
 
-use serde_json::Value;
+mod check;
+mod compare;
+
+pub use check::{Finding, check};
+pub use compare::{Comparison, compare};
+use serde_json::{Value, json};
 
 use crate::cert::{self, Certificate};
 use crate::error::PrimError;
@@ -140,6 +145,65 @@ pub const PRIMITIVES: &[Primitive] = &[
             Box::pin(async move {
                 let list = certificates(args.first().unwrap_or(&Value::Null), "bundle")?;
                 Ok(merge([list.as_slice()]).len().into())
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
+    },
+    Primitive {
+        name: "bundle::compare",
+        kind: Kind::Pure,
+        params: &[
+            BUNDLE,
+            Param {
+                name: "other",
+                ty: Type::Any,
+                optional: false,
+                doc: "The bundle to compare it with: PEM text, a map with `cert`, or a list of these.",
+            },
+        ],
+        returns: "a map: `same`; `same_order`; `only_first`, `only_second` and `both`, lists of maps (`subject`, `issuer`, \
+                  `fingerprint`, `spki`, `not_after`); `same_key`, pairs of different certificates of one key (`first`, \
+                  `second`, `spki`)",
+        doc: "Says what one bundle has that another has not, by fingerprint and by key.\n\nA CA that was renewed with its \
+              key is told apart: it vouches for the same leaves.",
+        example: "let lacks = bundle::compare(both, secret[\"ca.crt\"]).only_first;",
+        run: |_, args, _| {
+            Box::pin(async move {
+                let first = certificates(args.first().unwrap_or(&Value::Null), "bundle")?;
+                let second = certificates(args.get(1).unwrap_or(&Value::Null), "other")?;
+                Ok(compare(&first, &second).to_value())
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
+    },
+    Primitive {
+        name: "bundle::check",
+        kind: Kind::Read,
+        params: &[
+            BUNDLE,
+            Param {
+                name: "at",
+                ty: Type::Text,
+                optional: true,
+                doc: "For which time, as `2036-11-19T00:00:00Z`; now when left out.",
+            },
+        ],
+        returns: "a map: `certificates`, a list of maps (`subject`, `issuer`, `fingerprint`, `spki`, `not_after`); \
+                  `findings`, a list of maps (`position` from 1, `code`, `text`)",
+        doc: "Goes through a trust store for what somebody will trip over.\n\nCodes: `duplicate`, `expired`, \
+              `not-yet-valid`, `not-a-ca`, `intermediate`, `same-name`, `same-key`, `weak-signature`.",
+        example: "for f in bundle::check(pki.ca).findings { note(f.text); }",
+        run: |world, args, _| {
+            Box::pin(async move {
+                let list = certificates(args.first().unwrap_or(&Value::Null), "bundle")?;
+                let at = cert::moment(args.get(1), world.clock.now())?;
+                let all: Vec<Value> = list.iter().map(compare::brief).collect();
+                let findings: Vec<Value> = check(&list, at).iter().map(Finding::to_value).collect();
+                Ok(json!({ "certificates": all, "findings": findings }))
             })
         },
         restore: None,
