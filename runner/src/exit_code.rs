@@ -73,6 +73,8 @@ pub enum ExitCode {
     AuditFailed = 40,
     /// Private material was found where it must not be.
     SecretLeaked = 41,
+    /// `cert`: a verifier refuses a chain, an endpoint and we do not accept each other, or two bundles differ.
+    CertRefused = 42,
     /// Ctrl-C or a termination signal; the record is whole.
     Interrupted = 130,
 }
@@ -235,6 +237,11 @@ impl ExitCode {
             "treat the key as compromised; report it",
         ),
         row(
+            Self::CertRefused,
+            "`cert verify`, `cert probe`, `cert bundle compare`: a chain is refused, one of two ends refuses the other, or two bundles differ",
+            "the reason is told; nothing was changed",
+        ),
+        row(
             Self::Interrupted,
             "interrupted; the record is whole and the run unfinished",
             "`rollover resume RUN` or `rollover rollback RUN`",
@@ -318,12 +325,12 @@ mod tests {
         sorted.sort_unstable();
         assert_eq!(numbers, sorted);
         assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
-        // 32 variants: a new one without a row fails here.
+        // 33 variants: a new one without a row fails here.
         for row in ExitCode::ALL {
             assert!(!row.what_to_do.is_empty() && !row.meaning.is_empty());
             assert_eq!(row.code.row().unwrap().code, row.code);
         }
-        assert_eq!(numbers.len(), 32);
+        assert_eq!(numbers.len(), 33);
     }
 
     #[test]

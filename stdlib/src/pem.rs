@@ -66,7 +66,10 @@ pub fn again(block: &Block, what: &str) -> Result<Zeroizing<String>, PrimError> 
 ///
 /// # Errors
 /// As [`again`].
-pub fn join<'a>(blocks: impl IntoIterator<Item = &'a Block>, what: &str) -> Result<Zeroizing<String>, PrimError> {
+pub fn join<'a>(
+    blocks: impl IntoIterator<Item = &'a Block>,
+    what: &str,
+) -> Result<Zeroizing<String>, PrimError> {
     let mut text = Zeroizing::new(String::new());
     for block in blocks {
         text.push_str(&again(block, what)?);
@@ -80,9 +83,11 @@ fn public(value: &Value, what: &str) -> Result<Vec<Block>, PrimError> {
         Value::String(text) => {
             let found = blocks(text.as_bytes(), what)?;
             match found.blocks.iter().find(|block| is_key(block)) {
-                Some(key) => Err(PrimError::invalid(format!("line {}: a private key stands in the text", key.line))
-                    .on(what)
-                    .hint("keys are secrets: read them with `cert::read_key`, and pass the handle on")),
+                Some(key) => {
+                    Err(PrimError::invalid(format!("line {}: a private key stands in the text", key.line))
+                        .on(what)
+                        .hint("keys are secrets: read them with `cert::read_key`, and pass the handle on"))
+                }
                 None => Ok(found.blocks),
             }
         }
@@ -209,4 +214,3 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: |_| Vec::new(),
     },
 ];
-

@@ -116,6 +116,16 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// The old file is then still whole.
     fn write_atomic(&self, path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()>;
+    /// As [`Self::write_atomic`], for a file that must not be there yet.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where it is; it is then as it was.
+    fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+        if self.exists(path) {
+            return Err(std::io::ErrorKind::AlreadyExists.into());
+        }
+        self.write_atomic(path, bytes, mode)
+    }
     /// Removes a file, durably (fsync of the folder). A file that is not there is no error.
     ///
     /// # Errors

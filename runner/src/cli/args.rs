@@ -224,6 +224,9 @@ pub enum Command {
     /// Read and verify the records of runs
     #[command(subcommand)]
     Audit(Audit),
+    /// Look at certificates, keys, bundles and endpoints; make, sign, renew and compare them
+    #[command(subcommand)]
+    Cert(super::cert::args::Cert),
     /// Make a workflow of your own that runs in the sandbox at once
     #[command(
         after_help = "Examples:\n  rollover new my-site/look\n  rollover run workflows/my-site/look --sandbox"

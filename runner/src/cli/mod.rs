@@ -3,6 +3,7 @@
 mod abort;
 pub mod args;
 mod audit;
+pub mod cert;
 mod check;
 mod connect;
 mod describe;
@@ -112,6 +113,7 @@ fn dispatch(cli: Cli, paths: paths::Paths) -> Result<ExitCode, Failure> {
             runtime()?.block_on(abort::abort(&context, &run, leave_mixed, yes))
         }
         Command::Audit(command) => audit::audit(&context, command),
+        Command::Cert(command) => runtime()?.block_on(cert::cert(&context, command)),
         Command::New { name, dir } => new::new(&context, &name, &dir),
         Command::Check { workflow } => check::check(&context, workflow.as_deref()),
         Command::Sandbox(command) => runtime()?.block_on(sandboxes::sandboxes(&context, command)),

@@ -51,7 +51,10 @@ pub fn check(list: &[Certificate], at: OffsetDateTime) -> Vec<Finding> {
         } else if !one.self_issued() {
             let place = match position(list, |other| one.check_signed_by(other).is_ok()) {
                 Some(number) => format!("certificate {number}"),
-                None => format!("`{}`, which is not here: OpenSSL then accepts nothing below it", one.issuer_text()),
+                None => format!(
+                    "`{}`, which is not here: OpenSSL then accepts nothing below it",
+                    one.issuer_text()
+                ),
             };
             say("intermediate", format!("is an intermediate, issued by {place}"));
         }

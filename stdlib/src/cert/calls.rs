@@ -21,8 +21,10 @@ fn arg(args: &[Value], index: usize) -> &Value {
 
 /// `cert::inspect(pem)`.
 pub(super) fn inspect(args: &[Value]) -> Result<Value, PrimError> {
-    let text =
-        arg(args, 0).as_str().ok_or_else(|| PrimError::argument("cert::inspect takes a PEM text"))?.as_bytes();
+    let text = arg(args, 0)
+        .as_str()
+        .ok_or_else(|| PrimError::argument("cert::inspect takes a PEM text"))?
+        .as_bytes();
     let found = pem::scan(text, "the text")?;
     let is_request = |block: &pem::Block| block.label.ends_with("CERTIFICATE REQUEST");
     let only_requests = !found.blocks.is_empty() && found.blocks.iter().all(is_request);
@@ -32,7 +34,10 @@ pub(super) fn inspect(args: &[Value]) -> Result<Value, PrimError> {
         .filter(|block| is_request(block))
         .map(|block| {
             SigningRequest::from_der(&block.der).map(|request| describe_request(&request)).map_err(|error| {
-                PrimError { message: format!("line {}: {}", block.line, error.message), ..error.on("the text") }
+                PrimError {
+                    message: format!("line {}: {}", block.line, error.message),
+                    ..error.on("the text")
+                }
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -41,7 +46,8 @@ pub(super) fn inspect(args: &[Value]) -> Result<Value, PrimError> {
     }
     let parsed = super::parse(text, "the text")?;
     let all: Vec<Value> = parsed.certificates.iter().map(describe).collect();
-    let notes: Vec<&String> = parsed.notes.iter().filter(|note| !note.contains("CERTIFICATE REQUEST")).collect();
+    let notes: Vec<&String> =
+        parsed.notes.iter().filter(|note| !note.contains("CERTIFICATE REQUEST")).collect();
     Ok(json!({ "certificates": all, "requests": requests, "notes": notes }))
 }
 
@@ -167,7 +173,9 @@ pub(super) fn make_key(world: &World, args: &[Value]) -> Result<Value, PrimError
     let kind = match arg(args, 0) {
         Value::Null => KeyKind::P256,
         Value::String(text) => KeyKind::parse(text)?,
-        other => return Err(PrimError::argument("`kind` is no text").expected("as `rsa 4096`", other.to_string())),
+        other => {
+            return Err(PrimError::argument("`kind` is no text").expected("as `rsa 4096`", other.to_string()));
+        }
     };
     key_value(world, &Key::generate(kind)?)
 }

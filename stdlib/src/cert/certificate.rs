@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::key_kind::KeyKind;
-use super::san::San;
 use super::read::{Inner, read};
+use super::san::San;
 use super::usage::{ANY, ExtUsage, KeyUsage};
 use super::{pem, verify};
 use crate::error::{Code, PrimError};

@@ -93,11 +93,8 @@ impl Key {
         if is_pem(bytes) {
             return Self::read(bytes, what, passphrase);
         }
-        let key = if sealed::is_sealed(bytes) {
-            open(bytes, passphrase, "the key")
-        } else {
-            Self::from_der(bytes)
-        };
+        let key =
+            if sealed::is_sealed(bytes) { open(bytes, passphrase, "the key") } else { Self::from_der(bytes) };
         key.map_err(|error| error.on(what))
     }
 

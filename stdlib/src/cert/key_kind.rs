@@ -62,7 +62,7 @@ pub(crate) fn check_rsa_size(bits: u32) -> Result<(), PrimError> {
         .hint(if (2048..8192).contains(&bits) {
             "a key of another size that is there already can be used: make it with `openssl genrsa`, and name its file"
         } else {
-            "take 2048 bits or more; from 8192 on only time is lost"
+            "take one of these sizes"
         }))
 }
 

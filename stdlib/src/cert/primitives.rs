@@ -198,8 +198,10 @@ pub(crate) fn moment(value: Option<&Value>, now: OffsetDateTime) -> Result<Offse
     match value.filter(|value| !value.is_null()) {
         None => Ok(now),
         Some(Value::String(text)) => time_of(text),
-        Some(other) => Err(PrimError::argument("`at` is no time")
-            .expected("as `2036-11-19T00:00:00Z`", other.to_string())),
+        Some(other) => {
+            Err(PrimError::argument("`at` is no time")
+                .expected("as `2036-11-19T00:00:00Z`", other.to_string()))
+        }
     }
 }
 
@@ -217,12 +219,13 @@ pub fn time_of(text: &str) -> Result<OffsetDateTime, PrimError> {
 }
 
 /// Fields of an optional map of options.
-pub(super) fn options<'a>(value: Option<&'a Value>) -> Result<Option<&'a Map<String, Value>>, PrimError> {
+pub(super) fn options(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, PrimError> {
     match value.filter(|value| !value.is_null()) {
         None => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),
         Some(other) => {
-            Err(PrimError::argument("`options` has the wrong type").expected("a map", json!(other).to_string()))
+            Err(PrimError::argument("`options` has the wrong type")
+                .expected("a map", json!(other).to_string()))
         }
     }
 }

@@ -118,8 +118,7 @@ pub(super) fn successor(world: &World, args: &[Value]) -> Result<Value, PrimErro
         super::check_authority(&certificate, &key, world.clock.now())?;
         return Ok(with(leaf_value(world, &certificate, &key)?, json!({ "adopted": true })));
     }
-    let csr = given(args, 1)
-        .or_else(|| folder.get("ca_csr").filter(|csr| !csr.is_null()));
+    let csr = given(args, 1).or_else(|| folder.get("ca_csr").filter(|csr| !csr.is_null()));
     let csr = csr.ok_or_else(|| {
         PrimError::not_found("there is no ca-csr.json, so that a new CA cannot be made")
             .on(folder.get("path").and_then(Value::as_str).unwrap_or_default())

@@ -224,7 +224,13 @@ impl Config {
     /// There is none; under cfssl's rules, neither is there a `default` with usages.
     pub fn select(&self, name: &str, rules: Rules) -> Result<Profile, PrimError> {
         let mut warnings = Vec::new();
-        let found = or_as_cfssl(rules, self.profile(name), &mut warnings, || {
+        let found = self.profile(name).map_err(|error| match self.profiles.get("default") {
+            None if rules.are_cfssls() => error.hint(
+                "correct the name: cfssl would take `default`, which has no usages, and refuse it as well",
+            ),
+            _ => error,
+        });
+        let found = or_as_cfssl(rules, found, &mut warnings, || {
             Some((self.profiles.get("default")?, INSTEAD.to_owned()))
         })?;
         let mut found = found.clone();
@@ -271,7 +277,8 @@ fn profile(
     let mut key_usage = KeyUsage::default();
     let mut ext_usage = Vec::new();
     for (index, usage) in fields.texts("usages")?.into_iter().enumerate() {
-        let known = usage::by_name(usage).map(Some).map_err(|error| named(&format!("usages[{index}]"), error));
+        let known =
+            usage::by_name(usage).map(Some).map_err(|error| named(&format!("usages[{index}]"), error));
         let dropped = || Some((None, "it is dropped, as cfssl does".to_owned()));
         match or_as_cfssl(rules, known, &mut warnings, dropped)? {
             Some(Named::Key(bit)) => key_usage = key_usage.with(bit),
@@ -306,7 +313,8 @@ fn profile(
     };
     let not_after = moment("not_after")?;
     let zero = expiry.is_some_and(Duration::is_zero);
-    let none = |found: &str| fields.invalid("expiry", "a profile needs an expiry").expected("as `8760h`", found);
+    let none =
+        |found: &str| fields.invalid("expiry", "a profile needs an expiry").expected("as `8760h`", found);
     let expiry = match (expiry, default, not_after) {
         (Some(expiry), _, _) if !zero => expiry,
         (Some(_), Some(default), _) => default.expiry,

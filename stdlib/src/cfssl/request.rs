@@ -190,7 +190,8 @@ fn hosts(top: &Fields<'_>, rules: Rules, warnings: &mut Vec<String>) -> Result<V
         });
         // Beyond ASCII cfssl fails too.
         or_as_cfssl(rules, strict, warnings, || {
-            host.is_ascii().then(|| (San::Dns(host.to_owned()), "it becomes a DNS name, as with cfssl".to_owned()))
+            host.is_ascii()
+                .then(|| (San::Dns(host.to_owned()), "it becomes a DNS name, as with cfssl".to_owned()))
         })
     };
     hosts.into_iter().enumerate().map(one).collect()
@@ -200,7 +201,8 @@ fn names(top: &Fields<'_>, rules: Rules, warnings: &mut Vec<String>) -> Result<V
     let one = |(index, value): (usize, &Value)| {
         let fields = Fields::new(value, top.what(), &format!("names[{index}]"))?;
         let country = fields.text("C")?;
-        let fits = country.is_empty() || (country.len() == 2 && country.chars().all(|c| c.is_ascii_alphabetic()));
+        let fits =
+            country.is_empty() || (country.len() == 2 && country.chars().all(|c| c.is_ascii_alphabetic()));
         let strict = if fits {
             Ok(())
         } else {

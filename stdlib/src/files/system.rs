@@ -19,6 +19,16 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
+/// The bytes in a file of another name in the same folder, on disk.
+fn staged(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".rollover-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is what the others go through")]
 impl Disk for SystemDisk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -60,12 +70,12 @@ impl Disk for SystemDisk {
     }
 
     fn write_atomic(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".rollover-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
+        staged(path, bytes, mode)?.persist(path).map_err(|e| e.error)?;
+        sync_folder_of(path)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        staged(path, bytes, mode)?.persist_noclobber(path).map_err(|e| e.error)?;
         sync_folder_of(path)
     }
 

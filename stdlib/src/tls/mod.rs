@@ -4,12 +4,16 @@
 pub mod config;
 mod handshake;
 mod judge;
+mod looking;
+pub mod mysql;
 mod observe;
+pub mod probe;
 mod prove;
 #[cfg(test)]
 mod tests;
 
 pub use handshake::{GREETING, Handshake, TlsFailure, Wait, handshake_client, handshake_server};
+pub use looking::answer;
 pub use observe::{Observed, observe};
 
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
@@ -31,16 +35,24 @@ pub const PRIMITIVES: &[Primitive] = &[
             Param { name: "host", ty: Type::Text, optional: false, doc: "DNS name or IP address." },
             Param { name: "port", ty: Type::Int, optional: false, doc: "Port, 1 to 65535." },
             Param {
-                name: "name",
-                ty: Type::Text,
+                name: "options",
+                ty: Type::Any,
                 optional: true,
-                doc: "The name to ask for (SNI), where it is not the host.",
+                doc: "The name to ask for (SNI), where it is not the host; or a map: `name`; `mysql`, true for a MySQL \
+                      port, whose TLS begins after a greeting; `identity`, `{cert, key}` to show; `anchors` to trust, as \
+                      PEM, and `verifier` whose rules to judge by (`go` if left out); `within`, the deadline of each \
+                      connection, `5s` if left out.",
             },
         ],
-        returns: "`{chain: PEM, fingerprint, subject, issuer, not_after, protocol, asks_client}`",
-        doc: "Shows what an endpoint serves, without judging it, and whether it asks for a client certificate.\n\nA new connection, without a client certificate. Fails with `unavailable` when nobody answers, or no TLS.",
-        example: "let seen = tls::probe(\"10.0.0.7\", 2379);",
-        run: |world, args, gate| Box::pin(prove::probe(world, args, gate)),
+        returns: "`{chain: PEM, fingerprint, subject, issuer, not_after, protocol, asks_client}`; `server`, the version of a \
+                  MySQL server; and where there was something to try (an identity, anchors, or a server that asks for a \
+                  client certificate) `accepted`, and where not, `refused_by` (`us` or `server`) and `reason`; with \
+                  anchors `opinions` and `differences`, as `cert::opinions` gives them",
+        doc: "Shows what an endpoint serves, whether it asks for a client certificate, and whether it and a client with this \
+              identity and trust accept each other.\n\nEvery answer comes from a new connection with a deadline. Fails with \
+              `unavailable` when nobody answers, or no TLS; a refusal is an answer.",
+        example: "let seen = tls::probe(\"10.0.0.7\", 2379, #{ identity: leaf, anchors: both });",
+        run: |world, args, _| Box::pin(looking::probe(world, args)),
         restore: None,
         forecast: None,
         touches: |args| {

@@ -25,7 +25,7 @@ use crate::world::{Clock, Stream};
 pub struct Observed {
     /// The chain served, leaf first.
     pub chain: Certs,
-    /// `TLSv1.2` or `TLSv1.3`; empty when the server ended the handshake before it was settled.
+    /// `TLSv1.2` or `TLSv1.3`, also where the server then refuses a client without a certificate.
     pub protocol: String,
     /// Whether the server asks for a client certificate.
     pub asks_client: bool,
@@ -35,6 +35,7 @@ pub struct Observed {
 struct Seen {
     chain: Mutex<Option<Certs>>,
     asked: AtomicBool,
+    tls12: AtomicBool,
 }
 
 impl fmt::Debug for Seen {
@@ -64,6 +65,7 @@ impl ServerCertVerifier for Seen {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        self.tls12.store(true, Ordering::Relaxed);
         tls12(message, cert, dss)
     }
 
@@ -103,7 +105,8 @@ pub async fn observe(
     within: Duration,
     clock: Arc<dyn Clock>,
 ) -> Result<Observed, TlsFailure> {
-    let server = ServerName::try_from(name.to_owned())
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let server = ServerName::try_from(bare.to_owned())
         .map_err(|_| TlsFailure::Protocol(format!("`{name}` is neither a DNS name nor an IP address")))?;
     let seen = Arc::new(Seen::default());
     let config = config(&seen, Arc::clone(&clock)).map_err(|error| TlsFailure::Protocol(error.message))?;
@@ -116,8 +119,11 @@ pub async fn observe(
         }),
     };
     let chain = seen.chain.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let protocol =
-        outcome.as_ref().map(|stream| version(stream.get_ref().1.protocol_version())).unwrap_or_default();
+    let shaken = if seen.tls12.load(Ordering::Relaxed) { "TLSv1.2" } else { "TLSv1.3" };
+    let protocol = match &outcome {
+        Ok(stream) => version(stream.get_ref().1.protocol_version()),
+        Err(_) => shaken.to_owned(),
+    };
     match (chain, outcome) {
         (Some(chain), _) => Ok(Observed { chain, protocol, asks_client: seen.asked.load(Ordering::Relaxed) }),
         (None, Err(error)) => Err(error.into()),

@@ -8,19 +8,15 @@ use serde_json::{Map, Value, json};
 
 use super::config::{Identity, always, unjudging_client};
 use super::handshake::{Handshake, TlsFailure, Wait, handshake_client};
-use super::observe::observe;
+use super::probe::{SILENCE, WITHIN, dial};
 use crate::bundle;
 use crate::cert::date;
 use crate::error::{Code, PrimError};
 use crate::gate::{Gate, Progress};
 use crate::k8s::args;
 use crate::trust::{Ask, Certs, Rejection, Usage, Verifier, describe, verify};
-use crate::world::{Stream, World};
+use crate::world::World;
 
-/// How long dialling and a handshake may take, each.
-const WITHIN: Duration = Duration::from_secs(5);
-/// How long without an alert counts as accepted.
-const SILENCE: Duration = Duration::from_millis(400);
 /// How long a proof waits for endpoints that still lag, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -69,7 +65,7 @@ fn endpoints(component: &Map<String, Value>) -> Result<Vec<Endpoint>, PrimError>
         .collect()
 }
 
-fn port(value: Option<&Value>) -> Result<u16, PrimError> {
+pub(super) fn port(value: Option<&Value>) -> Result<u16, PrimError> {
     value
         .and_then(Value::as_u64)
         .and_then(|port| u16::try_from(port).ok())
@@ -92,12 +88,12 @@ pub(super) fn addresses(arguments: &[Value]) -> Vec<(String, u16)> {
         .collect()
 }
 
-fn certs(value: &Value, what: &str) -> Result<Certs, PrimError> {
+pub(super) fn certs(value: &Value, what: &str) -> Result<Certs, PrimError> {
     Ok(Certs(bundle::certificates(value, what)?.iter().map(|cert| cert.der().clone()).collect()))
 }
 
 /// An identity `{cert, key}`, the key as a handle.
-fn identity(world: &World, value: &Value, what: &str) -> Result<Identity, PrimError> {
+pub(super) fn identity(world: &World, value: &Value, what: &str) -> Result<Identity, PrimError> {
     let fields = value
         .as_object()
         .ok_or_else(|| PrimError::argument(format!("`{what}` is no map with `cert` and `key`")))?;
@@ -106,7 +102,7 @@ fn identity(world: &World, value: &Value, what: &str) -> Result<Identity, PrimEr
     Identity::new(&chain, &key)
 }
 
-fn present(value: Option<&Value>) -> Option<&Value> {
+pub(super) fn present(value: Option<&Value>) -> Option<&Value> {
     value.filter(|value| !value.is_null())
 }
 
@@ -121,16 +117,6 @@ fn patience(options: &Map<String, Value>) -> Result<Duration, PrimError> {
     }
 }
 
-async fn dial(world: &World, endpoint: &Endpoint) -> Result<Box<dyn Stream>, TlsFailure> {
-    tokio::select! {
-        dialled = world.net.dial(&endpoint.host, endpoint.port) => dialled.map_err(TlsFailure::from),
-        () = world.clock.sleep(WITHIN) => Err(TlsFailure::Io {
-            kind: std::io::ErrorKind::TimedOut,
-            text: "nobody answers".into(),
-        }),
-    }
-}
-
 async fn shake(
     world: &World,
     endpoint: &Endpoint,
@@ -139,33 +125,13 @@ async fn shake(
     let config =
         unjudging_client(identity.map(|identity| always(identity.clone())), Arc::clone(&world.clock), &[])
             .map_err(|error| TlsFailure::Protocol(error.message))?;
-    let stream = dial(world, endpoint).await?;
+    let stream = dial(world, &endpoint.host, endpoint.port, WITHIN).await?;
     let wait = Wait::DataOrSilence(SILENCE);
     handshake_client(stream, config, endpoint.name(), wait, WITHIN, world.clock.as_ref()).await
 }
 
-/// `tls::probe(host, port)`.
-pub(super) async fn probe(world: &World, arguments: &[Value], _: &dyn Gate) -> Result<Value, PrimError> {
-    let host = args::text(arguments, 0, "host")?.to_owned();
-    let port = port(arguments.get(1))?;
-    let name = arguments.get(2).and_then(Value::as_str).unwrap_or(&host).to_owned();
-    let endpoint = Endpoint { pod: String::new(), host, port, names: vec![name] };
-    let unavailable =
-        |failure: TlsFailure| PrimError::new(Code::Unavailable, failure.to_string()).on(endpoint.title());
-    let stream = dial(world, &endpoint).await.map_err(unavailable)?;
-    let seen =
-        observe(stream, endpoint.name(), WITHIN, Arc::clone(&world.clock)).await.map_err(unavailable)?;
-    let mut answer = shown(&seen.chain);
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("chain".into(), seen.chain.pem().into());
-        fields.insert("protocol".into(), seen.protocol.into());
-        fields.insert("asks_client".into(), seen.asks_client.into());
-    }
-    Ok(answer)
-}
-
 /// The public facts of a leaf.
-fn shown(chain: &Certs) -> Value {
+pub(super) fn shown(chain: &Certs) -> Value {
     chain.0.first().map_or_else(
         || json!({}),
         |leaf| {
@@ -279,7 +245,7 @@ pub(super) async fn refuses(world: &World, arguments: &[Value], gate: &dyn Gate)
     until_proved(world, gate, component, Some(&identity), patience(options)?, &judge).await
 }
 
-fn verifier(component: &Map<String, Value>) -> Result<Verifier, PrimError> {
+pub(super) fn verifier(component: &Map<String, Value>) -> Result<Verifier, PrimError> {
     match present(component.get("verifier")) {
         None => Ok(Verifier::Go),
         Some(value) => serde_json::from_value(value.clone()).map_err(|_| {
