@@ -1,18 +1,26 @@
-//! Law 9 of the design: a workflow touches only what its manifest names.
+//! Law 9 of the design: a workflow touches only what its manifest names. Held twice: against the plan, before anything
+//! runs, and at the gate, where what was only known later has its name.
 
+use std::sync::Arc;
+
+use stdlib::error::Code;
+use stdlib::gate::Place;
+use stdlib::k8s::object::Ref;
 use stdlib::registry::{Registry, Touch};
 
+use stdlib::{PrimError, World};
+
 use crate::diagnostic::Diagnostic;
+use crate::engine::MayTouch;
 use crate::manifest::{Allowance, Manifest};
 use crate::plan::{At, Plan};
 use crate::script::Sources;
 
 /// Every step, fact and trust read that touches what the manifest does not name.
-pub fn check(plan: &Plan, manifest: &Manifest, registry: &Registry, sources: &Sources) -> Vec<Diagnostic> {
-    let allowance = manifest.allowance(&plan.params);
+pub fn check(plan: &Plan, allowance: &Allowance, registry: &Registry, sources: &Sources) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     let mut look = |what: &str, at: Option<&At>, touches: &[Touch]| {
-        if let Some(diagnostic) = first_forbidden(&allowance, what, touches) {
+        if let Some(diagnostic) = first_forbidden(allowance, what, touches) {
             findings.push(match at {
                 Some(at) => diagnostic.spot(at.clone(), sources.text(&at.file), ""),
                 None => diagnostic,
@@ -37,6 +45,31 @@ pub fn first_forbidden(allowance: &Allowance, what: &str, touches: &[Touch]) -> 
     let message = format!("{what} would touch {}, which the manifest does not name", described(touch));
     let hint = format!("if it should, add to `touches` in workflow.yaml: `{}`", Allowance::line_for(touch));
     Some(Diagnostic::error("script::capability", message).hint(hint))
+}
+
+/// What a run of this plan may change, judged place by place when an effect is announced.
+pub(crate) fn at_gate(manifest: &Manifest, plan: &Plan, world: &World) -> MayTouch {
+    let allowance = manifest.allowance(&plan.params, &world.folder);
+    Arc::new(move |place| {
+        let touch = written(place)?;
+        if allowance.allows(&touch) {
+            return Ok(());
+        }
+        Err(PrimError::new(Code::Refused, "the workflow may not change this: its manifest does not name it")
+            .on(place.0.clone())
+            .hint(format!(
+                "it was not known before the run that the step would come to this; if it should, take the run back, add `{}` to `touches` in workflow.yaml, and begin again",
+                Allowance::line_for(&touch)
+            )))
+    })
+}
+
+/// A place that is about to be changed, as what a call touches.
+fn written(place: &Place) -> Result<Touch, PrimError> {
+    if let Some(path) = place.0.strip_prefix("file:") {
+        return Ok(Touch::File { path: path.to_owned(), write: true });
+    }
+    Ok(Ref::from_place(place)?.touch(&["patch"]))
 }
 
 fn described(touch: &Touch) -> String {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use stdlib::PrimError;
+use stdlib::error::sentence;
 
 use crate::exit_code::ExitCode;
 use crate::plan::At;
@@ -90,14 +91,7 @@ impl fmt::Display for Failure {
         if let Some(step) = &self.step {
             write!(f, "step `{step}`: ")?;
         }
-        if !self.object.is_empty() {
-            write!(f, "{}: ", self.object)?;
-        }
-        write!(f, "{}", self.message)?;
-        if let (Some(expected), Some(found)) = (&self.expected, &self.found) {
-            write!(f, " (expected {expected}, found {found})")?;
-        }
-        Ok(())
+        sentence(f, &self.object, &self.message, self.expected.as_deref(), self.found.as_deref())
     }
 }
 

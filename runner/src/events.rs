@@ -162,6 +162,9 @@ pub enum Event {
     Plan {
         /// Its phases.
         phases: Vec<PlannedPhase>,
+        /// What the script says to whoever reads the plan.
+        #[serde(default)]
+        notes: Vec<String>,
     },
     /// A phase begins or goes on.
     PhaseStarted {

@@ -92,8 +92,8 @@ impl Site {
         };
         match declare(&input, &facts)? {
             Declared::Plan(plan) => {
-                let findings =
-                    runner::capabilities::check(&plan, &workflow.manifest, registry(), &workflow.sources);
+                let allowance = workflow.manifest.allowance(&plan.params, &self.world.folder);
+                let findings = runner::capabilities::check(&plan, &allowance, registry(), &workflow.sources);
                 assert!(findings.is_empty(), "{}", render_all(&findings, Paint::Plain));
                 Ok(*plan)
             }

@@ -103,15 +103,29 @@ impl PrimError {
 
 impl fmt::Display for PrimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.object.is_empty() {
-            write!(f, "{}: ", self.object)?;
-        }
-        write!(f, "{}", self.message)?;
-        if let (Some(expected), Some(found)) = (&self.expected, &self.found) {
-            write!(f, " (expected {expected}, found {found})")?;
-        }
-        Ok(())
+        sentence(f, &self.object, &self.message, self.expected.as_deref(), self.found.as_deref())
     }
+}
+
+/// A failure as one sentence: `OBJECT: MESSAGE (expected THIS, found THAT)`.
+///
+/// # Errors
+/// The formatter says no.
+pub fn sentence(
+    f: &mut fmt::Formatter<'_>,
+    object: &str,
+    message: &str,
+    expected: Option<&str>,
+    found: Option<&str>,
+) -> fmt::Result {
+    if !object.is_empty() {
+        write!(f, "{object}: ")?;
+    }
+    f.write_str(message)?;
+    if let (Some(expected), Some(found)) = (expected, found) {
+        write!(f, " (expected {expected}, found {found})")?;
+    }
+    Ok(())
 }
 
 impl std::error::Error for PrimError {}

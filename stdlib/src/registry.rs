@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::error::PrimError;
 use crate::gate::{Gate, RecordedEffect};
+use crate::near::nearest;
 use crate::trust;
 use crate::world::World;
 
@@ -52,6 +53,22 @@ pub enum Type {
     Secret,
     /// Anything.
     Any,
+}
+
+impl Type {
+    /// The word for it in signatures.
+    pub fn word(self) -> &'static str {
+        match self {
+            Type::Text => "text",
+            Type::Int => "int",
+            Type::Bool => "bool",
+            Type::Duration => "duration",
+            Type::Map => "map",
+            Type::List => "list",
+            Type::Secret => "secret",
+            Type::Any => "any",
+        }
+    }
 }
 
 /// One parameter.
@@ -135,6 +152,18 @@ pub struct Primitive {
     pub touches: Touches,
 }
 
+impl Primitive {
+    /// `k8s::config_map(namespace: text, name: text, data: map)`; what may be left out stands in brackets.
+    pub fn signature(&self) -> String {
+        let shown = |param: &Param| {
+            let shown = format!("{}: {}", param.name, param.ty.word());
+            if param.optional { format!("[{shown}]") } else { shown }
+        };
+        let params: Vec<_> = self.params.iter().map(shown).collect();
+        format!("{}({})", self.name, params.join(", "))
+    }
+}
+
 /// All primitives by name.
 pub struct Registry {
     by_name: BTreeMap<&'static str, Primitive>,
@@ -155,12 +184,7 @@ impl Registry {
     }
     /// The known name nearest to a misspelt one, if any is near.
     pub fn nearest(&self, name: &str) -> Option<&'static str> {
-        self.by_name
-            .keys()
-            .map(|known| (strsim::damerau_levenshtein(known, name), *known))
-            .filter(|(distance, known)| *distance <= 3.max(known.len() / 4))
-            .min()
-            .map(|(_, known)| known)
+        nearest(name, self.by_name.keys().copied())
     }
 }
 

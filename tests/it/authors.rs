@@ -1,55 +1,12 @@
 //! Somebody writes a workflow of their own, with the real program.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
-use tempfile::TempDir;
-
-struct Author {
-    home: TempDir,
-}
-
-impl Author {
-    fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self) -> &Path {
-        self.home.path()
-    }
-
-    /// The program in an environment of its own.
-    fn types(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_rollover-under-test"))
-            .args(args)
-            .env_clear()
-            .env("HOME", self.path())
-            .env("ROLLOVER_STATE", self.path().join("state"))
-            .current_dir(self.path())
-            .output()
-            .unwrap()
-    }
-}
-
-/// Exit code and everything said, without colours.
-fn told(output: &Output) -> (i32, String) {
-    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
-}
-
-fn says(output: &Output, code: i32, words: &[&str]) {
-    let (found, text) = told(output);
-    assert_eq!(found, code, "{text}");
-    for word in words {
-        assert!(text.contains(word), "`{word}` is missing: {text}");
-    }
-    assert!(!text.contains('\u{1b}'), "no colours where nobody looks: {text}");
-}
+use crate::program::{Program, says, told};
 
 #[test]
 fn a_new_workflow_is_well_and_a_typo_in_it_is_found_with_the_right_name() {
-    let author = Author::new();
+    let author = Program::new();
     let dir = author.path().join("workflows");
     let dir = dir.to_str().unwrap();
     says(
@@ -70,7 +27,7 @@ fn a_new_workflow_is_well_and_a_typo_in_it_is_found_with_the_right_name() {
     let line = text.lines().position(|line| line.contains("tidb::healthy(")).unwrap() + 1;
     let place = format!("main.rhai:{line}");
     says(&author.types(&["check", &folder]), 10, &["tidb::helthy", "tidb::healthy", &place, "FAIL"]);
-    assert!(!author.path().join("state").join("runs").exists(), "nothing ran");
+    assert!(!author.state().join("runs").exists(), "nothing ran");
 
     fs::write(&script, text.replacen("tidb::healthy(id)", "tidb::healthy()", 1)).unwrap();
     says(&author.types(&["check", &folder]), 10, &["tidb::healthy", &place]);
@@ -79,7 +36,7 @@ fn a_new_workflow_is_well_and_a_typo_in_it_is_found_with_the_right_name() {
 
 #[test]
 fn every_shipped_workflow_is_listed_described_and_well() {
-    let author = Author::new();
+    let author = Program::new();
     let shipped = ["tidb/cfssl-ca", "tidb/cfssl-components", "tidb/cfssl-remove-old-ca", "tidb/cfssl-rotate"];
     says(&author.types(&["list"]), 0, &shipped);
     says(&author.types(&["check"]), 0, &shipped);
@@ -92,7 +49,7 @@ fn every_shipped_workflow_is_listed_described_and_well() {
 
 #[test]
 fn the_exit_codes_that_scripts_rely_on_are_told() {
-    let author = Author::new();
+    let author = Program::new();
     let (code, text) = told(&author.types(&["help-exit-codes"]));
     assert_eq!(code, 0, "{text}");
     for row in runner::exit_code::ExitCode::ALL {

@@ -61,7 +61,8 @@ impl PrivateKey {
 }
 
 fn hex(bytes: &[u8], upper: bool) -> Vec<u8> {
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap();
+    let text: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
     if upper { text.to_uppercase().into_bytes() } else { text.into_bytes() }
 }
 

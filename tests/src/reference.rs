@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::CommandFactory as _;
 use runner::cli::args::Cli;
 use runner::exit_code::ExitCode;
-use stdlib::registry::{Kind, Type};
+use stdlib::registry::Kind;
 
 /// Every generated page: file name below `docs/reference`, and text.
 pub fn pages() -> Vec<(&'static str, String)> {
@@ -49,19 +49,6 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-fn ty(ty: Type) -> &'static str {
-    match ty {
-        Type::Text => "text",
-        Type::Int => "integer",
-        Type::Bool => "bool",
-        Type::Duration => "duration",
-        Type::Map => "map",
-        Type::List => "list",
-        Type::Secret => "secret",
-        Type::Any => "any",
-    }
-}
-
 fn primitives() -> String {
     let mut text = format!("{GENERATED}# Primitives\n\nWhat a workflow's script may call, by namespace.\n");
     let mut namespace = "";
@@ -71,22 +58,10 @@ fn primitives() -> String {
             let _ = write!(text, "\n## `{space}`\n");
             namespace = space;
         }
-        let params: Vec<String> = primitive
-            .params
-            .iter()
-            .map(|p| {
-                if p.optional {
-                    format!("[{}: {}]", p.name, ty(p.ty))
-                } else {
-                    format!("{}: {}", p.name, ty(p.ty))
-                }
-            })
-            .collect();
         let _ = write!(
             text,
-            "\n### `{}({})`\n\n{}\n\n*Kind:* {}.\n",
-            primitive.name,
-            params.join(", "),
+            "\n### `{}`\n\n{}\n\n*Kind:* {}.\n",
+            primitive.signature(),
             primitive.doc.trim(),
             kind(primitive.kind)
         );
@@ -113,9 +88,5 @@ fn primitives() -> String {
 }
 
 fn exit_codes() -> String {
-    let mut text = format!("{GENERATED}# Exit codes\n\n| code | meaning | what to do |\n|---|---|---|\n");
-    for row in ExitCode::ALL {
-        let _ = writeln!(text, "| {} | {} | {} |", row.code as u8, row.meaning, row.what_to_do);
-    }
-    text
+    format!("{GENERATED}# Exit codes\n\n{}", ExitCode::markdown())
 }

@@ -1,5 +1,6 @@
 //! Where workflows are found: folders of the user's own, then those shipped in the binary.
 
+mod condition;
 mod outline;
 mod scaffold;
 #[cfg(test)]
@@ -10,6 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
+pub use outline::Outlined;
 pub use scaffold::{Scaffold, ScaffoldError, scaffold};
 use stdlib::world::Disk;
 
@@ -65,8 +67,8 @@ impl Workflow {
         self.sources.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect()
     }
 
-    /// Names and reasons of the phases, in the order in which the script declares them, as far as its text tells.
-    pub fn phases(&self) -> Vec<(String, String)> {
+    /// The phases, in the order in which the script declares them, as far as its text tells.
+    pub fn phases(&self) -> Vec<Outlined> {
         outline::phases(&self.sources)
     }
 }
@@ -265,9 +267,23 @@ mod tests {
         }
         let rotate = catalog.load(&disk, "tidb/cfssl-rotate").unwrap().unwrap();
         assert!(rotate.sources.files.contains_key("lib/tidb.rhai"));
-        let phases: Vec<String> = rotate.phases().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(phases.first().map(String::as_str), Some("inventory"));
-        assert!(phases.iter().any(|name| name == "trust-both"), "{phases:?}");
+        let phases = rotate.phases();
+        let shown: Vec<_> = phases
+            .iter()
+            .map(|phase| (phase.name.as_str(), phase.only.as_deref().unwrap_or("always")))
+            .collect();
+        let asked = "only with remove_old_ca=true or reason=compromise";
+        assert_eq!(
+            shown,
+            [
+                ("inventory", "always"),
+                ("trust-both", "always"),
+                ("switch-leaves", "always"),
+                ("old-leaves-gone", asked),
+                ("distrust-old", asked),
+                ("finish", "always"),
+            ]
+        );
     }
 
     #[test]

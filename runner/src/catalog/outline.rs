@@ -2,63 +2,103 @@
 
 use regex::Regex;
 
+use super::condition::{self, Block};
 use crate::script::Sources;
 
-/// Names and reasons in the order of the main script's text, following its calls into the modules that it imports.
-pub(super) fn phases(sources: &Sources) -> Vec<(String, String)> {
-    let (Ok(phase), Ok(call)) = (Regex::new(PHASE), Regex::new(CALL)) else { return Vec::new() };
-    let mut found = Vec::new();
-    let main = sources.text(&sources.main).unwrap_or_default();
-    walk(sources, &sources.main, main, &phase, &call, 0, &mut found);
-    let mut seen = std::collections::BTreeSet::new();
-    found.retain(|(name, _)| seen.insert(name.clone()));
-    found
+/// A phase as the text declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlined {
+    /// Its name.
+    pub name: String,
+    /// Why it exists.
+    pub why: String,
+    /// Under which condition it is declared, in words; none where it always is.
+    pub only: Option<String>,
 }
 
-const PHASE: &str = r#"phase\(\s*"([^"]+)"\s*,\s*(?:"([^"]*)"|`([^`]*)`)"#;
+/// The phases in the order of the main script's text, following its calls into the modules that it imports.
+pub(super) fn phases(sources: &Sources) -> Vec<Outlined> {
+    let (Ok(phase), Ok(call)) = (Regex::new(PHASE), Regex::new(CALL)) else { return Vec::new() };
+    let main = sources.text(&sources.main).unwrap_or_default();
+    let mut walk = Walk { sources, phase, call, found: Vec::new() };
+    walk.text(&sources.main, main, &[], 0);
+    walk.found
+}
+
+const PHASE: &str = r#"^phase\(\s*"([^"]+)"\s*,\s*(?:"([^"]*)"|`([^`]*)`)"#;
 const CALL: &str = r"(?:(\w+)::)?(\w+)\(";
 const DEPTH: usize = 8;
 
-fn walk(
-    sources: &Sources,
-    file: &str,
-    text: &str,
-    phase: &Regex,
-    call: &Regex,
-    depth: usize,
-    found: &mut Vec<(String, String)>,
-) {
-    if depth > DEPTH {
-        return;
-    }
-    let whole = sources.text(file).unwrap_or_default();
-    let text = uncommented(text);
-    for captures in call.captures_iter(&text) {
-        let Some(at) = captures.get(0) else { continue };
-        let name = captures.get(2).map_or("", |name| name.as_str());
-        if name == "phase" && captures.get(1).is_none() {
-            if let Some(declared) = text
-                .get(at.start()..)
-                .and_then(|rest| phase.captures(rest))
-                .filter(|c| c.get(0).is_some_and(|m| m.start() == 0))
-            {
-                let group = |n: usize| declared.get(n).map(|m| m.as_str().to_owned());
-                found.push((group(1).unwrap_or_default(), group(2).or_else(|| group(3)).unwrap_or_default()));
+struct Walk<'a> {
+    sources: &'a Sources,
+    phase: Regex,
+    call: Regex,
+    found: Vec<Outlined>,
+}
+
+impl Walk<'_> {
+    /// Looks through a text of this file, whose own place has these conditions.
+    fn text(&mut self, file: &str, text: &str, outer: &[String], depth: usize) {
+        if depth > DEPTH {
+            return;
+        }
+        let whole = self.sources.text(file).unwrap_or_default();
+        let text = uncommented(text);
+        let blocks = condition::blocks(&text);
+        let calls: Vec<_> = self.call.clone().captures_iter(&text).map(|found| Call::of(&found)).collect();
+        for Call { at, alias, name } in calls {
+            let before = text.get(..at).unwrap_or_default().trim_end();
+            if before.ends_with("fn") {
+                continue;
             }
-            continue;
+            let here = blocks.iter().filter(|block| block.range.contains(&at)).map(Block::words);
+            let conditions: Vec<String> = outer.iter().cloned().chain(here).collect();
+            if name == "phase" && alias.is_none() {
+                self.declared(text.get(at..).unwrap_or_default(), &conditions);
+                continue;
+            }
+            let target = match alias {
+                Some(alias) => imported(whole, &alias),
+                None => Some(file.to_owned()),
+            };
+            if let Some(target) = target
+                && let Some(body) = self.sources.text(&target).and_then(|module| function(module, &name))
+            {
+                let body = body.to_owned();
+                self.text(&target, &body, &conditions, depth + 1);
+            }
         }
-        let target = match captures.get(1) {
-            Some(alias) => imported(whole, alias.as_str()),
-            None => Some(file.to_owned()),
-        };
-        let before = text.get(..at.start()).unwrap_or_default().trim_end();
-        if before.ends_with("fn") {
-            continue;
+    }
+
+    fn declared(&mut self, text: &str, conditions: &[String]) {
+        let Some(found) = self.phase.captures(text) else { return };
+        let group = |n: usize| found.get(n).map(|m| m.as_str().to_owned());
+        let name = group(1).unwrap_or_default();
+        let only = (!conditions.is_empty()).then(|| conditions.join(", and "));
+        match self.found.iter_mut().find(|known| known.name == name) {
+            // Declared in several branches: under one condition or another.
+            Some(known) => known.only = known.only.take().zip(only).map(|(a, b)| format!("{a}; or {b}")),
+            None => {
+                let why = group(2).or_else(|| group(3)).unwrap_or_default();
+                self.found.push(Outlined { name, why, only });
+            }
         }
-        if let Some(target) = target
-            && let Some(body) = sources.text(&target).and_then(|module| function(module, name))
-        {
-            walk(sources, &target, body, phase, call, depth + 1, found);
+    }
+}
+
+struct Call {
+    at: usize,
+    alias: Option<String>,
+    name: String,
+}
+
+impl Call {
+    fn of(found: &regex::Captures) -> Self {
+        let group = |n: usize| found.get(n).map(|m| m.as_str().to_owned());
+        Self {
+            at: found.get(0).map_or(0, |m| m.start()),
+            alias: group(1),
+            name: group(2).unwrap_or_default(),
         }
     }
 }

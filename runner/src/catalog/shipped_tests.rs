@@ -113,7 +113,8 @@ fn what_new_writes_has_no_findings_and_is_a_plan_within_its_manifest() {
         panic!("one fact is enough")
     };
     assert_eq!(plan.steps().count(), 5);
-    let findings = crate::capabilities::check(&plan, &workflow.manifest, registry(), &workflow.sources);
+    let allowance = workflow.manifest.allowance(&plan.params, Path::new("/"));
+    let findings = crate::capabilities::check(&plan, &allowance, registry(), &workflow.sources);
     assert!(findings.is_empty(), "{}", render_all(&findings, Paint::Plain));
 }
 
@@ -190,7 +191,8 @@ fn every_shipped_workflow_is_a_plan_within_its_manifest() {
             Ok(Declared::Need(need)) => panic!("{name}: {need:?}"),
             Err(findings) => panic!("{name}\n{}", render_all(&findings, Paint::Plain)),
         };
-        let findings = crate::capabilities::check(&plan, &workflow.manifest, registry(), &workflow.sources);
+        let allowance = workflow.manifest.allowance(&plan.params, Path::new("/"));
+        let findings = crate::capabilities::check(&plan, &allowance, registry(), &workflow.sources);
         assert!(findings.is_empty(), "{name}\n{}", render_all(&findings, Paint::Plain));
         assert!(plan.target.is_some() && plan.trust.is_some() && plan.steps().count() > 5, "{name}");
         let text = serde_json::to_string(&plan).unwrap();

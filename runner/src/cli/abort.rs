@@ -2,6 +2,7 @@
 
 use journal::Why;
 
+use super::args::Reach;
 use super::session::{self, Agreed};
 use super::{Context, resume};
 use crate::error::Failure;
@@ -10,19 +11,24 @@ use crate::exit_code::ExitCode;
 pub(crate) async fn abort(
     context: &Context,
     run: &str,
+    reach: &Reach,
     leave_mixed: bool,
     yes: bool,
 ) -> Result<ExitCode, Failure> {
+    let found = resume::Found::of(context, run)?;
+    if let Some(failure) = found.over() {
+        return Err(failure);
+    }
     if !yes {
+        let what = found.title();
         let what = if leave_mixed {
-            format!("Give up run {run} where it stands, and take its mark off the target?")
+            format!("Give up {what} where it stands, and take its mark off the target?")
         } else {
-            format!(
-                "Give up run {run} where it stands? The target stays marked until `--leave-mixed` is given."
-            )
+            format!("Give up {what} where it stands? The target stays marked until `--leave-mixed` is given.")
         };
         session::confirm(&what).await?;
     }
-    let run = resume::open(context, run, Why::Abort, Agreed::default()).await?;
-    Ok(run.abort(leave_mixed).await.exit)
+    let opened = resume::open(context, &found, reach, Why::Abort, Agreed::default()).await?;
+    let ending = opened.run.abort(leave_mixed).await;
+    Ok(opened.end(context, ending).await)
 }

@@ -93,20 +93,28 @@ pub enum ColorChoice {
     Never,
 }
 
-/// How the cluster is reached.
+/// Which cluster.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Connection {
-    /// The kubeconfig to use [default: as kubectl finds it]
+pub struct Reach {
+    /// The kubeconfig to use [default: as kubectl finds it; on a recorded run, as recorded]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The context in it
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+}
+
+/// How the cluster is reached.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Connection {
+    /// Which cluster
+    #[command(flatten)]
+    pub reach: Reach,
     /// Work in a sandbox instead: a small world with a TiDB cluster, started for this run
-    #[arg(long, conflicts_with = "context")]
+    #[arg(long, conflicts_with_all = ["context", "kubeconfig"])]
     pub sandbox: bool,
     /// Use a sandbox that runs already: its folder, as `rollover sandbox list` shows it
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["context", "sandbox"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["context", "kubeconfig", "sandbox"])]
     pub sandbox_dir: Option<PathBuf>,
     /// Seed of the sandbox's lags, leaders and spontaneous restarts
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -196,6 +204,9 @@ pub enum Command {
         /// Also pass points of no return without asking
         #[arg(long)]
         yes_final: bool,
+        /// Where, if not as recorded
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Take a run back: phase by phase, with the same settles and proofs as on the way forward
     #[command(after_help = "Example:\n  rollover rollback 20261122-0615")]
@@ -208,6 +219,9 @@ pub enum Command {
         /// Why, for the record
         #[arg(long, default_value = "asked by the operator")]
         why: String,
+        /// Where, if not as recorded
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Stop working on a run for good, where it stands; its record stays
     #[command(after_help = "Example:\n  rollover abort 20261122-0615 --leave-mixed")]
@@ -220,6 +234,9 @@ pub enum Command {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
+        /// Where, if not as recorded
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Read and verify the records of runs
     #[command(subcommand)]

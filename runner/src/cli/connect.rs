@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use journal::Header;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
 use stdlib::World;
 
-use super::args::Connection;
-use super::{Context, launch};
+use super::args::{Connection, Reach};
+use super::{Context, launch, paths, sandboxes};
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 
@@ -24,6 +25,73 @@ pub(crate) struct Way {
     /// The folder of the sandbox, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<PathBuf>,
+    /// The folder in which the run was begun: relative paths are below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+}
+
+impl Way {
+    fn here() -> Self {
+        Self { folder: std::env::current_dir().ok(), ..Self::default() }
+    }
+
+    /// The way by which a recorded run is reached again. Never another one than the record's or the operator's: what
+    /// kubectl's rules come to here and now may be another cluster.
+    ///
+    /// # Errors
+    /// The record does not say it, or not in words of this version.
+    pub(crate) fn again(header: &Header, reach: &Reach) -> Result<Self, Failure> {
+        let other =
+            "use the version of rollover that began the run, or name its cluster with `--kubeconfig FILE`";
+        let recorded = match &header.world {
+            None => Err("the record does not say how its cluster is reached".to_owned()),
+            Some(way) => serde_json::from_value::<Self>(way.clone())
+                .map_err(|error| format!("how the run's cluster is reached cannot be read: {error}")),
+        };
+        if reach.is_given() {
+            let folder = recorded.ok().and_then(|way| way.folder);
+            return Ok(Self { folder, ..reach.way() });
+        }
+        recorded.map_err(|why| {
+            Failure::new(ExitCode::Format, why).on(format!("run {}", header.run_id)).hint(other)
+        })
+    }
+
+    /// The folder that relative paths are below.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.clone().or_else(|| std::env::current_dir().ok()).unwrap_or_else(|| "/".into())
+    }
+
+    /// The folder of the sandbox to which it led, where that has ended.
+    pub(crate) fn ended_sandbox(&self) -> Option<&Path> {
+        self.sandbox.as_deref().filter(|dir| sandboxes::ready(dir).is_none())
+    }
+}
+
+impl Reach {
+    fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
+    /// What was named; where nothing was, what kubectl's rules come to now, so that a resume does not follow a context
+    /// that was switched in between.
+    fn way(&self) -> Way {
+        if self.is_given() {
+            let kubeconfig = self.kubeconfig.as_ref().map(|path| absolute(path));
+            return Way { kubeconfig, context: self.context.clone(), ..Way::here() };
+        }
+        match Kubeconfig::read() {
+            Ok(config) => {
+                Way { kubeconfig: paths::kubeconfig(), context: config.current_context, ..Way::here() }
+            }
+            // Inside a cluster, or without one.
+            Err(_) => Way::here(),
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Finds the way; starts a sandbox where one is asked for, after `before` had a look at what can be known without one.
@@ -39,26 +107,24 @@ pub(crate) async fn find(
         return Ok(in_sandbox(&dir));
     }
     if let Some(dir) = &connection.sandbox_dir {
-        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
-        if !dir.join("ready.json").exists() {
+        let dir = absolute(dir);
+        if sandboxes::ready(&dir).is_none() {
             return Err(Failure::new(ExitCode::Unavailable, "no sandbox runs there")
                 .on(dir.display().to_string())
                 .hint("`rollover sandbox list` shows those that run"));
         }
         return Ok(in_sandbox(&dir));
     }
-    let kubeconfig =
-        connection.kubeconfig.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-    Ok(Way { kubeconfig, context: connection.context.clone(), sandbox: None })
+    Ok(connection.reach.way())
 }
 
 fn in_sandbox(dir: &Path) -> Way {
-    Way { kubeconfig: Some(dir.join("kubeconfig")), context: None, sandbox: Some(dir.to_owned()) }
+    Way { kubeconfig: Some(dir.join("kubeconfig")), sandbox: Some(dir.to_owned()), ..Way::here() }
 }
 
 /// The world at the end of the way. A workflow that needs no cluster runs without one.
 pub(crate) async fn world(way: &Way) -> Result<World, Failure> {
-    let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let folder = way.folder();
     match client(way).await {
         Ok(client) => Ok(World::system(Some(client), folder)),
         Err(why) if way.kubeconfig.is_none() && way.context.is_none() => {

@@ -18,7 +18,10 @@ pub(crate) fn describe(context: &Context, name: &str) -> Result<ExitCode, Failur
             .iter()
             .map(|(name, spec)| json!({"name": name, "type": spec.ty.word(), "default": spec.default, "required": spec.is_required(), "help": spec.help, "choices": spec.choices}))
             .collect();
-        let phases: Vec<_> = phases.iter().map(|(name, why)| json!({"name": name, "why": why})).collect();
+        let phases: Vec<_> = phases
+            .iter()
+            .map(|phase| json!({"name": phase.name, "why": phase.why, "only": phase.only}))
+            .collect();
         let object = json!({
             "workflow": workflow.name, "title": manifest.title, "summary": manifest.summary, "source": manifest.source, "params": params,
             "phases": phases, "outage": manifest.outage, "point_of_no_return": manifest.point_of_no_return, "forward_only": manifest.forward_only,
@@ -35,9 +38,10 @@ pub(crate) fn describe(context: &Context, name: &str) -> Result<ExitCode, Failur
         lines.push(format!("  {} {source}", style::faint().apply_to("source")));
     }
     lines.push(format!("\n{}", style::strong().apply_to("Phases")));
-    for (name, why) in &phases {
-        lines.push(format!("  {name}"));
-        lines.push(style::wrap(why, 4, style::width()));
+    for phase in &phases {
+        let only = phase.only.as_ref().map(|only| format!("  ({only})")).unwrap_or_default();
+        lines.push(format!("  {}{}", phase.name, style::warn().apply_to(only)));
+        lines.push(style::wrap(&phase.why, 4, style::width()));
     }
     lines.push(format!("\n{}", style::strong().apply_to("Parameters")));
     let mut rows = table::plain(&["name", "type", "default", "what it is"]);

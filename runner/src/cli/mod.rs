@@ -103,14 +103,14 @@ fn dispatch(cli: Cli, paths: paths::Paths) -> Result<ExitCode, Failure> {
             runtime()?.block_on(run::run(&context, &workflow, &connection, &parameters, asked))
         }
         Command::Status { run } => status::status(&context, run.as_deref()),
-        Command::Resume { run, yes, yes_final } => {
-            runtime()?.block_on(resume::resume(&context, &run, yes, yes_final))
+        Command::Resume { run, yes, yes_final, reach } => {
+            runtime()?.block_on(resume::resume(&context, &run, &reach, yes, yes_final))
         }
-        Command::Rollback { run, yes, why } => {
-            runtime()?.block_on(resume::rollback(&context, &run, yes, &why))
+        Command::Rollback { run, yes, why, reach } => {
+            runtime()?.block_on(resume::rollback(&context, &run, &reach, yes, &why))
         }
-        Command::Abort { run, leave_mixed, yes } => {
-            runtime()?.block_on(abort::abort(&context, &run, leave_mixed, yes))
+        Command::Abort { run, leave_mixed, yes, reach } => {
+            runtime()?.block_on(abort::abort(&context, &run, &reach, leave_mixed, yes))
         }
         Command::Audit(command) => audit::audit(&context, command),
         Command::Cert(command) => runtime()?.block_on(cert::cert(&context, command)),

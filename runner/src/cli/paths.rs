@@ -1,6 +1,6 @@
 //! Where things lie: the XDG folders. The one place that reads the environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::Global;
 use crate::error::Failure;
@@ -25,7 +25,7 @@ fn folder(name: &str, below_home: &str) -> Option<PathBuf> {
     variable(name)
         .filter(|value| value.starts_with('/'))
         .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(variable("HOME").filter(|home| !home.is_empty())?).join(below_home)))
+        .or_else(|| Some(home()?.join(below_home)))
 }
 
 /// The parameters given as `ROLLOVER_PARAM_NAME`.
@@ -34,6 +34,29 @@ pub(crate) fn parameters() -> std::collections::BTreeMap<String, String> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name.starts_with("ROLLOVER_PARAM_"))
         .collect()
+}
+
+/// The user's own folder.
+fn home() -> Option<PathBuf> {
+    variable("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
+/// A path from the root. A shell leaves the `~` of `--set pki=~/pki` as it is.
+pub(crate) fn in_full(path: &str, folder: &Path) -> String {
+    let path = match (path.strip_prefix("~/"), home()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => folder.join(path),
+    };
+    path.components().collect::<PathBuf>().display().to_string()
+}
+
+/// The kubeconfig that kubectl would take, where that is one file.
+pub(crate) fn kubeconfig() -> Option<PathBuf> {
+    match variable("KUBECONFIG").filter(|list| !list.is_empty()) {
+        None => home().map(|home| home.join(".kube/config")).filter(|path| path.exists()),
+        Some(list) if !list.contains(':') => std::path::absolute(list).ok(),
+        Some(_) => None,
+    }
 }
 
 impl Paths {

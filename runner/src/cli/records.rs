@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use journal::{JournalError, Loaded, RunId, Store};
+use journal::{Bodies, Header, JournalError, Loaded, RunId, Store};
 use stdlib::files::SystemDisk;
 
 use super::Context;
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
+use crate::output::{self, problem};
 use crate::plan::Plan;
+use crate::record;
 
 /// The store of this state folder.
 pub(crate) fn store(context: &Context) -> Store {
@@ -18,37 +20,7 @@ pub(crate) fn store(context: &Context) -> Store {
 
 /// A journal's error with its exit code and what to type next.
 pub(crate) fn failure(error: JournalError) -> Failure {
-    let (exit, hint) = match &error {
-        JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            (ExitCode::RunNotFound, "`rollover status` lists the runs")
-        }
-        JournalError::Io { .. } => (
-            ExitCode::StateUnwritable,
-            "look at the owner, the mode and the free space of the folder, or pass `--state DIR`",
-        ),
-        JournalError::Unwritable { .. } | JournalError::Poisoned => {
-            (ExitCode::JournalUnwritable, "make room or repair the disk, then `rollover resume RUN`")
-        }
-        JournalError::Corrupt { .. } => (
-            ExitCode::PinnedAltered,
-            "`rollover audit verify RUN` says which record was altered; restore the folder from a copy",
-        ),
-        JournalError::Altered { .. } => (
-            ExitCode::PinnedAltered,
-            "put the recorded copy back from a backup of the run's folder; an altered copy is never run",
-        ),
-        JournalError::Newer { .. } => (ExitCode::Format, "use the version of rollover that wrote it"),
-        JournalError::Held { .. } => (ExitCode::RunBusy, "wait for it, or stop that process first"),
-        JournalError::NoRun(_) | JournalError::Empty { .. } => {
-            (ExitCode::RunNotFound, "`rollover status` lists the runs")
-        }
-        JournalError::Ambiguous { .. } => (ExitCode::RunNotFound, "type more of the id"),
-        JournalError::Exposed { .. } => {
-            (ExitCode::Forbidden, "secrets lie there: take the rights away from others, then try again")
-        }
-        _ => (ExitCode::Unknown, "run with `-vv` and report what it says"),
-    };
-    Failure::new(exit, error.to_string()).hint(hint)
+    record::failure(&error, false)
 }
 
 /// The run that a prefix of its id names.
@@ -69,18 +41,35 @@ pub(crate) fn folder(store: &Store, run: &str) -> Result<PathBuf, Failure> {
 pub(crate) struct Read {
     /// Records and state.
     pub loaded: Loaded,
-    /// The pinned plan, where it can be read.
-    pub plan: Option<Plan>,
+    /// The pinned plan, or why it cannot be read.
+    pub plan: Result<Plan, Failure>,
+}
+
+/// Says on stderr what could not be read of a record that is shown all the same.
+pub(crate) fn say_unreadable(why: Option<&Failure>) {
+    if let Some(failure) = why {
+        output::say(&problem::text(failure));
+    }
+}
+
+impl Read {
+    /// The run's header.
+    ///
+    /// # Errors
+    /// The run never began.
+    pub(crate) fn header(&self) -> Result<&Header, Failure> {
+        let missing = || Failure::new(ExitCode::RunNotFound, "the run never began: its record has no header");
+        self.loaded.state.header().ok_or_else(missing)
+    }
 }
 
 /// Reads a record without locking it.
 pub(crate) fn read(dir: &Path) -> Result<Read, Failure> {
     let loaded = journal::load(&SystemDisk, dir).map_err(failure)?;
-    let bodies = journal::Bodies::new(Arc::new(SystemDisk), dir);
-    let plan = loaded
-        .state
-        .header()
-        .and_then(|header| bodies.resolve(&header.plan).ok())
-        .and_then(|value| serde_json::from_value(value).ok());
+    let bodies = Bodies::new(Arc::new(SystemDisk), dir);
+    let plan = match loaded.state.header() {
+        Some(header) => record::plan(header, &bodies),
+        None => Err(Failure::new(ExitCode::RunNotFound, "the run never began")),
+    };
     Ok(Read { loaded, plan })
 }

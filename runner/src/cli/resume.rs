@@ -1,72 +1,146 @@
-//! `rollover resume`, `rollover rollback`.
+//! `rollover resume`, `rollover rollback`, and what they share with `abort`: opening a run again.
 
 use std::sync::Arc;
 
-use journal::Why;
+use journal::{EndState, Lifecycle, RunId, Why};
+use stdlib::World;
 
+use super::args::Reach;
+use super::connect::{self, Way};
+use super::records::{self, Read};
 use super::session::{Agreed, Operator};
-use super::{Context, connect, records, session, signing};
-use crate::engine::Options;
-use crate::engine::Run;
+use super::watch::Watched;
+use super::{Context, session, signing};
+use crate::engine::lock::{NoLock, TargetLock};
+use crate::engine::{Options, Run};
 use crate::error::Failure;
+use crate::events::Ending;
 use crate::exit_code::ExitCode;
 
-/// Opens a run again where it can be reached.
-pub(crate) async fn open(context: &Context, run: &str, why: Why, agreed: Agreed) -> Result<Run, Failure> {
-    let store = records::store(context);
-    let id = records::find(&store, run)?;
-    let read = records::read(&store.dir(&id))?;
-    let way: connect::Way = read
-        .loaded
-        .state
-        .header()
-        .and_then(|header| header.world.clone())
-        .and_then(|way| serde_json::from_value(way).ok())
-        .unwrap_or_default();
-    if let Some(dir) = way.sandbox.as_ref().filter(|dir| !dir.join("ready.json").exists()) {
-        return Err(Failure::new(
-            ExitCode::Unavailable,
-            "the sandbox of this run has ended, and the world that it changed with it",
-        )
-        .on(dir.display().to_string())
-        .hint(format!("`rollover audit show {id}` still tells the run; begin a new one with `--sandbox`")));
+/// A recorded run that somebody wants to go on with.
+pub(crate) struct Found {
+    id: RunId,
+    read: Read,
+}
+
+impl Found {
+    /// The run that a prefix of its id names.
+    pub(crate) fn of(context: &Context, run: &str) -> Result<Self, Failure> {
+        let store = records::store(context);
+        let id = records::find(&store, run)?;
+        let read = records::read(&store.dir(&id))?;
+        Ok(Self { id, read })
     }
-    let world = connect::world(&way).await?;
-    let current =
-        read.loaded.state.header().and_then(|header| super::run::current_sources(context, &header.workflow));
+
+    /// That there is nothing left to give up.
+    pub(crate) fn over(&self) -> Option<Failure> {
+        let Lifecycle::Ended(end) = self.read.loaded.state.lifecycle() else { return None };
+        let hint = match end.state {
+            EndState::Aborted => return None,
+            EndState::Done => format!("`rollover rollback {}` takes it back", self.id),
+            EndState::RolledBack => format!("`rollover audit show {}` tells it", self.id),
+        };
+        let text = format!("the run has ended ({}): there is nothing to give up", end.state);
+        Some(Failure::new(ExitCode::Usage, text).on(format!("run {}", self.id)).hint(hint))
+    }
+
+    /// For questions: the run, its workflow, its target.
+    pub(crate) fn title(&self) -> String {
+        let workflow = self.read.loaded.state.header().map_or("", |header| header.workflow.as_str());
+        let target = self.read.plan.as_ref().ok().and_then(|plan| plan.target.as_ref());
+        let on = target.map(|target| format!(" on {}", target.title)).unwrap_or_default();
+        format!("run {} of {workflow}{on}", self.id)
+    }
+}
+
+/// A run that was opened again, and who watches it.
+pub(crate) struct Opened {
+    pub run: Run,
+    watched: Arc<Watched>,
+}
+
+impl Opened {
+    /// Tells what was seen beside the run, and how the program ends.
+    pub(crate) async fn end(&self, context: &Context, ending: Ending) -> ExitCode {
+        self.watched.tell(context.json()).await;
+        ending.exit
+    }
+}
+
+/// The world of a run, and the lock on its target.
+async fn world(found: &Found, way: &Way, why: Why) -> Result<(World, Arc<dyn TargetLock>), Failure> {
+    let Some(dir) = way.ended_sandbox() else {
+        let world = connect::world(way).await?;
+        let lock = session::lock(&world);
+        return Ok((world, lock));
+    };
+    if why == Why::Abort {
+        // What was locked is gone with its world; the record can still be closed.
+        return Ok((World::system(None, way.folder()), Arc::new(NoLock)));
+    }
+    Err(Failure::new(
+        ExitCode::Unavailable,
+        "the sandbox of this run has ended, and the world that it changed with it",
+    )
+    .on(dir.display().to_string())
+    .hint(format!(
+        "`rollover audit show {0}` still tells the run, `rollover abort {0}` closes its record; begin a new one with `--sandbox`",
+        found.id
+    )))
+}
+
+/// Opens a run again where it can be reached.
+pub(crate) async fn open(
+    context: &Context,
+    found: &Found,
+    reach: &Reach,
+    why: Why,
+    agreed: Agreed,
+) -> Result<Opened, Failure> {
+    let header = found.read.header()?;
+    let way = Way::again(header, reach)?;
+    let (world, lock) = world(found, &way, why).await?;
+    let watched = Watched::new(session::reporter(context.json()), way.sandbox.clone());
     let options = Options {
-        reporter: session::reporter(context.json()),
+        reporter: watched.clone(),
         approver: Arc::new(Operator { agreed }),
-        lock: session::lock(&world),
+        lock,
         cancel: session::cancel_on_signal(),
-        current_sources: current,
+        current_sources: super::run::current_sources(context, &header.workflow),
         ..Options::default()
     };
     let tools = signing::tools(context, &world)?;
-    Run::open(id.as_str(), &session::actor(), why, world, &store, tools, options)
+    let store = records::store(context);
+    let run = Run::open(found.id.as_str(), &session::actor(), why, world, &store, tools, options)?;
+    Ok(Opened { run, watched })
 }
 
 pub(crate) async fn resume(
     context: &Context,
     run: &str,
+    reach: &Reach,
     yes: bool,
     yes_final: bool,
 ) -> Result<ExitCode, Failure> {
     let agreed = Agreed { begin: yes, no_return: yes_final, outage: false };
-    let run = open(context, run, Why::Resume, agreed).await?;
-    Ok(run.resume().await.exit)
+    let opened = open(context, &Found::of(context, run)?, reach, Why::Resume, agreed).await?;
+    let ending = opened.run.resume().await;
+    Ok(opened.end(context, ending).await)
 }
 
 pub(crate) async fn rollback(
     context: &Context,
     run: &str,
+    reach: &Reach,
     yes: bool,
     why: &str,
 ) -> Result<ExitCode, Failure> {
-    let agreed = Agreed { begin: yes, no_return: false, outage: false };
+    let found = Found::of(context, run)?;
     if !yes {
-        session::confirm(&format!("Take back run {run}, phase by phase?")).await?;
+        session::confirm(&format!("Take back {}, phase by phase?", found.title())).await?;
     }
-    let run = open(context, run, Why::Rollback, agreed).await?;
-    Ok(run.back(why).await.exit)
+    let agreed = Agreed { begin: yes, no_return: false, outage: false };
+    let opened = open(context, &found, reach, Why::Rollback, agreed).await?;
+    let ending = opened.run.back(why).await;
+    Ok(opened.end(context, ending).await)
 }

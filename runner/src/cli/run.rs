@@ -11,9 +11,8 @@ use super::session::{Agreed, Operator};
 use super::{Context, connect, records, sandboxes, session, signing, watch, workflows};
 use crate::catalog::Workflow;
 use crate::engine::Options;
-use crate::engine::{Begin, Run, planned};
+use crate::engine::{Begin, Run, planned, told};
 use crate::error::Failure;
-use crate::events::Event;
 use crate::exit_code::ExitCode;
 use crate::output::{self, plan as shown, style};
 use crate::plan::Plan;
@@ -55,13 +54,11 @@ async fn make_plan(
 }
 
 fn show(context: &Context, planned_run: &Planned) {
-    let phases = planned(&planned_run.plan);
+    let plan = &planned_run.plan;
     if context.json() {
-        let event = Event::Plan { phases };
-        output::data(&output::json::line(planned_run.world.clock.now(), &event));
+        output::data(&output::json::line(planned_run.world.clock.now(), &told(plan)));
         return;
     }
-    let plan = &planned_run.plan;
     let mut lines = vec![format!("{}  {}", style::strong().apply_to(&plan.workflow), plan.title)];
     let wide = plan.params.keys().map(String::len).max().unwrap_or(0).max("target".len());
     if let Some(target) = &plan.target {
@@ -72,8 +69,12 @@ fn show(context: &Context, planned_run: &Planned) {
     }
     lines.push(String::new());
     lines.push(style::strong().apply_to("Plan").to_string());
-    lines.push(shown::text(&phases));
+    lines.push(shown::text(&planned(plan)));
     lines.push(String::new());
+    for note in &plan.notes {
+        let text = style::wrap(&note.text, 8, style::width());
+        lines.push(format!("  {} {}", style::warn().apply_to("note:"), text.trim_start()));
+    }
     let no_return = planned_run.workflow.manifest.point_of_no_return.as_deref();
     lines.push(format!(
         "  Point of no return: {}",

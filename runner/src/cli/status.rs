@@ -73,7 +73,11 @@ fn all(context: &Context) -> Result<ExitCode, Failure> {
             Ok(Read { loaded, plan }) => {
                 let workflow =
                     loaded.state.header().map(|header| header.workflow.clone()).unwrap_or_default();
-                let at = step_of(&loaded.state, plan.as_ref());
+                let at = match &plan {
+                    Ok(plan) => step_of(&loaded.state, Some(plan)),
+                    Err(failure) => failure.message.clone(),
+                };
+                let plan = plan.ok();
                 data.push(json!({"run": id.as_str(), "workflow": workflow, "target": target(plan.as_ref()), "state": standing(&loaded.state), "at": at}));
                 rows.add_row([id.as_str(), &workflow, &target(plan.as_ref()), standing(&loaded.state), &at]);
             }
@@ -97,6 +101,8 @@ fn one(context: &Context, run: &str) -> Result<ExitCode, Failure> {
     let store = records::store(context);
     let dir = records::folder(&store, run)?;
     let Read { loaded, plan } = records::read(&dir)?;
+    records::say_unreadable(plan.as_ref().err());
+    let plan = plan.ok();
     let state = &loaded.state;
     let header = state.header().cloned();
     let id = header.as_ref().map(|header| header.run_id.clone()).unwrap_or_default();

@@ -66,12 +66,14 @@ pub(crate) fn between(phase: &str, before: &Snapshot, after: &Snapshot) -> Count
 /// A little more than the pause between two writes of the counters.
 const SETTLE: Duration = Duration::from_millis(250);
 
-type Fetched = JoinHandle<Option<Snapshot>>;
+type Fetched = JoinHandle<Result<Snapshot, String>>;
 
 #[derive(Default)]
 struct Seen {
     open: Option<(String, Fetched)>,
     phases: Vec<(String, Fetched, Fetched)>,
+    /// The end of the run, kept back until the counters were told: it closes with what to type next.
+    end: Option<(time::OffsetDateTime, Event)>,
 }
 
 /// A reporter that also asks the sandbox for its counters at the edges of each phase. Outside a sandbox it only passes on.
@@ -85,36 +87,73 @@ pub(crate) struct Watched {
 fn fetch(dir: PathBuf) -> Fetched {
     tokio::spawn(async move {
         tokio::time::sleep(SETTLE).await;
-        let bytes = SystemDisk.read(&dir.join("counters.json")).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let path = dir.join("counters.json");
+        let named = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let bytes = SystemDisk.read(&path).map_err(|error| named(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| named(&error))
     })
 }
 
-impl Watched {
-    pub(crate) fn new(inner: Arc<dyn Reporter>, sandbox: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { inner, sandbox, seen: Mutex::default() })
+/// What is known of each phase, and of which nothing is.
+#[derive(Debug, Default)]
+struct Tally {
+    counted: Vec<Counted>,
+    unknown: Vec<(String, String)>,
+}
+
+impl Tally {
+    async fn of(phases: Vec<(String, Fetched, Fetched)>) -> Self {
+        let mut tally = Self::default();
+        for (phase, before, after) in phases {
+            let ended = |error: tokio::task::JoinError| Err(error.to_string());
+            match (before.await.unwrap_or_else(ended), after.await.unwrap_or_else(ended)) {
+                (Ok(before), Ok(after)) => tally.counted.push(between(&phase, &before, &after)),
+                (Err(why), _) | (_, Err(why)) => tally.unknown.push((phase, why)),
+            }
+        }
+        tally
     }
 
-    /// Tells what was counted, phase by phase.
-    pub(crate) async fn tell(&self, as_json: bool) {
-        let phases = std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner).phases);
-        let mut rows = Vec::new();
-        for (phase, before, after) in phases {
-            if let (Ok(Some(before)), Ok(Some(after))) = (before.await, after.await) {
-                rows.push(between(&phase, &before, &after));
-            }
+    fn lines(&self) -> Vec<String> {
+        let counted = self.counted.iter().map(|row| {
+            json!({"event": "sandbox-counted", "phase": row.phase, "made": row.made, "refused": row.refused, "pairs_met": row.met, "pairs_possible": row.possible})
+        });
+        let unknown = self
+            .unknown
+            .iter()
+            .map(|(phase, why)| json!({"event": "sandbox-not-counted", "phase": phase, "why": why}));
+        counted.chain(unknown).map(|line| line.to_string()).collect()
+    }
+
+    fn text(&self) -> Option<String> {
+        if self.counted.is_empty() && self.unknown.is_empty() {
+            return None;
         }
-        if rows.is_empty() {
-            return;
+        let mut lines = vec![format!("\n{}", style::strong().apply_to("What the sandbox saw"))];
+        if !self.counted.is_empty() {
+            lines.push(table::text(&self.table()));
+            let (made, refused): (u64, u64) = self
+                .counted
+                .iter()
+                .fold((0, 0), |(made, refused), row| (made + row.made, refused + row.refused));
+            let sum = format!("{made} handshakes between components, {refused} refused");
+            let sum = if refused == 0 { style::good().apply_to(sum) } else { style::bad().apply_to(sum) };
+            lines.push(sum.to_string());
         }
-        if as_json {
-            for row in &rows {
-                output::data(&json!({"event": "sandbox-counted", "phase": row.phase, "made": row.made, "refused": row.refused, "pairs_met": row.met, "pairs_possible": row.possible}).to_string());
-            }
-            return;
+        if let Some((_, why)) = self.unknown.first() {
+            let phases: Vec<&str> = self.unknown.iter().map(|(phase, _)| phase.as_str()).collect();
+            let text = format!(
+                "its counters could not be read, so nothing is known of handshakes in {}: {why}",
+                phases.join(", ")
+            );
+            lines.push(format!("{} {text}", style::warn().apply_to("note:")));
         }
+        Some(lines.join("\n"))
+    }
+
+    fn table(&self) -> comfy_table::Table {
         let mut shown = table::plain(&["phase", "handshakes", "refused", "state pairs met", ""]);
-        for row in &rows {
+        for row in &self.counted {
             let rest = if row.met < row.possible { "not every combination was met" } else { "" };
             shown.add_row([
                 row.phase.clone(),
@@ -124,23 +163,46 @@ impl Watched {
                 rest.into(),
             ]);
         }
-        let (made, refused): (u64, u64) =
-            rows.iter().fold((0, 0), |(made, refused), row| (made + row.made, refused + row.refused));
-        let sum = format!("{made} handshakes between components, {refused} refused");
-        let sum = if refused == 0 { style::good().apply_to(sum) } else { style::bad().apply_to(sum) };
-        output::data(&format!(
-            "\n{}\n{}\n{sum}",
-            style::strong().apply_to("What the sandbox saw"),
-            table::text(&shown)
-        ));
+        shown
+    }
+}
+
+impl Watched {
+    pub(crate) fn new(inner: Arc<dyn Reporter>, sandbox: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { inner, sandbox, seen: Mutex::default() })
+    }
+
+    /// Tells what was counted, phase by phase; the last one may have been left in the middle.
+    pub(crate) async fn tell(&self, as_json: bool) {
+        let (tally, end) = self.tally().await;
+        if as_json {
+            tally.lines().iter().for_each(|line| output::data(line));
+        } else if let Some(text) = tally.text() {
+            output::data(&text);
+        }
+        if let Some((at, event)) = end {
+            self.inner.event(at, &event);
+        }
+    }
+
+    async fn tally(&self) -> (Tally, Option<(time::OffsetDateTime, Event)>) {
+        let mut seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        if let (Some((name, before)), Some(dir)) = (seen.open.take(), &self.sandbox) {
+            seen.phases.push((format!("{name} (not finished)"), before, fetch(dir.clone())));
+        }
+        (Tally::of(seen.phases).await, seen.end)
     }
 }
 
 impl Reporter for Watched {
     fn event(&self, at: time::OffsetDateTime, event: &Event) {
-        self.inner.event(at, event);
-        let Some(dir) = &self.sandbox else { return };
+        let Some(dir) = &self.sandbox else { return self.inner.event(at, event) };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(event, Event::RunEnded { .. }) {
+            seen.end = Some((at, event.clone()));
+            return;
+        }
+        self.inner.event(at, event);
         match event {
             Event::PhaseStarted { phase, direction, .. } => {
                 let name =
@@ -155,5 +217,69 @@ impl Reporter for Watched {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use crate::events::Silent;
+
+    fn phase(watched: &Watched, name: &str, begins: bool) {
+        let at = time::OffsetDateTime::UNIX_EPOCH;
+        let (phase, direction) = (name.to_owned(), Direction::Forward);
+        let event = if begins {
+            Event::PhaseStarted { phase, why: String::new(), direction, number: 1, of: 2 }
+        } else {
+            Event::PhaseEnded { phase, direction, ms: 1, head: crate::events::Head::default() }
+        };
+        watched.event(at, &event);
+    }
+
+    /// A run of two phases, the second of which is left in the middle, before these counters.
+    async fn watched(dir: &std::path::Path, counters: Option<&str>) -> Tally {
+        if let Some(text) = counters {
+            std::fs::write(dir.join("counters.json"), text).unwrap();
+        }
+        let watched = Watched::new(Arc::new(Silent), Some(dir.to_owned()));
+        phase(&watched, "trust-both", true);
+        phase(&watched, "trust-both", false);
+        phase(&watched, "switch-leaves", true);
+        watched.tally().await.0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counters_that_cannot_be_read_are_told_and_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        for counters in [None, Some("{ half a")] {
+            let tally = watched(dir.path(), counters).await;
+            let text = tally.text().unwrap();
+            let words = ["could not be read", "trust-both, switch-leaves (not finished)", "counters.json"];
+            for word in words {
+                assert!(text.contains(word), "`{word}` is missing: {text}");
+            }
+            assert!(!text.contains("refused"), "nothing is claimed of what nobody counted: {text}");
+            let lines = tally.lines();
+            assert_eq!(lines.len(), 2);
+            assert!(lines.iter().all(|line| line.contains("sandbox-not-counted")), "{lines:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_phase_that_was_left_in_the_middle_is_counted_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let counters = serde_json::to_string(&Snapshot::default()).unwrap();
+        let tally = watched(dir.path(), Some(&counters)).await;
+        assert_eq!(tally.counted.len(), 2);
+        let text = tally.text().unwrap();
+        assert!(text.contains("0 handshakes between components, 0 refused"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn outside_a_sandbox_nothing_is_said() {
+        let watched = Watched::new(Arc::new(Silent), None);
+        phase(&watched, "trust-both", true);
+        assert!(watched.tally().await.0.text().is_none());
     }
 }

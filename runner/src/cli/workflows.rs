@@ -14,7 +14,7 @@ use crate::catalog::{Catalog, Workflow};
 use crate::diagnostic::{Diagnostic, Paint, render_all};
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
-use crate::manifest::Given;
+use crate::manifest::{Given, ParamType};
 use crate::output::{self, style};
 use crate::plan::Plan;
 use crate::script;
@@ -112,13 +112,23 @@ pub(crate) fn sandbox_defaults(workflow: &Workflow, ready: &Value, given: &mut G
     }
 }
 
-/// Typed parameters.
+/// Typed parameters. Paths are written out in full, so that the record means the same in whichever folder the run is
+/// resumed.
 pub(crate) fn resolve(
     workflow: &Workflow,
     given: &Given,
     world: &World,
 ) -> Result<BTreeMap<String, Value>, Failure> {
-    workflow.manifest.resolve(given, &*world.secrets).map_err(|errors| told(workflow, &errors))
+    let params =
+        workflow.manifest.resolve(given, &*world.secrets).map_err(|errors| told(workflow, &errors))?;
+    let in_full = |(name, value): (String, Value)| {
+        let is_path = workflow.manifest.params.get(&name).is_some_and(|spec| spec.ty == ParamType::Path);
+        match value {
+            Value::String(path) if is_path => (name, paths::in_full(&path, &world.folder).into()),
+            value => (name, value),
+        }
+    };
+    Ok(params.into_iter().map(in_full).collect())
 }
 
 /// The plan: evaluates the script, reading the world where it asks.

@@ -1,13 +1,13 @@
 //! What is wrong with a workflow, and where: the one type that the manifest, the script and the plan report with.
 
-mod near;
 mod render;
+mod token;
 
 use serde::Serialize;
 use stdlib::error::{Code, PrimError};
 
-pub use near::nearest;
 pub use render::{Paint, render, render_all};
+pub use stdlib::near::nearest;
 
 use crate::plan::At;
 
@@ -126,8 +126,8 @@ impl Spot {
     /// A place that covers the word, path or text literal there; a path is covered from its beginning.
     pub fn new(mut at: At, text: Option<&str>, label: impl Into<String>) -> Self {
         let line = text.and_then(|text| text.lines().nth(at.line.saturating_sub(1))).unwrap_or("").to_owned();
-        at.column = near::path_start(&line, at.column);
-        let length = near::token_length(&line, at.column);
+        at.column = token::path_start(&line, at.column);
+        let length = token::token_length(&line, at.column);
         Self { at, length, line, label: label.into() }
     }
 }

@@ -31,5 +31,5 @@ mod x509;
 pub use gate::MayTouch;
 pub use lease::{LeaseLock, lease_target};
 pub use options::Options;
-pub use run::{Actor, Begin, Run, planned};
+pub use run::{Actor, Begin, Run, planned, told};
 pub use x509::X509;

@@ -13,6 +13,7 @@ use super::run::{Actor, Begin};
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::plan::Plan;
+use crate::record::{self, unreadable};
 
 /// A run whose record is open.
 pub(crate) struct Opened {
@@ -23,14 +24,15 @@ pub(crate) struct Opened {
 
 /// Makes the folder, pins what the run goes by, writes header and first session.
 pub(crate) fn begin(begin: Begin, world: &World, store: &Store, tools: Tools) -> Result<Opened, Failure> {
-    let fail = |error: JournalError| failure(error, true);
+    let fail = |error: JournalError| record::failure(&error, true);
+    let unfit = |error: serde_json::Error| unreadable("step list", &error);
     let random = rand::random();
     let lock = store.create(world.clock.now(), random).map_err(fail)?;
     let vault = Arc::new(lock.vault().map_err(fail)?);
-    let value = serde_json::to_value(&begin.plan).map_err(|e| unreadable(&e))?;
+    let value = serde_json::to_value(&begin.plan).map_err(unfit)?;
     let value = moved(value, &*world.secrets, &vault)?;
-    let plan: Plan = serde_json::from_value(value.clone()).map_err(|e| unreadable(&e))?;
-    let target = plan.target.as_ref().map(serde_json::to_value).transpose().map_err(|e| unreadable(&e))?;
+    let plan: Plan = serde_json::from_value(value.clone()).map_err(unfit)?;
+    let target = plan.target.as_ref().map(serde_json::to_value).transpose().map_err(unfit)?;
     let run = lock.id().to_string();
     let folder = lock.dir().display().to_string();
     let header = Header {
@@ -62,7 +64,7 @@ pub(crate) fn open(
     store: &Store,
     tools: Tools,
 ) -> Result<Opened, Failure> {
-    let fail = |error: JournalError| failure(error, false);
+    let fail = |error: JournalError| record::failure(&error, false);
     let id = store.find(run).map_err(fail)?;
     let lock = store.lock(&id).map_err(fail)?;
     let folder = lock.dir().display().to_string();
@@ -71,8 +73,7 @@ pub(crate) fn open(
     let header = journal.state().header().cloned();
     let header = header.ok_or_else(|| Failure::new(ExitCode::PinnedAltered, "the record has no header"))?;
     let sources = journal.bodies().pinned(&header).map_err(fail)?;
-    let plan = journal.resolve(&header.plan).map_err(fail)?;
-    let plan: Plan = serde_json::from_value(plan).map_err(|e| unreadable(&e))?;
+    let plan = record::plan(&header, journal.bodies())?;
     if may_continue(journal.state(), why) {
         journal.append(session(actor, why)).map_err(fail)?;
     }
@@ -120,33 +121,4 @@ fn moved(value: Value, from: &dyn SecretStore, to: &Vault) -> Result<Value, Fail
         }
         other => other,
     })
-}
-
-fn unreadable(error: &serde_json::Error) -> Failure {
-    Failure::new(ExitCode::Format, format!("the run's step list cannot be read: {error}"))
-        .hint("use the version of the program that began the run")
-}
-
-/// What a failure of the store means before the run works.
-pub(crate) fn failure(error: JournalError, fresh: bool) -> Failure {
-    let exit = match &error {
-        JournalError::NoRun(_) | JournalError::Ambiguous { .. } | JournalError::Empty { .. } => {
-            ExitCode::RunNotFound
-        }
-        JournalError::Held { .. } => ExitCode::RunBusy,
-        JournalError::Altered { .. } | JournalError::Corrupt { .. } => ExitCode::PinnedAltered,
-        JournalError::Newer { .. } => ExitCode::Format,
-        _ if fresh => ExitCode::StateUnwritable,
-        JournalError::Io { .. } | JournalError::Unwritable { .. } => ExitCode::StateUnwritable,
-        _ => ExitCode::JournalUnwritable,
-    };
-    let hint = match exit {
-        ExitCode::RunNotFound => "`rollover audit list` shows all runs",
-        ExitCode::RunBusy => "wait for it, or end that process; then try again",
-        ExitCode::PinnedAltered => "`rollover audit verify` says which record; bring back the original copy",
-        ExitCode::Format => "use the version of the program that began the run",
-        ExitCode::StateUnwritable => "make the state folder writable, or name another with `--state`",
-        _ => "make room or repair the disk, then resume",
-    };
-    Failure::new(exit, error.to_string()).hint(hint)
 }

@@ -28,7 +28,7 @@ pub struct Options {
     pub cancel: Cancel,
     /// The primitives.
     pub registry: &'static Registry,
-    /// What the workflow's manifest permits to change; `None` permits everything.
+    /// What the run may change; `None` takes it from the pinned manifest, and permits everything where none is pinned.
     pub may_touch: Option<MayTouch>,
     /// `--on-failure rollback`: go back by itself when a step fails. Otherwise a failed run stops where it is.
     pub rollback_on_failure: bool,

@@ -14,10 +14,12 @@ use super::ending;
 use super::open::{self, Opened};
 use super::options::{Hub, Options};
 use super::stop::Stop;
+use crate::capabilities;
 use crate::error::Failure;
 use crate::events::{Direction, EndState, Ending, Event, PlannedPhase, PlannedStep, Question};
 use crate::exit_code::ExitCode;
 use crate::plan::{Phase, Plan, Step};
+use crate::record;
 
 /// Who works on a run, for its record.
 #[derive(Debug, Clone)]
@@ -68,7 +70,7 @@ impl Run {
     ) -> Result<Self, Failure> {
         let actor = begin.actor.clone();
         let opened = open::begin(begin, &world, store, tools)?;
-        Ok(Self::assemble(opened, actor, world, options, false))
+        Self::assemble(opened, actor, world, options, false)
     }
 
     /// Opens a run again, by its id or a unique prefix. The step list is the pinned one.
@@ -85,12 +87,23 @@ impl Run {
         options: Options,
     ) -> Result<Self, Failure> {
         let opened = open::open(run, actor, why, store, tools)?;
-        Ok(Self::assemble(opened, actor.clone(), world, options, true))
+        Self::assemble(opened, actor.clone(), world, options, true)
     }
 
-    fn assemble(opened: Opened, actor: Actor, world: World, options: Options, resumed: bool) -> Self {
+    fn assemble(
+        opened: Opened,
+        actor: Actor,
+        world: World,
+        mut options: Options,
+        resumed: bool,
+    ) -> Result<Self, Failure> {
         let Opened { plan, ledger, sources } = opened;
         let world = World { secrets: ledger.secrets(), ..world };
+        if options.may_touch.is_none() {
+            // By the pinned manifest: what the run may change cannot grow while it goes on.
+            let manifest = record::manifest(&sources)?;
+            options.may_touch = manifest.map(|manifest| capabilities::at_gate(&manifest, &plan, &world));
+        }
         let hub = Hub { reporter: options.reporter.clone(), clock: world.clock.clone() };
         if let Some(current) = &options.current_sources {
             for name in differing(&sources, current) {
@@ -106,7 +119,7 @@ impl Run {
             held: watch::Sender::new(None),
             asking: tokio::sync::Mutex::new(()),
         };
-        Self { core, actor, resumed, worked: std::sync::atomic::AtomicBool::new(false) }
+        Ok(Self { core, actor, resumed, worked: std::sync::atomic::AtomicBool::new(false) })
     }
 
     /// Its id.
@@ -345,11 +358,17 @@ impl Run {
             direction,
             resumed: self.resumed,
         });
-        core.hub.tell(&Event::Plan { phases: planned(&core.plan) });
+        core.hub.tell(&told(&core.plan));
     }
 }
 
-/// The plan as it is shown.
+/// The plan as an event: its phases, and what the script says to the reader.
+pub fn told(plan: &Plan) -> Event {
+    let notes = plan.notes.iter().map(|note| note.text.clone()).collect();
+    Event::Plan { phases: planned(plan), notes }
+}
+
+/// The phases of a plan as they are shown.
 pub fn planned(plan: &Plan) -> Vec<PlannedPhase> {
     let step = |step: &Step| PlannedStep {
         key: step.key.clone(),

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
+use stdlib::duration;
 use stdlib::secret::{Secret, SecretStore};
 
 use super::parse::words;
 use super::{Manifest, ParamSpec, ParamType};
 use crate::diagnostic::nearest;
-use crate::duration;
 
 /// What was given for the parameters. A flag wins over the file, the file over the environment, that over the default.
 #[derive(Debug, Clone, Default)]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -143,7 +144,7 @@ fn kube(namespace: &str, name: &str, verb: &str) -> Touch {
 fn allowance(touches: &str, params: &Value) -> Allowance {
     let names: String = params.as_object().unwrap().keys().flat_map(|name| ["  ", name, ": {}\n"]).collect();
     let manifest = Manifest::parse(&format!("title: t\nparams:\n{names}touches:\n{touches}\n")).unwrap();
-    manifest.allowance(&params.as_object().unwrap().clone().into_iter().collect())
+    manifest.allowance(&params.as_object().unwrap().clone().into_iter().collect(), Path::new("/work"))
 }
 
 #[test]
@@ -182,6 +183,10 @@ fn a_path_allows_what_lies_below_and_nothing_beside() {
         allowed.allows(&file("/etc/ssl/certs/a", false)) && !allowed.allows(&file("/etc/ssl/certs/a", true))
     );
     assert!(!allowed.allows(&file("/etc/ssl/../shadow", false)));
+    assert!(allowed.allows(&file("/work/pki/ca.pem", true)), "wherever the name is written out in full");
+    assert!(!allowed.allows(&file("/srv/pki/ca.pem", true)) && !allowed.allows(&file("", false)));
+    let nothing = allowance("  - files: { path: '{{pki}}', write: true }", &json!({"pki": ""}));
+    assert!(!nothing.allows(&file("/etc/passwd", true)), "an empty parameter allows nothing");
     let net = allowance("  - net: { host: '*.svc', ports: [2379] }", &json!({}));
     assert!(net.allows(&Touch::Net { host: "pd.svc".into(), port: 2379 }));
     assert!(!net.allows(&Touch::Net { host: "pd.svc".into(), port: 80 }));

@@ -1,6 +1,7 @@
 //! What a workflow may touch (law 9 of the design): patterns of the manifest against what calls say they touch.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -80,18 +81,20 @@ impl Allowed {
 #[derive(Debug, Clone)]
 pub struct Allowance {
     lines: Vec<Allowed>,
+    folder: PathBuf,
 }
 
 impl Manifest {
-    /// What the workflow may touch with these parameters. A list parameter stands for each of its items.
-    pub fn allowance(&self, params: &BTreeMap<String, Value>) -> Allowance {
+    /// What the workflow may touch with these parameters, relative paths being below `folder`. A list parameter stands
+    /// for each of its items.
+    pub fn allowance(&self, params: &BTreeMap<String, Value>, folder: &Path) -> Allowance {
         let lines = self.touches.iter().flat_map(|allowed| fill(allowed, params)).collect();
-        Allowance { lines }
+        Allowance { lines, folder: folder.to_owned() }
     }
 }
 
 impl Allowance {
-    /// Whether a call may touch this. Paths are compared as written, so the caller makes them absolute alike.
+    /// Whether a call may touch this. Links are not followed.
     pub fn allows(&self, touch: &Touch) -> bool {
         self.lines.iter().any(|allowed| match (allowed, touch) {
             (Allowed::Kube(kube), Touch::Kube { group, resource, namespace, name, verbs }) => {
@@ -107,13 +110,18 @@ impl Allowance {
                         || kube.names.iter().any(|pattern| names_object(pattern, name)))
             }
             (Allowed::Files(files), Touch::File { path, write }) => {
-                (files.write || !write) && below(&files.path, path)
+                (files.write || !write) && below(&self.absolute(&files.path), &self.absolute(path))
             }
             (Allowed::Net(net), Touch::Net { host, port }) => {
                 glob(&net.host, host) && (net.ports.is_empty() || net.ports.contains(port))
             }
             _ => false,
         })
+    }
+
+    fn absolute(&self, path: &str) -> String {
+        // An empty path is one that is not known yet; it is below nothing.
+        if path.is_empty() { String::new() } else { self.folder.join(path).display().to_string() }
     }
 
     /// The line to add to the manifest for it.
@@ -142,6 +150,9 @@ fn names_object(pattern: &str, name: &str) -> bool {
 
 /// A path allows itself and what lies below, after `.` and `..` are worked out.
 fn below(pattern: &str, path: &str) -> bool {
+    if pattern.is_empty() || path.is_empty() {
+        return false;
+    }
     let (pattern, path) = (tidy(pattern), tidy(path));
     glob(&pattern, &path) || glob(&format!("{}/*", pattern.trim_end_matches('/')), &path)
 }

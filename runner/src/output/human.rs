@@ -84,7 +84,7 @@ impl Human {
                 }
                 Some(text)
             }
-            Event::Plan { phases } => {
+            Event::Plan { phases, .. } => {
                 state.phases.clone_from(phases);
                 None
             }
@@ -140,17 +140,14 @@ impl Human {
                 }
                 Some(text)
             }
+            // The whole head, so that it can be kept elsewhere and given to `--expect-head`.
             Event::PhaseEnded { phase, ms, head, direction } => Some(format!(
-                "    {} {} {} in {}   {}",
+                "    {} {} {} in {}\n    {}",
                 style::good().apply_to("ok"),
                 phase,
                 if *direction == Direction::Forward { "done" } else { "taken back" },
                 style::duration(*ms),
-                style::faint().apply_to(format!(
-                    "head {}:{}",
-                    head.size,
-                    head.root.get(..16).unwrap_or(&head.root)
-                ))
+                style::faint().apply_to(format!("head {}:{}", head.size, head.root))
             )),
             Event::Note { text } => Some(format!("    {} {text}", style::warn().apply_to("note:"))),
             Event::RunEnded { ending } => {

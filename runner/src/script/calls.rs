@@ -5,7 +5,7 @@ use stdlib::registry::Primitive;
 
 use super::check::{Inspector, Own, namespaces};
 use super::failure::at;
-use super::natives::{required, signature};
+use super::natives::required;
 use super::options::OPTIONS;
 use super::surface::{FUNCTIONS, PHASE_METHODS, Word};
 use crate::diagnostic::{Diagnostic, nearest};
@@ -89,7 +89,7 @@ impl Inspector<'_> {
         let diagnostic =
             Diagnostic::error("script::unknown-native", format!("there is no primitive `{full}`"));
         if let Some(near) = self.registry.nearest(full).and_then(|near| self.registry.get(near)) {
-            return diagnostic.hint(format!("did you mean `{}`?", signature(near)));
+            return diagnostic.hint(format!("did you mean `{}`?", near.signature()));
         }
         let names = self.registry.iter().map(|primitive| primitive.name);
         let same: Vec<_> =
@@ -166,7 +166,7 @@ fn wrong_native_count(primitive: &Primitive, found: usize) -> Diagnostic {
     let (least, most) = (required(primitive), primitive.params.len());
     let takes = if least == most { arguments(least) } else { format!("{least} to {}", arguments(most)) };
     let message = format!("`{}` takes {takes}, found {found}", primitive.name);
-    Diagnostic::error("script::argument-count", message).hint(format!("it is `{}`", signature(primitive)))
+    Diagnostic::error("script::argument-count", message).hint(format!("it is `{}`", primitive.signature()))
 }
 
 fn arguments(count: usize) -> String {

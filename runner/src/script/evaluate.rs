@@ -67,13 +67,13 @@ pub fn declare(input: &Input, facts: &[Fact]) -> Result<Declared, Vec<Diagnostic
 /// As [`declare`], and what the reads answer, at their places; steps that touch what the manifest does not name.
 pub async fn evaluate(input: &Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
     let session = Session::new(input)?;
-    let allowance = input.manifest.allowance(input.params);
+    let allowance = input.manifest.allowance(input.params, &input.world.folder);
     let mut facts: Vec<Fact> = Vec::new();
     loop {
         let need = match session.replay(&facts)? {
             Declared::Need(need) => need,
             Declared::Plan(plan) => {
-                let findings = capabilities::check(&plan, input.manifest, input.registry, input.sources);
+                let findings = capabilities::check(&plan, &allowance, input.registry, input.sources);
                 return if findings.is_empty() { Ok(*plan) } else { Err(findings) };
             }
         };

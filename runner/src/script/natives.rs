@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Module, NativeCallContext, RhaiFunc};
 use serde_json::Value;
+use stdlib::duration;
 use stdlib::gate::ReadOnly;
 use stdlib::registry::{Kind, Param, Primitive, Registry, Type};
 use stdlib::secret::handle_id;
@@ -15,7 +16,6 @@ use super::promise::{Action, Promise};
 use super::state::{MAX_BYTES, Need, Shared, Stop};
 use super::values::{Unfit, to_dynamic, to_expr};
 use crate::diagnostic::Diagnostic;
-use crate::duration;
 use crate::plan::{Call, Expr};
 
 /// `Err` ends the evaluation.
@@ -56,32 +56,6 @@ pub(super) fn register(engine: &mut Engine, shared: &Arc<Shared>, registry: &Reg
 /// How many arguments a primitive needs at least.
 pub(super) fn required(primitive: &Primitive) -> usize {
     primitive.params.iter().filter(|param| !param.optional).count()
-}
-
-/// `k8s::patch_secret(secret, data, [options])`.
-pub(crate) fn signature(primitive: &Primitive) -> String {
-    let params: Vec<_> = primitive
-        .params
-        .iter()
-        .map(|param| {
-            let shown = format!("{}: {}", param.name, type_word(param.ty));
-            if param.optional { format!("[{shown}]") } else { shown }
-        })
-        .collect();
-    format!("{}({})", primitive.name, params.join(", "))
-}
-
-fn type_word(ty: Type) -> &'static str {
-    match ty {
-        Type::Text => "text",
-        Type::Int => "int",
-        Type::Bool => "bool",
-        Type::Duration => "duration",
-        Type::Map => "map",
-        Type::List => "list",
-        Type::Secret => "secret",
-        Type::Any => "any",
-    }
 }
 
 fn call(
@@ -219,7 +193,7 @@ fn argument(
         with_article(param.ty),
         param.name
     );
-    let hint = format!("{}: {}", signature(primitive), param.doc);
+    let hint = format!("{}: {}", primitive.signature(), param.doc);
     Err(shared.refuse(Diagnostic::error("script::argument-type", message).hint(hint), context))
 }
 

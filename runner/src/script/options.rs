@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rhai::{Dynamic, Engine, FuncRegistration, NativeCallContext};
 use serde_json::Value;
+use stdlib::duration;
 
 use super::natives::Answer;
 use super::promise::Promise;
@@ -11,7 +12,6 @@ use super::state::{Shared, StepDraft};
 use super::surface::{Word, no_data, text};
 use super::values::{plain_type, to_expr};
 use crate::diagnostic::Diagnostic;
-use crate::duration;
 use crate::plan::{Expr, OnFailure};
 
 /// Methods of what a step declaration returns.

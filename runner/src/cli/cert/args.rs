@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::args::Reach;
+
 /// Certificates, keys and bundles.
 #[derive(Debug, Subcommand)]
 pub enum Cert {
@@ -170,19 +172,16 @@ pub struct Dial {
     #[arg(long)]
     pub mysql: bool,
     /// The deadline of each connection
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = crate::duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = stdlib::duration::parse)]
     pub timeout: std::time::Duration,
 }
 
 /// How a cluster is reached.
 #[derive(Debug, Clone, Args)]
 pub struct Cluster {
-    /// The kubeconfig to use [default: as kubectl finds it]
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context in it
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    /// Which cluster
+    #[command(flatten)]
+    pub reach: Reach,
     /// Use a sandbox that runs: its folder, as `rollover sandbox list` shows it
     #[arg(long, value_name = "DIR", conflicts_with_all = ["context", "kubeconfig"])]
     pub sandbox_dir: Option<PathBuf>,
@@ -338,7 +337,7 @@ pub struct Renew {
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// How long the new certificate is valid, as `3650d` or `87600h` [default: as long as the old one was]
-    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = stdlib::duration::parse)]
     pub lifetime: Option<std::time::Duration>,
     /// Passphrase
     #[command(flatten)]

@@ -199,8 +199,7 @@ pub(super) fn file(path: &Path, passphrase: Option<&Secret>) -> Result<Item, Fai
 /// The world of a cluster.
 async fn cluster(context: &Context, cluster: &Cluster) -> Result<World, Failure> {
     let connection = Connection {
-        kubeconfig: cluster.kubeconfig.clone(),
-        context: cluster.context.clone(),
+        reach: cluster.reach.clone(),
         sandbox_dir: cluster.sandbox_dir.clone(),
         ..Connection::default()
     };

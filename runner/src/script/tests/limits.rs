@@ -34,6 +34,7 @@ fn a_primitive_that_panics_or_waits_is_a_defect_and_no_crash() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "real time, told and not judged")]
 fn a_thousand_steps_are_declared_quickly() {
     let script = r#"let p = phase("p", "w");
         for i in 0..1000 { p.change(`step ${i}`, k8s::patch_secret(`s${i}`, #{ n: i })).parallel(4); }"#;

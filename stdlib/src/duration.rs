@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(parse("45m"), Ok(Duration::from_secs(2700)));
         assert_eq!(parse("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
-        for bad in ["", "5", "m", "5x", "-5m", "5m1h", "1 h", "99999999999999999999s", "5m5m", "ü"] {
+        for bad in ["", "5", "m", "5x", "-5m", "5m1h", "1 h", "99999999999999999999s", "5m5m", " 5m", "ü"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

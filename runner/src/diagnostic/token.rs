@@ -1,16 +1,4 @@
-//! Small helpers on words: the nearest of several, the one at a column.
-
-/// The candidate nearest to a misspelt word, if any is near.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = 2.max(word.chars().count() / 3);
-    candidates
-        .into_iter()
-        .filter(|candidate| *candidate != word)
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
-        .min()
-        .map(|(_, candidate)| candidate)
-}
+//! Words of a line: the one at a column, and where it begins.
 
 /// The column where the path that the word at a column (from 1) ends begins: that of `k8s` for the `get` of `k8s::get`.
 pub(super) fn path_start(line: &str, column: usize) -> usize {
@@ -77,12 +65,5 @@ mod tests {
         assert_eq!(path_start("x.y", 3), 3);
         assert_eq!(path_start("::y", 3), 3);
         assert_eq!(path_start("", 9), 9);
-    }
-
-    #[test]
-    fn only_near_words_are_offered() {
-        assert_eq!(nearest("namspace", ["namespace", "cluster"]), Some("namespace"));
-        assert_eq!(nearest("x", ["namespace", "cluster"]), None);
-        assert_eq!(nearest("ns", ["pd"]), None);
     }
 }
