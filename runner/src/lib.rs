@@ -10,5 +10,6 @@ pub mod exit_code;
 pub mod manifest;
 pub mod output;
 pub mod plan;
+pub mod rbac;
 mod record;
 pub mod script;

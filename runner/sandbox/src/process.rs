@@ -84,14 +84,16 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
         tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(doing("cannot listen"))?;
     let address = listener.local_addr().map_err(doing("cannot listen"))?;
     let token = hex::encode(rand::random::<[u8; 24]>());
-    world.server().add_token(&token, "sandbox-admin");
+    let no_api = || doing("cannot serve")(io::Error::other("this world has no API of its own"));
+    let server = world.server().map(Arc::clone).ok_or_else(no_api)?;
+    server.add_token(&token, "sandbox-admin");
     write_kubeconfig(dir, address, &certificate, &token, &world)?;
 
     // Requests of the world's own controllers do not keep it alive.
     let last = Arc::new(AtomicU64::new(0));
     let begun = tokio::time::Instant::now();
     let touched = Arc::clone(&last);
-    world.server().on_request(Arc::new(move |request| {
+    server.on_request(Arc::new(move |request| {
         if request.user == "sandbox-admin" {
             touched.store(begun.elapsed().as_secs(), Ordering::Relaxed);
         }
@@ -109,7 +111,7 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
     disk.write_atomic(&ready, text.to_string().as_bytes(), 0o600)
         .map_err(doing("cannot write ready.json"))?;
 
-    let served = Arc::clone(world.server()).serve(listener, tls);
+    let served = server.serve(listener, tls);
     let result = tokio::select! {
         ended = served => ended.map_err(doing("the API ended")),
         () = stopped() => Ok(()),

@@ -158,6 +158,23 @@ pub enum Command {
         #[command(flatten)]
         parameters: Parameters,
     },
+    /// Print the least Kubernetes rights with which a workflow runs, as Roles to apply
+    #[command(
+        after_help = "Examples:\n  rollover rbac tidb/cfssl-rotate --set pki=/srv/pki | kubectl apply -f -\n  rollover rbac tidb/cfssl-ca --sandbox --subject system:serviceaccount:ops:rollover"
+    )]
+    Rbac {
+        /// The workflow
+        workflow: String,
+        /// Where
+        #[command(flatten)]
+        connection: Connection,
+        /// With what
+        #[command(flatten)]
+        parameters: Parameters,
+        /// Bind the rights to this user, or to this service account (system:serviceaccount:NAMESPACE:NAME)
+        #[arg(long, value_name = "NAME")]
+        subject: Option<String>,
+    },
     /// Run a workflow
     #[command(
         after_help = "Examples:\n  rollover run tidb/cfssl-rotate --sandbox\n  rollover run tidb/cfssl-rotate --set pki=/srv/pki --set remove_old_ca=true\n  rollover run tidb/cfssl-rotate --sandbox --yes --output json > events.jsonl"

@@ -11,6 +11,7 @@ mod launch;
 mod list;
 mod new;
 mod paths;
+mod rbac;
 mod records;
 mod resume;
 mod run;
@@ -88,6 +89,9 @@ fn dispatch(cli: Cli, paths: paths::Paths) -> Result<ExitCode, Failure> {
         Command::Describe { workflow } => describe::describe(&context, &workflow),
         Command::Plan { workflow, connection, parameters } => {
             runtime()?.block_on(run::plan(&context, &workflow, &connection, &parameters))
+        }
+        Command::Rbac { workflow, connection, parameters, subject } => {
+            runtime()?.block_on(rbac::rbac(&context, &workflow, &connection, &parameters, subject.as_deref()))
         }
         Command::Run {
             workflow,

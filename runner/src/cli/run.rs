@@ -27,14 +27,14 @@ pub(crate) struct Asked {
 }
 
 /// A plan, with the world that it was read from.
-struct Planned {
-    plan: Plan,
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
     way: connect::Way,
     world: World,
     workflow: Workflow,
 }
 
-async fn make_plan(
+pub(crate) async fn make_plan(
     context: &Context,
     name: &str,
     connection: &Connection,

@@ -146,6 +146,16 @@ impl Kube {
         }
     }
 
+    /// Places a pod on a node.
+    pub async fn bind(&self, (namespace, name): (&str, &str), node: &str) -> kube::Result<()> {
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name, "namespace": namespace },
+            "target": { "apiVersion": "v1", "kind": "Node", "name": node },
+        });
+        let path = PODS.path(namespace, &format!("/{name}/binding"));
+        self.call(Method::POST, path, Some(("application/json", &binding))).await.map(|_| ())
+    }
+
     /// Replaces an object at the version that it carries.
     pub async fn replace(&self, kind: Kind, object: &Value) -> kube::Result<Value> {
         let path = kind.path(super::json::namespace(object), &format!("/{}", super::json::name(object)));

@@ -34,9 +34,15 @@ pub enum Mode {
     Process,
 }
 
+/// Gives a client of an API server that acts as the user of this name.
+pub type Clients = Arc<dyn Fn(&str) -> kube::Client + Send + Sync>;
+
 /// How a world is made.
 #[derive(Clone)]
 pub struct Options {
+    /// An API server that has controllers of its own, for instance a real one: the world then brings the node, its
+    /// kubelet, a scheduler and the operator. `None` for a server and controllers of the world's own.
+    pub api: Option<Clients>,
     /// Where the connections are.
     pub mode: Mode,
     /// From which everything random comes.
@@ -59,6 +65,7 @@ impl Options {
     /// A world in this process, with lifelike durations: for tests with virtual time.
     pub fn in_process(seed: u64) -> Self {
         Self {
+            api: None,
             mode: Mode::InProcess,
             seed,
             timing: Timing::lifelike(),
@@ -125,7 +132,8 @@ impl EndState {
 /// A running world. Dropping it ends it.
 pub struct World {
     ctx: Arc<Ctx>,
-    server: Arc<api::Server>,
+    server: Option<Arc<api::Server>>,
+    clients: Clients,
     pki: Pki,
     scenario: Scenario,
     tasks: JoinSet<()>,
@@ -164,14 +172,25 @@ impl World {
         };
         let shared = (Arc::clone(&clock), options.seed, options.timing.clone());
         let ctx = Arc::new(Ctx::new(shared, net, memo, options.scenario.leaders_per_store));
-        let server = api::Server::new(api::Options::new(clock).seed(options.seed));
-        let mut world = Self { ctx, server, pki, scenario: options.scenario, tasks: JoinSet::new() };
+        let (server, clients) = match options.api {
+            Some(clients) => (None, clients),
+            None => {
+                let server = api::Server::new(api::Options::new(clock).seed(options.seed));
+                let own = Arc::clone(&server);
+                (Some(server), Arc::new(move |user: &str| own.client(user)) as Clients)
+            }
+        };
+        let mut world = Self { ctx, server, clients, pki, scenario: options.scenario, tasks: JoinSet::new() };
         let kube = world.kube("system:admin");
         genesis::create(&kube, &world.scenario, &world.pki)
             .await
             .map_err(|e| StartError::Objects(Box::new(e)))?;
-        let controllers = world.kube("system:kube-controller-manager");
-        world.tasks.spawn(super::controllers::run(controllers, options.timing, options.seed));
+        if world.server.is_some() {
+            let controllers = world.kube("system:kube-controller-manager");
+            world.tasks.spawn(super::controllers::run(controllers, options.timing, options.seed));
+        } else {
+            world.tasks.spawn(super::scheduler::run(world.kube("system:kube-scheduler")));
+        }
         let kubelet = world.kube("system:kubelet");
         world.tasks.spawn(super::kubelet::run(kubelet, Arc::clone(&world.ctx)));
         let operator = world.kube("system:serviceaccount:tidb-admin:tidb-controller-manager");
@@ -183,7 +202,7 @@ impl World {
     }
 
     fn kube(&self, user: &str) -> Kube {
-        Kube::new(self.server.client(user))
+        Kube::new((self.clients)(user))
     }
 
     /// Waits until the cluster is ready, all its pods are as its templates want them, and its clients run.
@@ -232,12 +251,12 @@ impl World {
 
     /// A client of its API, as an administrator.
     pub fn client(&self) -> kube::Client {
-        self.server.client("system:admin")
+        (self.clients)("system:admin")
     }
 
-    /// Its API server.
-    pub fn server(&self) -> &Arc<api::Server> {
-        &self.server
+    /// Its API server, if it has one of its own.
+    pub fn server(&self) -> Option<&Arc<api::Server>> {
+        self.server.as_ref()
     }
 
     /// Its clock.

@@ -1,0 +1,28 @@
+//! `rollover rbac`: the least rights with which a workflow runs.
+
+use super::args::{Connection, Parameters};
+use super::{Context, run};
+use crate::error::Failure;
+use crate::exit_code::ExitCode;
+use crate::{output, rbac as least};
+
+pub(crate) async fn rbac(
+    context: &Context,
+    name: &str,
+    connection: &Connection,
+    parameters: &Parameters,
+    subject: Option<&str>,
+) -> Result<ExitCode, Failure> {
+    let plan = run::make_plan(context, name, connection, parameters).await?.plan;
+    let rules = least::rules(&least::touches(&plan, stdlib::registry()));
+    let objects = least::manifests(&rules, &plan.workflow, subject);
+    if context.json() {
+        output::data(&serde_json::Value::from(objects).to_string());
+        return Ok(ExitCode::Ok);
+    }
+    let unwritable = |error: serde_yaml::Error| Failure::new(ExitCode::Unknown, error.to_string());
+    let documents: Result<Vec<String>, _> =
+        objects.iter().map(|object| serde_yaml::to_string(object).map_err(unwritable)).collect();
+    output::data(documents?.join("---\n").trim_end());
+    Ok(ExitCode::Ok)
+}

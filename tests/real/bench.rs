@@ -1,0 +1,164 @@
+//! A real control plane with a sandbox world upon it, and runs against them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use journal::{NoTripwire, Signer, Store, Tools, Tripwire, Why};
+use runner::catalog::Catalog;
+use runner::engine::approve::Yes;
+use runner::engine::{Actor, Begin, LeaseLock, Options, Run};
+use runner::events::{Collected, Ending};
+use runner::manifest::Given;
+use runner::plan::Plan;
+use runner::script;
+use sandbox::world::{Options as WorldOptions, World};
+use stdlib::files::SystemDisk;
+use stdlib::secret::MemorySecrets;
+use tempfile::TempDir;
+use tests::control_plane::{ControlPlane, assets};
+
+/// A TiDB cluster of the sandbox on a real API server.
+pub(crate) struct Bench {
+    pub(crate) world: World,
+    pub(crate) plane: ControlPlane,
+    pub(crate) dir: TempDir,
+    secrets: Arc<MemorySecrets>,
+    signer: Arc<Signer>,
+}
+
+/// Runs a test on the machine's own time.
+pub(crate) fn multi<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(test)
+}
+
+impl Bench {
+    /// Starts everything and waits until the cluster is steady.
+    pub(crate) async fn new(seed: u64) -> Self {
+        let assets = assets().expect("tests/control-plane makes the programs");
+        let plane = ControlPlane::start(&assets).await.unwrap();
+        let clients = plane.clients().await.unwrap();
+        let world =
+            World::start(WorldOptions { api: Some(clients), ..WorldOptions::process(seed) }).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        world.pki().write(&SystemDisk, &dir.path().join("pki")).unwrap();
+        let signer = Arc::new(Signer::from_seed("bench", &[7; 32]).unwrap());
+        Self { world, plane, dir, secrets: Arc::default(), signer }
+    }
+
+    fn eyes(&self) -> stdlib::World {
+        self.eyes_of(self.world.client())
+    }
+
+    fn eyes_of(&self, cluster: kube::Client) -> stdlib::World {
+        stdlib::World {
+            clock: self.world.clock(),
+            net: self.world.net(),
+            disk: Arc::new(SystemDisk),
+            cluster: Some(cluster),
+            secrets: self.secrets.clone(),
+            no_cluster: String::new(),
+            manager: "rollover".into(),
+            folder: "/".into(),
+        }
+    }
+
+    fn store(&self) -> Store {
+        Store::new(Arc::new(SystemDisk), &self.dir.path().join("state"))
+    }
+
+    fn actor() -> Actor {
+        Actor { program: "rollover test".into(), host: "bench".into(), user: "tester".into(), pid: 1 }
+    }
+
+    fn tools(&self, tripwire: Arc<dyn Tripwire>) -> Tools {
+        Tools { clock: self.world.clock(), signer: self.signer.clone(), tripwire }
+    }
+
+    fn options(&self, eyes: stdlib::World) -> Options {
+        Options {
+            reporter: Arc::new(Collected::default()),
+            approver: Arc::new(Yes { outage: false, who: "tester".into() }),
+            lock: Arc::new(LeaseLock { world: eyes, host: "bench".into(), user: "tester".into() }),
+            ..Options::default()
+        }
+    }
+
+    /// Where a file of the PKI folder lies.
+    pub(crate) fn pki(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join("pki").join(name)
+    }
+
+    /// The plan of a shipped workflow, as a user of the cluster gets it.
+    pub(crate) async fn plan(
+        &self,
+        name: &str,
+        set: &[(&str, &str)],
+        user: &kube::Client,
+    ) -> Result<Plan, String> {
+        let eyes = self.eyes_of(user.clone());
+        let workflow = Catalog::default().load(&SystemDisk, name).unwrap().unwrap();
+        let mut given = Given::default();
+        given.set.push(("pki".into(), self.dir.path().join("pki").display().to_string()));
+        given.set.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let params = workflow.manifest.resolve(&given, &*eyes.secrets).unwrap();
+        let input = script::Input {
+            workflow: &workflow.name,
+            sources: &workflow.sources,
+            manifest: &workflow.manifest,
+            params: &params,
+            world: &eyes,
+            registry: stdlib::registry(),
+        };
+        script::evaluate(&input)
+            .await
+            .map_err(|findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Begins a run of a shipped workflow and goes forward until it ends or the tripwire stops it.
+    pub(crate) async fn run(
+        &self,
+        name: &str,
+        set: &[(&str, &str)],
+        tripwire: Arc<dyn Tripwire>,
+    ) -> Result<Ending, String> {
+        self.run_as(&self.world.client(), name, set, tripwire).await
+    }
+
+    /// The same as a user of the cluster.
+    pub(crate) async fn run_as(
+        &self,
+        user: &kube::Client,
+        name: &str,
+        set: &[(&str, &str)],
+        tripwire: Arc<dyn Tripwire>,
+    ) -> Result<Ending, String> {
+        let plan = self.plan(name, set, user).await?;
+        let workflow = Catalog::default().load(&SystemDisk, name).unwrap().unwrap();
+        let begin = Begin { plan, sources: workflow.pinned(), reach: None, actor: Self::actor() };
+        let eyes = self.eyes_of(user.clone());
+        let options = self.options(eyes.clone());
+        let run = Run::start(begin, eyes, &self.store(), self.tools(tripwire), options)
+            .map_err(|failure| failure.to_string())?;
+        Ok(run.forward().await)
+    }
+
+    /// The newest run, as a new process finds it.
+    pub(crate) fn open(&self, why: Why) -> Run {
+        let run = self.store().list().unwrap().pop().unwrap();
+        let tools = self.tools(Arc::new(NoTripwire));
+        Run::open(
+            run.as_str(),
+            &Self::actor(),
+            why,
+            self.eyes(),
+            &self.store(),
+            tools,
+            self.options(self.eyes()),
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn read(&self, path: &Path) -> Vec<u8> {
+        std::fs::read(path).unwrap()
+    }
+}

@@ -1,0 +1,15 @@
+//! What works in the sandbox works on a real API server, with real controllers.
+//!
+//! `tests/control-plane` makes the programs; without them these tests say so and pass nothing off as tested: they are
+//! ignored unless `tests/run` found the programs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
+
+mod bench;
+mod rights;
+mod rotate;

@@ -1,0 +1,109 @@
+//! `rollover rbac`: with the rights that it prints a workflow runs, and without any one rule it does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{NoTripwire, Why};
+use kube::Client;
+use runner::events::EndState;
+use runner::rbac::{self, Rule};
+use serde_json::Value;
+use tests::control_plane::client;
+
+use crate::bench::{Bench, multi};
+
+const WORKFLOW: &str = "tidb/cfssl-components";
+const USER: &str = "rollover-operator";
+
+async fn send(client: &Client, method: &str, path: &str, body: Option<&Value>) -> Result<Value, kube::Error> {
+    let bytes = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .body(bytes)
+        .unwrap();
+    client.request(request).await
+}
+
+/// Puts exactly these rules in force for the user.
+async fn grant(bench: &Bench, rules: &std::collections::BTreeMap<String, Vec<Rule>>) {
+    let admin = bench.world.client();
+    for object in rbac::manifests(rules, WORKFLOW, Some(USER)) {
+        let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let scope =
+            object["metadata"]["namespace"].as_str().map_or(String::new(), |ns| format!("/namespaces/{ns}"));
+        let path = format!("/apis/rbac.authorization.k8s.io/v1{scope}/{plural}");
+        if send(&admin, "POST", &path, Some(&object)).await.is_err() {
+            send(&admin, "PUT", &format!("{path}/{name}"), Some(&object)).await.unwrap();
+        }
+    }
+}
+
+/// Whether the server lets the user do what this rule grants.
+async fn may(user: &Client, namespace: &str, rule: &Rule) -> bool {
+    let review = serde_json::json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": { "resourceAttributes": {
+            "namespace": namespace, "group": rule.group, "resource": rule.resources[0],
+            "verb": rule.verbs[0], "name": rule.names.first().cloned().unwrap_or_default(),
+        } },
+    });
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    send(user, "POST", path, Some(&review)).await.unwrap()["status"]["allowed"] == true
+}
+
+async fn wait_until(user: &Client, namespace: &str, rule: &Rule, allowed: bool) {
+    for _ in 0..300 {
+        if may(user, namespace, rule).await == allowed {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{rule:?} did not become {allowed}");
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_workflow_runs_with_the_rights_that_are_printed_and_not_without_any_one_of_them() {
+    multi(async {
+        let bench = Bench::new(2).await;
+        let admin = bench.world.client();
+        let plan = bench.plan(WORKFLOW, &[], &admin).await.unwrap();
+        let all = rbac::rules(&rbac::touches(&plan, stdlib::registry()));
+        let user = client(&bench.plane.user_kubeconfig(USER).unwrap()).await.unwrap();
+        grant(&bench, &all).await;
+        for (namespace, rules) in &all {
+            for rule in rules {
+                wait_until(&user, namespace, rule, true).await;
+            }
+        }
+        let ending = bench.run_as(&user, WORKFLOW, &[], Arc::new(NoTripwire)).await.unwrap();
+        assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
+
+        for (namespace, rules) in &all {
+            for missing in rules {
+                let mut fewer = all.clone();
+                fewer.get_mut(namespace).unwrap().retain(|rule| rule != missing);
+                grant(&bench, &fewer).await;
+                wait_until(&user, namespace, missing, false).await;
+                match bench.run_as(&user, WORKFLOW, &[], Arc::new(NoTripwire)).await {
+                    Err(refused) => {
+                        let text = format!("{refused:?}");
+                        assert!(text.contains("may not"), "without {missing:?}: {text}");
+                    }
+                    Ok(ending) => {
+                        assert_ne!(ending.state, EndState::Done, "without {missing:?} it runs all the same");
+                        grant(&bench, &all).await;
+                        wait_until(&user, namespace, missing, true).await;
+                        let back = bench.open(Why::Rollback).back("a right was missing").await;
+                        assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
+                    }
+                }
+                grant(&bench, &all).await;
+                wait_until(&user, namespace, missing, true).await;
+            }
+        }
+    });
+}

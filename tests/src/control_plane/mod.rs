@@ -1,0 +1,225 @@
+//! A real Kubernetes control plane for a test: etcd, kube-apiserver with RBAC, kube-controller-manager, each a process on
+//! a free loopback port, with a PKI of its own. `tests/control-plane` makes the programs. Everything ends on drop.
+
+mod pki;
+mod program;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use sandbox::world::Clients;
+use serde_json::json;
+use tempfile::TempDir;
+
+use self::pki::Authority;
+use self::program::{Program, free_port};
+
+/// How long a part may take to answer on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Controllers that a rotation meets. Those that judge nodes are left out: the node is the sandbox's, and sends no
+/// heartbeats.
+const CONTROLLERS: &str = "statefulset,deployment,replicaset,daemonset,garbagecollector,namespace,serviceaccount,\
+                           serviceaccount-token,root-ca-cert-publisher,disruption,endpoint";
+
+/// The folder of the programs: `KUBEBUILDER_ASSETS`, or what `tests/control-plane` made.
+pub fn assets() -> Option<PathBuf> {
+    let cache = || {
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home)?;
+        Some(cache.join("rollover-tests/kubernetes/bin"))
+    };
+    let folder = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).or_else(cache)?;
+    ["etcd", "kube-apiserver", "kube-controller-manager"]
+        .iter()
+        .all(|program| folder.join(program).exists())
+        .then_some(folder)
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    // In the order in which they end.
+    managers: Option<Program>,
+    server: Program,
+    etcd: Program,
+    assets: PathBuf,
+    authority: Authority,
+    port: u16,
+    etcd_port: u16,
+    dir: TempDir,
+}
+
+impl ControlPlane {
+    /// Starts one and waits until it serves.
+    ///
+    /// # Errors
+    /// A program cannot be started or does not answer; its last words are in the text.
+    pub async fn start(assets: &Path) -> io::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let authority = Authority::new("kubernetes")?;
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("ca.pem"), authority.pem())?;
+        authority.server("kube-apiserver")?.write(&at("apiserver"))?;
+        authority.client("system:admin", Some("system:masters"))?.write(&at("admin"))?;
+        pki::service_account_key(dir.path())?;
+        let (etcd_port, port) = (free_port()?, free_port()?);
+        let etcd = start_etcd(assets, dir.path(), etcd_port)?;
+        let server = start_server(assets, dir.path(), etcd_port, port)?;
+        let plane =
+            Self { managers: None, server, etcd, assets: assets.to_owned(), authority, port, etcd_port, dir };
+        fs::write(plane.dir.path().join("admin.kubeconfig"), plane.kubeconfig("admin"))?;
+        plane.ready().await?;
+        let managers = plane.start_managers()?;
+        Ok(Self { managers: Some(managers), ..plane })
+    }
+
+    /// Its folder: `ca.pem`, `admin.kubeconfig`, logs.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A kubeconfig of the administrator.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("admin.kubeconfig")
+    }
+
+    /// Writes a kubeconfig of a user that may do what RBAC grants it, and gives its path.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn user_kubeconfig(&self, user: &str) -> io::Result<PathBuf> {
+        let stem: String = user.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        self.authority.client(user, None)?.write(&self.dir.path().join(&stem))?;
+        let path = self.dir.path().join(format!("{stem}.kubeconfig"));
+        fs::write(&path, self.kubeconfig(&stem))?;
+        Ok(path)
+    }
+
+    /// Ends the API server and starts it again on the same port, with the same data.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub async fn restart_server(&mut self) -> io::Result<()> {
+        self.server.stop();
+        self.server = start_server(&self.assets, self.dir.path(), self.etcd_port, self.port)?;
+        self.ready().await
+    }
+
+    /// Whether etcd, the API server and the controllers all run.
+    pub fn runs(&mut self) -> bool {
+        let managers = self.managers.as_mut().is_some_and(Program::runs);
+        managers && self.server.runs() && self.etcd.runs()
+    }
+
+    /// Clients that act as an administrator, for the parts of a sandbox world.
+    ///
+    /// # Errors
+    /// The kubeconfig is not usable.
+    pub async fn clients(&self) -> Result<Clients, kube::Error> {
+        let client = client(&self.admin_kubeconfig()).await?;
+        Ok(Arc::new(move |_: &str| client.clone()))
+    }
+
+    fn kubeconfig(&self, stem: &str) -> String {
+        let at = |name: String| self.dir.path().join(name);
+        let text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": {
+                "server": format!("https://127.0.0.1:{}", self.port), "certificate-authority": at("ca.pem".into()) } }],
+            "users": [{ "name": stem, "user": {
+                "client-certificate": at(format!("{stem}.pem")), "client-key": at(format!("{stem}-key.pem")) } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": stem } }],
+        });
+        text.to_string()
+    }
+
+    fn start_managers(&self) -> io::Result<Program> {
+        let dir = self.dir.path();
+        let at = |name: &str| dir.join(name).display().to_string();
+        let arguments = [
+            format!("--kubeconfig={}", at("admin.kubeconfig")),
+            format!("--controllers={CONTROLLERS}"),
+            format!("--root-ca-file={}", at("ca.pem")),
+            format!("--service-account-private-key-file={}", at("sa-key.pem")),
+            "--leader-elect=false".into(),
+            "--port=0".into(),
+            format!("--secure-port={}", free_port()?),
+            "--bind-address=127.0.0.1".into(),
+            format!("--cert-dir={}", at("managers")),
+            "--kube-api-qps=200".into(),
+            "--kube-api-burst=400".into(),
+        ];
+        Program::start(&self.assets.join("kube-controller-manager"), &arguments, dir)
+    }
+
+    async fn ready(&self) -> io::Result<()> {
+        let client = client(&self.admin_kubeconfig()).await.map_err(io::Error::other)?;
+        let begun = Instant::now();
+        loop {
+            let request = http::Request::get("/readyz").body(Vec::new()).map_err(io::Error::other)?;
+            let why = match client.request_text(request).await {
+                Ok(text) if text == "ok" => return Ok(()),
+                Ok(text) => text,
+                Err(error) => error.to_string(),
+            };
+            if begun.elapsed() > PATIENCE {
+                let log = fs::read_to_string(self.dir.path().join("kube-apiserver.log")).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(15).collect();
+                return Err(io::Error::other(format!("kube-apiserver is not ready: {why}; {last:#?}")));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// A client of a kubeconfig.
+///
+/// # Errors
+/// The kubeconfig is not usable.
+pub async fn client(kubeconfig: &Path) -> Result<kube::Client, kube::Error> {
+    let unusable = |e: kube::config::KubeconfigError| kube::Error::Service(Box::new(e));
+    let file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
+    let config =
+        kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(unusable)?;
+    kube::Client::try_from(config)
+}
+
+fn start_etcd(assets: &Path, dir: &Path, port: u16) -> io::Result<Program> {
+    let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", free_port()?));
+    let arguments = [
+        format!("--data-dir={}", dir.join("etcd").display()),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=default={peer}"),
+        // The machine's power is not what these tests cut.
+        "--unsafe-no-fsync".into(),
+    ];
+    Program::start(&assets.join("etcd"), &arguments, dir)
+}
+
+fn start_server(assets: &Path, dir: &Path, etcd: u16, port: u16) -> io::Result<Program> {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let arguments = [
+        format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+        "--bind-address=127.0.0.1".into(),
+        "--advertise-address=127.0.0.1".into(),
+        format!("--secure-port={port}"),
+        format!("--cert-dir={}", at("server")),
+        format!("--tls-cert-file={}", at("apiserver.pem")),
+        format!("--tls-private-key-file={}", at("apiserver-key.pem")),
+        format!("--client-ca-file={}", at("ca.pem")),
+        "--authorization-mode=RBAC".into(),
+        "--service-cluster-ip-range=10.96.0.0/24".into(),
+        "--service-account-issuer=https://kubernetes.default.svc".into(),
+        format!("--service-account-key-file={}", at("sa-pub.pem")),
+        format!("--service-account-signing-key-file={}", at("sa-key.pem")),
+        "--endpoint-reconciler-type=none".into(),
+    ];
+    Program::start(&assets.join("kube-apiserver"), &arguments, dir)
+}
