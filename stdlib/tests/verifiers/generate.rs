@@ -9,6 +9,7 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 use crate::der::{Authority, General, Key, Spec, name};
+pub(crate) use crate::judges::Case;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
 
@@ -25,20 +26,6 @@ const UNKNOWN: &str = "1.3.6.1.4.1.99999.1";
 pub(crate) const CERT_SIGN: u16 = 1 << 5;
 pub(crate) const DIGITAL_SIGNATURE: u16 = 1;
 pub(crate) const KEY_ENCIPHERMENT: u16 = 1 << 2;
-
-/// One question for all verifiers.
-#[derive(Debug, Clone)]
-pub(crate) struct Case {
-    /// What is in it, for whoever has to explain a disagreement.
-    pub(crate) label: String,
-    /// Leaf first.
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    pub(crate) anchors: Vec<CertificateDer<'static>>,
-    pub(crate) usage: Usage,
-    /// Dialled; always there for a server.
-    pub(crate) name: Option<String>,
-    pub(crate) at: OffsetDateTime,
-}
 
 /// Keys of every kind: made once, they are slow.
 pub(crate) struct Keys {

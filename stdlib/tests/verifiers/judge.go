@@ -2,6 +2,8 @@
 //
 // Input, one case a line: usage, name (or -), Unix time, chain and anchors as comma-separated hex.
 // Output, one line a case: "ok", or the error.
+//
+// Or: "dates" and a certificate in hex. Output: its two ends as Unix time.
 package main
 
 import (
@@ -69,13 +71,23 @@ func judge(line string) error {
 	return err
 }
 
+func dates(line string) string {
+	cert, err := x509.ParseCertificate(list(strings.Split(line, " ")[1])[0])
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d %d", cert.NotBefore.Unix(), cert.NotAfter.Unix())
+}
+
 func main() {
 	input := bufio.NewScanner(os.Stdin)
 	input.Buffer(make([]byte, 1<<20), 1<<24)
 	output := bufio.NewWriter(os.Stdout)
 	defer output.Flush()
 	for input.Scan() {
-		if err := judge(input.Text()); err != nil {
+		if strings.HasPrefix(input.Text(), "dates ") {
+			fmt.Fprintln(output, dates(input.Text()))
+		} else if err := judge(input.Text()); err != nil {
 			fmt.Fprintln(output, strings.ReplaceAll(err.Error(), "\n", " "))
 		} else {
 			fmt.Fprintln(output, "ok")

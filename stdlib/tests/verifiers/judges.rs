@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,21 @@ use rustls::client::danger::ServerCertVerifier as _;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use stdlib::trust::{Certs, Usage};
+use time::OffsetDateTime;
 
-use crate::generate::Case;
+/// One question for all verifiers.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    /// What is in it, for whoever has to explain a disagreement.
+    pub(crate) label: String,
+    /// Leaf first.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) anchors: Vec<CertificateDer<'static>>,
+    pub(crate) usage: Usage,
+    /// Dialled; always there for a server.
+    pub(crate) name: Option<String>,
+    pub(crate) at: OffsetDateTime,
+}
 
 /// Accepted, or the original's own words.
 pub(crate) type Verdict = Result<(), String>;
@@ -27,8 +40,8 @@ fn run(program: &str, package: &str, command: &mut Command) -> std::process::Out
     }
 }
 
-/// One process a case, on two threads.
-pub(crate) fn openssl(cases: &[Case]) -> Vec<Verdict> {
+/// One process a case, on two threads; with `-x509_strict`, which also asks for what RFC 5280 does, where that is given.
+pub(crate) fn openssl(cases: &[Case], flags: &[&str]) -> Vec<Verdict> {
     let folder = tempfile::tempdir().unwrap();
     let version = run("openssl", "openssl", Command::new("openssl").arg("version"));
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
@@ -42,7 +55,7 @@ pub(crate) fn openssl(cases: &[Case]) -> Vec<Verdict> {
                 let folder = folder.path().join(worker.to_string());
                 scope.spawn(move || {
                     std::fs::create_dir(&folder).unwrap();
-                    some.iter().map(|case| openssl_one(&folder, case)).collect::<Vec<_>>()
+                    some.iter().map(|case| openssl_one(&folder, case, flags)).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -50,7 +63,7 @@ pub(crate) fn openssl(cases: &[Case]) -> Vec<Verdict> {
     })
 }
 
-fn openssl_one(folder: &Path, case: &Case) -> Verdict {
+fn openssl_one(folder: &Path, case: &Case, flags: &[&str]) -> Verdict {
     let write = |name: &str, certs: &[CertificateDer<'static>]| {
         let path = folder.join(name);
         std::fs::write(&path, Certs(certs.to_vec()).pem()).unwrap();
@@ -58,7 +71,8 @@ fn openssl_one(folder: &Path, case: &Case) -> Verdict {
     };
     let leaf = write("leaf.pem", &case.chain[..1]);
     let mut command = Command::new("openssl");
-    command.args(["verify", "-no-CApath", "-no-CAstore", "-CAfile"]).arg(write("anchors.pem", &case.anchors));
+    command.arg("verify").args(flags).args(["-no-CApath", "-no-CAstore", "-CAfile"]);
+    command.arg(write("anchors.pem", &case.anchors));
     if case.chain.len() > 1 {
         command.arg("-untrusted").arg(write("untrusted.pem", &case.chain[1..]));
     }
@@ -78,23 +92,51 @@ fn openssl_one(folder: &Path, case: &Case) -> Verdict {
     Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// All cases in one process.
-pub(crate) fn go(cases: &[Case]) -> Vec<Verdict> {
+/// Builds the Go program. Its packages are compiled once for all test programs and runs: they are what takes time.
+fn go_program() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verifiers/judge.go");
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("judge");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
+    std::fs::create_dir_all(&folder).unwrap();
+    let lock = std::fs::File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let program = folder.join("judge");
     let built = run(
         "go",
         "golang-go",
         Command::new("go")
             .env("GO111MODULE", "off")
             .env("GOFLAGS", "-mod=mod")
-            .env("GOCACHE", folder.path().join("cache"))
+            .env("GOCACHE", folder.join("cache"))
             .args(["build", "-o"])
-            .arg(&program)
+            .arg(folder.join("judge.new"))
             .arg(source),
     );
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    std::fs::rename(folder.join("judge.new"), &program).unwrap();
+    program
+}
+
+/// Puts questions to the Go program, one a line, and returns its answers.
+pub(crate) fn ask_go(questions: String) -> Vec<String> {
+    let mut child = Command::new(go_program())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let count = questions.lines().count();
+    let writer = std::thread::spawn(move || stdin.write_all(questions.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answers: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(answers.len(), count);
+    answers
+}
+
+/// All cases in one process.
+pub(crate) fn go(cases: &[Case]) -> Vec<Verdict> {
     let hex = |certs: &[CertificateDer<'static>]| {
         if certs.is_empty() {
             "-".to_owned()
@@ -112,22 +154,7 @@ pub(crate) fn go(cases: &[Case]) -> Vec<Verdict> {
         let (chain, anchors) = (hex(&case.chain), hex(&case.anchors));
         writeln!(input, "{usage} {name} {} {chain} {anchors}", case.at.unix_timestamp()).unwrap();
     }
-    let mut child = Command::new(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let verdicts: Vec<Verdict> =
-        text.lines().map(|line| if line == "ok" { Ok(()) } else { Err(line.to_owned()) }).collect();
-    assert_eq!(verdicts.len(), cases.len());
-    verdicts
+    ask_go(input).into_iter().map(|line| if line == "ok" { Ok(()) } else { Err(line) }).collect()
 }
 
 /// rustls' own verifiers, configured as an application would.

@@ -77,7 +77,7 @@ fn same_reason(verifier: Verifier, rejection: &Rejection, original: &str) -> boo
 /// Every case by every verifier; panics with the disagreements.
 fn compare(cases: &[Case]) -> [usize; 3] {
     let originals: [(Verifier, Vec<Verdict>); 3] = [
-        (Verifier::Openssl, judges::openssl(cases)),
+        (Verifier::Openssl, judges::openssl(cases, &[])),
         (Verifier::Go, judges::go(cases)),
         (Verifier::Webpki, judges::webpki(cases)),
     ];
