@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use crate::cert::{BasicConstraints, Certificate, Issuer, Key, KeyId, KeyUsage, Template};
+use crate::cert::{BasicConstraints, Certificate, Issuer, Key, KeyId, KeyUsage, Template, date};
 use crate::cfssl::{self, Authority, Request};
 use crate::error::PrimError;
 use crate::registry::{Kind, Param, Primitive, Type};
@@ -20,31 +20,46 @@ const DEFAULT_EXPIRY: Duration = Duration::hours(43_800);
 /// # Errors
 /// The request names nobody, or asks for a key that cannot be made.
 pub fn create(request: &Request, now: OffsetDateTime) -> Result<(Certificate, Key), PrimError> {
-    let complete = |names: &cfssl::Names| {
-        [&names.c, &names.st, &names.l, &names.o, &names.ou].iter().all(|part| !part.trim().is_empty())
-    };
-    if request.cn.trim().is_empty() && !request.names.iter().any(complete) {
-        return Err(PrimError::invalid("CN: a CA needs a name")
-            .on(request.what.clone())
-            .expected("a `CN`, or an entry of `names` with all of C, ST, L, O and OU", "neither")
-            .hint("add `\"CN\": \"…\"`"));
-    }
-    let Authority { expiry, path_len, backdate } = request.ca.clone().unwrap_or_default();
+    check_named(request)?;
     let key = Key::generate(request.key).map_err(|error| error.on(request.what.clone()))?;
+    Ok((create_for(request, &key, now)?, key))
+}
+
+/// As [`create`], for a key that is there already: `cfssl gencert -initca -ca-key`.
+///
+/// # Errors
+/// The request names nobody, or would make a CA that is born expired.
+pub fn create_for(request: &Request, key: &Key, now: OffsetDateTime) -> Result<Certificate, PrimError> {
+    check_named(request)?;
+    let Authority { expiry, path_len, backdate } = request.ca.clone().unwrap_or_default();
     let not_before = cfssl::whole_minute(now) - backdate.unwrap_or(cfssl::BACKDATE);
     let not_after = not_before.checked_add(expiry.unwrap_or(DEFAULT_EXPIRY)).ok_or_else(|| {
-        PrimError::invalid("ca.expiry: reaches past the year 9999").on(request.what.clone())
+        cfssl::past_9999("ca.expiry: reaches past the year 9999").on(request.what.clone())
     })?;
     let born_expired = not_after - now < Duration::minutes(1);
     if born_expired && !request.rules.are_cfssls() {
         return Err(PrimError::invalid("ca.expiry: the CA would be born expired")
             .on(request.what.clone())
+            .expected(format!("an end after {}", date(now)), date(not_after))
             .hint("make the expiry longer than the backdate (5m unless set)"));
     }
     let mut template = Template::authority(request.subject()?, key.spki(), not_before, not_after);
     template.basic = Some(BasicConstraints { ca: true, path_len });
     template.never_valid = born_expired;
-    Ok((template.self_sign(&key)?, key))
+    template.self_sign(key)
+}
+
+fn check_named(request: &Request) -> Result<(), PrimError> {
+    let blank = |names: &cfssl::Names| {
+        [&names.c, &names.st, &names.l, &names.o, &names.ou].iter().all(|part| part.trim().is_empty())
+    };
+    if request.cn.trim().is_empty() && (request.names.is_empty() || request.names.iter().any(blank)) {
+        return Err(PrimError::invalid("CN: a CA needs a name")
+            .on(request.what.clone())
+            .expected("a `CN`, or `names` of which each has one of C, ST, L, O and OU", "neither")
+            .hint("add `\"CN\": \"…\"`"));
+    }
+    Ok(())
 }
 
 /// Signs an authority anew with its own key: same name, key and key id, new serial and dates. What it issued stays
@@ -62,13 +77,14 @@ pub fn renew(
     if !old.may_sign() || !old.self_issued() {
         return Err(PrimError::invalid("is no root authority that could sign itself anew")
             .on(old.to_string())
-            .expected("a self-signed CA", if old.may_sign() { "an intermediate CA" } else { "no CA" }));
+            .expected("a self-signed CA", if old.may_sign() { "an intermediate CA" } else { "no CA" })
+            .hint(if old.may_sign() { "have its issuer sign it anew" } else { "issue a leaf again with `cfssl::reissue`" }));
     }
     let not_before = cfssl::whole_minute(now) - cfssl::BACKDATE;
     let lifetime = lifetime.unwrap_or(old.not_after() - old.not_before());
     let not_after = not_before
         .checked_add(lifetime)
-        .ok_or_else(|| PrimError::argument("the lifetime reaches past the year 9999"))?;
+        .ok_or_else(|| cfssl::past_9999("the lifetime reaches past the year 9999").on(old.to_string()))?;
     copy(old, not_before, not_after).self_sign(key)
 }
 
@@ -85,7 +101,10 @@ pub fn cross_sign(
 ) -> Result<Certificate, PrimError> {
     cfssl::check_authority(issuer, issuer_key, now)?;
     if !other.may_sign() {
-        return Err(PrimError::invalid("is no CA, so cross-signing it makes no sense").on(other.to_string()));
+        return Err(PrimError::invalid("is no CA, so cross-signing it makes no sense")
+            .on(other.to_string())
+            .expected("CA:TRUE, and `cert sign` among its key usages", "a leaf")
+            .hint("pass the certificate of the authority that issued it"));
     }
     if issuer.basic_constraints().is_some_and(|basic| basic.path_len == Some(0)) {
         return Err(PrimError::invalid("allows no CA below itself")
@@ -145,7 +164,7 @@ pub fn from_value(world: &World, value: &Value, what: &str) -> Result<(Certifica
 /// A field is missing, or the key is not the first certificate's.
 pub fn chain_of(world: &World, value: &Value, what: &str) -> Result<(Vec<Certificate>, Key), PrimError> {
     let missing = |field: &str| {
-        PrimError::argument(format!("{what} has no `{field}`")).hint(
+        PrimError::argument(format!("{what} has no `{field}`")).expected("a map with `cert` and `key`", "none").hint(
             "pass a map with `cert` and `key`, as `ca::create`, `cfssl::issue` and `cfssl::folder` return it",
         )
     };
@@ -255,7 +274,9 @@ pub const PRIMITIVES: &[Primitive] = &[
                 let (issuer, key) = from_value(world, args.first().unwrap_or(&Value::Null), "issuer")?;
                 let others = crate::bundle::certificates(args.get(1).unwrap_or(&Value::Null), "other")?;
                 let [other] = others.as_slice() else {
-                    return Err(PrimError::argument("other: one certificate is expected"));
+                    return Err(PrimError::argument("other holds several certificates")
+                        .expected("one", others.len().to_string())
+                        .hint("pass the CA itself, not a bundle"));
                 };
                 Ok(cross_sign(&issuer, &key, other, world.clock.now())?.pem().into())
             })

@@ -57,12 +57,17 @@ pub fn encode(list: &[Certificate]) -> Result<String, PrimError> {
 /// # Errors
 /// Something else, or damaged PEM.
 pub fn certificates(value: &Value, what: &str) -> Result<Vec<Certificate>, PrimError> {
+    const EXPECTED: &str = "PEM text, a map with `cert`, or a list of these";
+    let wrong = |message: String, found: &str| {
+        Err(PrimError::argument(message)
+            .expected(EXPECTED, found)
+            .hint("pass PEM text, or a CA as `ca::create` returns it"))
+    };
     match value {
         Value::String(text) => parse(text.as_bytes(), what),
         Value::Object(map) => match map.get("cert") {
             Some(Value::String(text)) => parse(text.as_bytes(), &format!("{what}.cert")),
-            _ => Err(PrimError::argument(format!("{what} is a map without `cert`"))
-                .hint("pass PEM text, or a CA as `ca::create` returns it")),
+            _ => wrong(format!("{what} is a map without `cert`"), "another map"),
         },
         Value::Array(items) => items
             .iter()
@@ -70,8 +75,9 @@ pub fn certificates(value: &Value, what: &str) -> Result<Vec<Certificate>, PrimE
             .map(|(index, item)| certificates(item, &format!("{what}[{index}]")))
             .collect::<Result<Vec<_>, _>>()
             .map(|lists| lists.concat()),
-        Value::Null => Err(PrimError::argument(format!("{what} is nothing, where certificates belong"))),
-        _ => Err(PrimError::argument(format!("{what} is neither PEM text nor a map with `cert`"))),
+        Value::Null => wrong(format!("{what} is nothing, where certificates belong"), "nothing"),
+        Value::Number(_) => wrong(format!("{what} is neither PEM text nor a map with `cert`"), "a number"),
+        Value::Bool(_) => wrong(format!("{what} is neither PEM text nor a map with `cert`"), "true or false"),
     }
 }
 

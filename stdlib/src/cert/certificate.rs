@@ -18,7 +18,7 @@ use super::{pem, verify};
 use crate::error::{Code, PrimError};
 
 /// More than any real certificate: TLS itself stops at 16 MiB for a whole chain.
-const MAX_DER: usize = 1 << 20;
+pub(super) const MAX_DER: usize = 1 << 20;
 
 /// The basic constraints extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,8 @@ impl Certificate {
         let der: Vec<u8> = der.into();
         if der.len() > MAX_DER {
             return Err(PrimError::invalid("is too large to be a certificate")
-                .expected(format!("at most {MAX_DER} bytes"), format!("{} bytes", der.len())));
+                .expected(format!("at most {MAX_DER} bytes"), format!("{} bytes", der.len()))
+                .hint("no handshake carries a certificate of this size: issue it for fewer names"));
         }
         let inner = read(&der)?;
         Ok(Self(Arc::new(Inner { der: CertificateDer::from(der), ..inner })))
@@ -224,8 +225,9 @@ impl Certificate {
     /// # Errors
     /// Which of the three does not hold.
     pub fn check_signed_by(&self, issuer: &Certificate) -> Result<(), PrimError> {
+        let hint = "bring the certificate of the CA that issued it";
         let fail = |message: &str, expected: String, found: String| {
-            Err(PrimError::invalid(message.to_owned()).on(self.to_string()).expected(expected, found))
+            Err(PrimError::invalid(message.to_owned()).on(self.to_string()).expected(expected, found).hint(hint))
         };
         if self.0.issuer != issuer.0.subject {
             return fail(
@@ -239,7 +241,7 @@ impl Certificate {
         {
             return fail("was issued by another key of the same name", hex::encode(akid), hex::encode(skid));
         }
-        verify::signature(&self.0.der, &issuer.0.spki).map_err(|error| error.on(self.to_string()))
+        verify::signature(&self.0.der, &issuer.0.spki).map_err(|error| error.on(self.to_string()).hint(hint))
     }
 
     /// Checks that it is valid at `at`.

@@ -2,9 +2,11 @@
 
 use sha2::{Digest as _, Sha256};
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer as _;
 
+use super::certificate::MAX_DER;
 use super::template::{basic_constraints, extension};
 use super::{BasicConstraints, Key, San, der, name, pem, verify};
 use crate::error::PrimError;
@@ -22,6 +24,16 @@ pub struct SigningRequest {
     pub key_text: String,
     /// The names that it asks for.
     pub sans: Vec<San>,
+    /// Whether it asks to be an authority.
+    pub ca: bool,
+}
+
+/// The extensions of all attributes that ask for some.
+fn requested<'a>(csr: &'a X509CertificationRequest<'a>) -> impl Iterator<Item = &'a X509Extension<'a>> {
+    csr.certification_request_info.iter_attributes().flat_map(|attribute| match attribute.parsed_attribute() {
+        ParsedCriAttribute::ExtensionRequest(request) => request.extensions.as_slice(),
+        _ => &[],
+    })
 }
 
 impl SigningRequest {
@@ -38,9 +50,16 @@ impl SigningRequest {
         let blocks = pem::scan(text, what)?.blocks;
         let mut requests = blocks.iter().filter(|block| block.label.ends_with("CERTIFICATE REQUEST"));
         match (requests.next(), requests.next()) {
-            (Some(only), None) => Self::from_der(&only.der).map_err(|error| error.on(what)),
+            (Some(only), None) => Self::from_der(&only.der).map_err(|error| PrimError {
+                message: format!("line {}: {}", only.line, error.message),
+                object: what.to_owned(),
+                ..error
+            }),
             (Some(_), Some(_)) => {
-                Err(PrimError::invalid("holds several signing requests").on(what).expected("one", "several"))
+                Err(PrimError::invalid("holds several signing requests")
+                    .on(what)
+                    .expected("one", "several")
+                    .hint("bring each in a file of its own"))
             }
             (None, _) => {
                 let found =
@@ -59,13 +78,19 @@ impl SigningRequest {
     /// As [`Self::from_pem`].
     pub fn from_der(request: &[u8]) -> Result<Self, PrimError> {
         let broken = |why: &str| {
-            PrimError::invalid(format!("is no well-formed signing request: {why}"))
+            PrimError::invalid("is no well-formed signing request")
+                .expected("the DER of a PKCS#10 request", why)
                 .hint("it was damaged or cut: copy it again from where it came")
         };
+        if request.len() > MAX_DER {
+            return Err(PrimError::invalid("is too large to be a signing request")
+                .expected(format!("at most {MAX_DER} bytes"), format!("{} bytes", request.len()))
+                .hint("ask for fewer names: no handshake carries a certificate of this size"));
+        }
         let (rest, csr) =
-            X509CertificationRequest::from_der(request).map_err(|_| broken("its DER is broken"))?;
+            X509CertificationRequest::from_der(request).map_err(|_| broken("broken DER"))?;
         if !rest.is_empty() {
-            return Err(broken("bytes follow its end"));
+            return Err(broken("bytes behind its end"));
         }
         let info = &csr.certification_request_info;
         verify::check(
@@ -75,16 +100,16 @@ impl SigningRequest {
             info.raw,
             &csr.signature_value.data,
         )
-        .map_err(|error| error.hint("who sent it does not have the key: let it be made again"))?;
+        .map_err(|error| error.expected("a signature by the key that it asks a certificate for", "another's").hint("who sent it does not have the key: let it be made again"))?;
         let mut sans = Vec::new();
-        for extension in csr.requested_extensions().into_iter().flatten() {
-            match extension {
-                ParsedExtension::SubjectAlternativeName(names) => {
-                    for name in &names.general_names {
-                        sans.push(San::from_general_name(name).map_err(|error| broken(&error.message))?);
-                    }
+        let mut ca = false;
+        for extension in requested(&csr) {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(_) => {
+                    sans.extend(San::from_extension(extension.value).map_err(|error| broken(&error.message))?);
                 }
-                ParsedExtension::ParseError { .. } => return Err(broken("a requested extension is broken")),
+                ParsedExtension::BasicConstraints(basic) => ca = basic.ca,
+                ParsedExtension::ParseError { .. } => return Err(broken("a broken extension")),
                 _ => {}
             }
         }
@@ -94,6 +119,7 @@ impl SigningRequest {
             spki: info.subject_pki.raw.to_vec(),
             key_text: verify::key_name(&info.subject_pki),
             sans,
+            ca,
         })
     }
 

@@ -99,7 +99,9 @@ pub(crate) fn named_bits(flags: u16) -> Vec<u8> {
 /// An object identifier from its dotted text.
 pub(crate) fn oid(dotted: &str) -> Result<Vec<u8>, PrimError> {
     let bad = || {
-        PrimError::argument(format!("`{dotted}` is no object identifier")).hint("write it as `1.3.6.1.4.1`")
+        PrimError::argument(format!("`{}` is no object identifier", dotted.escape_debug()))
+            .expected("numbers with dots between them", format!("`{}`", dotted.escape_debug()))
+            .hint("write it as `1.3.6.1.4.1`")
     };
     let arcs: Vec<u64> =
         dotted.split('.').map(|arc| arc.parse().map_err(|_| bad())).collect::<Result<_, PrimError>>()?;
@@ -129,7 +131,9 @@ pub(crate) fn time(at: OffsetDateTime) -> Result<Vec<u8>, PrimError> {
     match year {
         1950..2050 => Ok(tlv(UTC_TIME, format!("{:02}{rest}", year % 100).as_bytes())),
         0..1950 | 2050..=9999 => Ok(tlv(GENERALIZED_TIME, format!("{year:04}{rest}").as_bytes())),
-        _ => Err(PrimError::argument(format!("the year {year} cannot be written into a certificate"))),
+        _ => Err(PrimError::argument(format!("the year {year} cannot be written into a certificate"))
+            .expected("a year from 0 to 9999", year.to_string())
+            .hint("ask for a shorter life")),
     }
 }
 

@@ -110,7 +110,8 @@ impl Key {
     fn read(text: &[u8], what: &str, passphrase: Option<&Secret>) -> Result<Self, PrimError> {
         let scan = pem::scan(text, what)?;
         let mut keys = scan.blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY"));
-        let (Some(block), others) = (keys.next(), keys.count()) else {
+        let (Some(block), others) = (keys.next(), keys.map(|other| other.line.to_string()).collect::<Vec<_>>())
+        else {
             let found =
                 scan.blocks.first().map_or("no PEM block".into(), |b| format!("a block `{}`", b.label));
             return Err(PrimError::new(Code::NoKey, "holds no private key")
@@ -118,10 +119,11 @@ impl Key {
                 .expected("a PEM private key", found)
                 .hint("name the key file; cfssljson writes it as `NAME-key.pem`"));
         };
-        if others > 0 {
-            return Err(PrimError::invalid("holds several private keys")
+        if !others.is_empty() {
+            return Err(PrimError::invalid(format!("line {}: holds several private keys", others.join(", ")))
                 .on(what)
-                .expected("one", (others + 1).to_string()));
+                .expected("one", format!("{}, the first in line {}", others.len() + 1, block.line))
+                .hint("keep the one that belongs to the certificate; bring each of the others in a file of its own"));
         }
         if block.encrypted_headers {
             return Err(PrimError::invalid(format!(
@@ -133,11 +135,15 @@ impl Key {
             .hint("convert it, still encrypted: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`; it asks for the passphrase"));
         }
         let key = if block.label == "ENCRYPTED PRIVATE KEY" {
-            open(&block.der, passphrase, &format!("line {}: the key", block.line))
+            open(&block.der, passphrase, "the key")
         } else {
             Self::from_der(&block.der)
         };
-        key.map_err(|error| error.on(what))
+        key.map_err(|error| PrimError {
+            message: format!("line {}: {}", block.line, error.message),
+            object: what.to_owned(),
+            ..error
+        })
     }
 
     /// Reads a DER private key: PKCS#8, PKCS#1 or SEC1.
@@ -313,9 +319,11 @@ fn is_pem(bytes: &[u8]) -> bool {
 
 fn open(der: &[u8], passphrase: Option<&Secret>, which: &str) -> Result<Key, PrimError> {
     let Some(passphrase) = passphrase else {
-        return Err(PrimError::invalid(format!("{which} is encrypted with a passphrase")).hint(
-            "name a file whose first line is the passphrase (`--passphrase-file FILE`; in a script `passphrase_file`)",
-        ));
+        return Err(PrimError::invalid(format!("{which} is encrypted with a passphrase"))
+            .expected("a key without one, or its passphrase", "`ENCRYPTED PRIVATE KEY`")
+            .hint(
+                "name a file whose first line is the passphrase (`--passphrase-file FILE`; in a script `passphrase_file`)",
+            ));
     };
     Key::from_der(&sealed::open(der, passphrase)?)
 }

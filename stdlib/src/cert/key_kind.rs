@@ -50,6 +50,7 @@ fn wrong_kind(found: String) -> PrimError {
         "`rsa 2048`, `rsa 3072`, `rsa 4096`, `rsa 8192`, `ecdsa 256`, `ecdsa 384`, `ecdsa 521` or `ed25519`",
         found,
     )
+    .hint("name it as `rsa 2048` or `ecdsa 256`")
 }
 
 /// Whether an RSA key of this size can be made.

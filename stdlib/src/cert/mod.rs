@@ -79,6 +79,7 @@ pub fn parse(text: &[u8], what: &str) -> Result<Parsed, PrimError> {
                     "line {line}: a private key stands among the certificates"
                 ))
                 .on(what)
+                .expected("certificates alone", format!("`{label}`"))
                 .hint("take it out: a file of certificates may be read by anybody"));
             }
             "TRUSTED CERTIFICATE" => {
@@ -119,8 +120,8 @@ pub fn parse(text: &[u8], what: &str) -> Result<Parsed, PrimError> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_any(bytes: &[u8], what: &str) -> Result<Parsed, PrimError> {
-    // A DER certificate is a SEQUENCE whose length takes two octets; no PEM text begins so.
-    if bytes.starts_with(&[0x30, 0x82]) || bytes.starts_with(&[0x30, 0x81]) {
+    // A DER certificate is a SEQUENCE whose length takes more than one octet; no text begins so.
+    if matches!(bytes, [0x30, 0x80..=0xff, ..]) {
         let only = Certificate::from_der(bytes).map_err(|error| error.on(what))?;
         return Ok(Parsed { certificates: vec![only], notes: Vec::new() });
     }

@@ -45,10 +45,7 @@ pub fn scan(text: &[u8], what: &str) -> Result<Scan, PrimError> {
     if text.len() > MAX_BYTES {
         return Err(PrimError::invalid("is too large to be certificates or keys")
             .on(what)
-            .expected(
-                format!("at most {} MiB", MAX_BYTES >> 20),
-                format!("{} MiB", text.len().div_ceil(1 << 20)),
-            )
+            .expected(format!("at most {} MiB", MAX_BYTES >> 20), "more")
             .hint("name the PEM file itself"));
     }
     let mut scan = Scan { blocks: Vec::new(), notes: Vec::new() };
@@ -79,9 +76,11 @@ pub fn scan(text: &[u8], what: &str) -> Result<Scan, PrimError> {
                 .on(what)
                 .hint("the file is cut short: copy it again from where it came")
         };
-        let end = find(text, END, body).ok_or_else(unclosed)?;
-        if find(text.get(..end).unwrap_or_default(), BEGIN, body).is_some() {
-            return Err(unclosed());
+        let closing = format!("`-----END {label}-----`");
+        let end =
+            find(text, END, body).ok_or_else(|| unclosed().expected(&*closing, "the end of the file"))?;
+        if let Some(next) = find(text.get(..end).unwrap_or_default(), BEGIN, body) {
+            return Err(unclosed().expected(closing, format!("another BEGIN in line {}", lines.of(next))));
         }
         let end_line = lines.of(end);
         let (closing, after) = self::label(text, end + END.len()).unwrap_or((String::new(), end + END.len()));
@@ -149,9 +148,12 @@ fn shorten(line: &[u8]) -> String {
 }
 
 fn unopened(line: usize, what: &str) -> PrimError {
-    PrimError::invalid(format!("line {line}: a block is closed that was never opened")).on(what).hint(
-        "the file is cut at its start, or two files were joined badly: copy it again from where it came",
-    )
+    PrimError::invalid(format!("line {line}: a block is closed that was never opened"))
+        .on(what)
+        .expected("`-----BEGIN …-----` before it", "only its `-----END …-----`")
+        .hint(
+            "the file is cut at its start, or two files were joined badly: copy it again from where it came",
+        )
 }
 
 fn note_what_precedes(text: &[u8], at: usize, begin: usize, line: usize, scan: &mut Scan) {
@@ -190,13 +192,14 @@ fn split_headers(content: &[u8]) -> (bool, &[u8]) {
 fn decode(content: &[u8], line: usize, label: &str, what: &str) -> Result<Zeroizing<Vec<u8>>, PrimError> {
     let packed =
         Zeroizing::new(content.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<u8>>());
-    let fail = |line: usize, why: &str| {
+    let fail = |line: usize, why: &str, expected: &str, found: String| {
         PrimError::invalid(format!("line {line}: {why} in the block `{label}`"))
             .on(what)
+            .expected(expected, found)
             .hint("the file is damaged: copy it again from where it came")
     };
     if packed.is_empty() {
-        return Err(fail(line, "there is nothing"));
+        return Err(fail(line, "there is nothing", "base64", "no character".into()));
     }
     STANDARD.decode(packed.as_slice()).map(Zeroizing::new).map_err(|_| {
         let stray = content.iter().position(|b| {
@@ -205,9 +208,14 @@ fn decode(content: &[u8], line: usize, label: &str, what: &str) -> Result<Zeroiz
         match stray {
             Some(at) => {
                 let newlines = content.iter().take(at).filter(|b| **b == b'\n').count();
-                fail(line + newlines, "a character that is not base64")
+                let found = content.get(at).map(|byte| format!("`{}`", byte.escape_ascii()));
+                let expected = "A-Z, a-z, 0-9, `+`, `/` or `=`";
+                fail(line + newlines, "a character that is not base64", expected, found.unwrap_or_default())
             }
-            None => fail(line, "base64 that is cut short or wrongly padded"),
+            None => {
+                let found = format!("{} characters", packed.len());
+                fail(line, "base64 that is cut short or wrongly padded", "groups of four characters", found)
+            }
         }
     })
 }
@@ -283,7 +291,7 @@ mod tests {
         let error = scan(&vec![b'a'; MAX_BYTES + 1], "huge.pem").err().unwrap();
         assert_eq!(
             error.to_string(),
-            "huge.pem: is too large to be certificates or keys (expected at most 16 MiB, found 17 MiB)"
+            "huge.pem: is too large to be certificates or keys (expected at most 16 MiB, found more)"
         );
     }
 }

@@ -7,7 +7,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::certificate::{BasicConstraints, Extension};
 use super::san::San;
-use super::usage::{ANY, ExtUsage, KeyUsage};
+use super::usage::{ExtUsage, KeyUsage};
 use super::{constraints, name, verify};
 use crate::error::PrimError;
 
@@ -41,12 +41,13 @@ pub(super) struct Inner {
 /// Reads DER; the bytes themselves are the caller's to add.
 pub(super) fn read(der: &[u8]) -> Result<Inner, PrimError> {
     let malformed = |why: String| {
-        PrimError::invalid(format!("is no well-formed certificate: {why}"))
+        PrimError::invalid("is no well-formed certificate")
+            .expected("the DER of an X.509 certificate", why)
             .hint("it was damaged or cut: copy it again from where it came")
     };
-    let (rest, x509) = X509Certificate::from_der(der).map_err(|_| malformed("its DER is broken".into()))?;
+    let (rest, x509) = X509Certificate::from_der(der).map_err(|_| malformed("broken DER".into()))?;
     if !rest.is_empty() {
-        return Err(malformed(format!("{} bytes follow its end", rest.len())));
+        return Err(malformed(format!("{} bytes behind its end", rest.len())));
     }
     let tbs = &x509.tbs_certificate;
     let mut inner = Inner {
@@ -84,17 +85,14 @@ pub(super) fn read(der: &[u8]) -> Result<Inner, PrimError> {
                 inner.key_usage = Some(KeyUsage(usage.flags));
                 true
             }
-            ParsedExtension::ExtendedKeyUsage(usage) => {
-                inner.ext_usage = Some(ext_usages(usage));
+            ParsedExtension::ExtendedKeyUsage(_) => {
+                let usages = ExtUsage::from_extension(extension.value);
+                inner.ext_usage = Some(usages.ok_or_else(|| malformed("broken extended key usages".into()))?);
                 true
             }
-            ParsedExtension::SubjectAlternativeName(names) => {
-                inner.sans = names
-                    .general_names
-                    .iter()
-                    .map(San::from_general_name)
-                    .collect::<Result<_, _>>()
-                    .map_err(|e| malformed(format!("subject alternative names: {}", e.message)))?;
+            ParsedExtension::SubjectAlternativeName(_) => {
+                inner.sans = San::from_extension(extension.value)
+                    .map_err(|e| malformed(format!("subject alternative names with {}", e.message)))?;
                 true
             }
             ParsedExtension::SubjectKeyIdentifier(id) => {
@@ -110,7 +108,7 @@ pub(super) fn read(der: &[u8]) -> Result<Inner, PrimError> {
                 false
             }
             ParsedExtension::ParseError { .. } => {
-                return Err(malformed(format!("its extension {} is broken", extension.oid.to_id_string())));
+                return Err(malformed(format!("a broken extension {}", extension.oid.to_id_string())));
             }
             _ => false,
         };
@@ -119,24 +117,6 @@ pub(super) fn read(der: &[u8]) -> Result<Inner, PrimError> {
         }
     }
     Ok(inner)
-}
-
-fn ext_usages(usage: &x509_parser::extensions::ExtendedKeyUsage<'_>) -> Vec<ExtUsage> {
-    let known = [
-        (usage.any, ANY),
-        (usage.server_auth, super::usage::SERVER_AUTH),
-        (usage.client_auth, super::usage::CLIENT_AUTH),
-        (usage.code_signing, "1.3.6.1.5.5.7.3.3"),
-        (usage.email_protection, "1.3.6.1.5.5.7.3.4"),
-        (usage.time_stamping, "1.3.6.1.5.5.7.3.8"),
-        (usage.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
-    ];
-    known
-        .iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, oid)| ExtUsage::from_oid(*oid))
-        .chain(usage.other.iter().map(|oid| ExtUsage::from_oid(oid.to_id_string())))
-        .collect()
 }
 
 fn strings<'a>(

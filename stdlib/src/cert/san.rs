@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
-use x509_parser::extensions::GeneralName;
+use x509_parser::asn1_rs::{Any, Class, FromDer as _};
 
 use super::der;
 use crate::error::PrimError;
@@ -32,7 +32,8 @@ impl San {
     /// Something that no certificate may name: empty, with spaces or control characters, not ASCII.
     pub fn from_host(host: &str) -> Result<Self, PrimError> {
         if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(Self::Ip(ip));
+            // As Go does: what is written as IPv6 and means IPv4 would otherwise match no address that is dialled.
+            return Ok(Self::Ip(ip.to_canonical()));
         }
         if let Some((user, domain)) = host.split_once('@')
             && !user.is_empty()
@@ -52,39 +53,50 @@ impl San {
         if is_host_name(host) {
             return Ok(Self::Dns(host.to_owned()));
         }
-        Err(PrimError::invalid(format!("`{}` is no host", host.escape_debug())).expected(
-            "a DNS name, an IP address, an e-mail address or a URI",
-            format!("`{}`", host.escape_debug()),
-        ))
+        Err(PrimError::invalid(format!("`{}` is no host", host.escape_debug()))
+            .expected(
+                "a DNS name, an IP address, an e-mail address or a URI",
+                format!("`{}`", host.escape_debug()),
+            )
+            .hint("write it without spaces, port and mask; names beyond ASCII as `xn--…`"))
     }
 
-    pub(crate) fn from_general_name(name: &GeneralName<'_>) -> Result<Self, PrimError> {
-        Ok(match name {
-            GeneralName::DNSName(name) => Self::Dns((*name).to_owned()),
-            GeneralName::RFC822Name(name) => Self::Email((*name).to_owned()),
-            GeneralName::URI(uri) => Self::Uri((*uri).to_owned()),
-            GeneralName::IPAddress(bytes) => {
-                if let Ok(v4) = <[u8; 4]>::try_from(*bytes) {
+    /// Reads the value of the extension. Kinds that we do not know are kept as the bytes that they are.
+    pub(crate) fn from_extension(value: &[u8]) -> Result<Vec<Self>, PrimError> {
+        let broken = |_| PrimError::invalid("broken DER");
+        let (_, list) = Any::from_der(value).map_err(broken)?;
+        let mut names = Vec::new();
+        let mut rest = list.data;
+        while !rest.is_empty() {
+            let (after, name) = Any::from_der(rest).map_err(broken)?;
+            let whole = rest.get(..rest.len() - after.len()).unwrap_or_default();
+            names.push(Self::from_name(&name, whole)?);
+            rest = after;
+        }
+        Ok(names)
+    }
+
+    fn from_name(name: &Any<'_>, whole: &[u8]) -> Result<Self, PrimError> {
+        let tag = name.header.tag().0;
+        let malformed = || PrimError::invalid(format!("a malformed name of kind {tag}"));
+        if name.header.class() != Class::ContextSpecific || tag > 8 {
+            return Err(malformed());
+        }
+        let text = || std::str::from_utf8(name.data).map(str::to_owned).map_err(|_| malformed());
+        Ok(match tag {
+            1 => Self::Email(text()?),
+            2 => Self::Dns(text()?),
+            6 => Self::Uri(text()?),
+            7 => {
+                if let Ok(v4) = <[u8; 4]>::try_from(name.data) {
                     Self::Ip(Ipv4Addr::from(v4).into())
-                } else if let Ok(v6) = <[u8; 16]>::try_from(*bytes) {
+                } else if let Ok(v6) = <[u8; 16]>::try_from(name.data) {
                     Self::Ip(Ipv6Addr::from(v6).into())
                 } else {
-                    return Err(PrimError::invalid(format!("an IP address of {} bytes", bytes.len())));
+                    return Err(PrimError::invalid(format!("an IP address of {} bytes", name.data.len())));
                 }
             }
-            GeneralName::DirectoryName(name) => Self::Other(hex::encode(der::context(4, name.as_raw()))),
-            GeneralName::RegisteredID(oid) => {
-                Self::Other(hex::encode(der::context_primitive(8, oid.as_bytes())))
-            }
-            GeneralName::OtherName(oid, rest) => Self::Other(hex::encode(der::context(
-                0,
-                &[&der::tlv(der::OBJECT_ID, oid.as_bytes()), *rest].concat(),
-            ))),
-            GeneralName::X400Address(any) => Self::Other(hex::encode(der::context(3, any.data))),
-            GeneralName::EDIPartyName(any) => Self::Other(hex::encode(der::context(5, any.data))),
-            GeneralName::Invalid(tag, _) => {
-                return Err(PrimError::invalid(format!("a malformed name of kind {}", tag.0)));
-            }
+            _ => Self::Other(hex::encode(whole)),
         })
     }
 
@@ -165,6 +177,7 @@ mod tests {
         let kind = |host: &str| San::from_host(host).unwrap().to_string();
         assert_eq!(kind("10.0.0.1"), "IP:10.0.0.1");
         assert_eq!(kind("::1"), "IP:::1");
+        assert_eq!(kind("::ffff:10.0.0.1"), "IP:10.0.0.1");
         assert_eq!(kind("*.basic-pd-peer.tidb.svc"), "DNS:*.basic-pd-peer.tidb.svc");
         assert_eq!(kind("ops@pingcap.com"), "email:ops@pingcap.com");
         assert_eq!(kind("spiffe://tidb/pd"), "URI:spiffe://tidb/pd");

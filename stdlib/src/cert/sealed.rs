@@ -30,6 +30,7 @@ pub(super) fn open(der: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>
             unsupported(&format!("the algorithm {oid}"))
         }
         _ => PrimError::invalid("cannot be opened with this passphrase")
+            .expected("the passphrase with which it was encrypted", "another, or a damaged file")
             .hint("check the passphrase: of a file, the first line counts, with its blanks"),
     })?;
     Ok(Zeroizing::new(plain.as_bytes().to_vec()))

@@ -130,7 +130,8 @@ impl Template {
             return Err(PrimError::argument("a certificate would end before it begins").expected(
                 format!("an end after {}", super::date(self.not_before)),
                 super::date(self.not_after),
-            ));
+            )
+            .hint("check the lifetime that was asked for, and the CA's end"));
         }
         let serial = match &self.serial {
             Some(serial) => serial.clone(),

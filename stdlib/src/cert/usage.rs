@@ -1,6 +1,7 @@
 //! Key usages and extended key usages, by every name that cfssl knows.
 
 use serde::{Deserialize, Serialize};
+use x509_parser::asn1_rs::{FromDer as _, Oid};
 
 use super::der;
 use crate::error::PrimError;
@@ -42,7 +43,7 @@ impl KeyUsage {
     pub fn names(self) -> Vec<&'static str> {
         KEY_USAGES
             .iter()
-            .filter(|(name, bit)| *name != "signing" && self.contains(*bit))
+            .filter(|(name, bit)| !["signing", "content committment"].contains(name) && self.contains(*bit))
             .map(|(name, _)| *name)
             .collect()
     }
@@ -52,6 +53,8 @@ const KEY_USAGES: &[(&str, KeyUsage)] = &[
     ("signing", KeyUsage::DIGITAL_SIGNATURE),
     ("digital signature", KeyUsage::DIGITAL_SIGNATURE),
     ("content commitment", KeyUsage::CONTENT_COMMITMENT),
+    // As cfssl 1.2 spells it, and no other way.
+    ("content committment", KeyUsage::CONTENT_COMMITMENT),
     ("key encipherment", KeyUsage::KEY_ENCIPHERMENT),
     ("key agreement", KeyUsage::KEY_AGREEMENT),
     ("data encipherment", KeyUsage::DATA_ENCIPHERMENT),
@@ -111,6 +114,12 @@ impl ExtUsage {
         EXT_USAGES.iter().find(|(_, oid)| *oid == self.0).map_or(self.0.as_str(), |(name, _)| name)
     }
 
+    /// Reads the value of the extension, in its order.
+    pub(crate) fn from_extension(value: &[u8]) -> Option<Vec<Self>> {
+        let (_, oids) = Vec::<Oid<'_>>::from_der(value).ok()?;
+        Some(oids.iter().map(|oid| Self(oid.to_id_string())).collect())
+    }
+
     pub(crate) fn extension(usages: &[ExtUsage]) -> Result<Vec<u8>, PrimError> {
         let oids = usages.iter().map(|usage| der::oid(&usage.0)).collect::<Result<Vec<_>, _>>()?;
         Ok(der::seq(&oids.iter().map(Vec::as_slice).collect::<Vec<_>>()))
@@ -137,15 +146,17 @@ pub fn by_name(name: &str) -> Result<Named, PrimError> {
     if let Some((_, oid)) = EXT_USAGES.iter().find(|(known, _)| *known == name) {
         return Ok(Named::Ext(ExtUsage((*oid).into())));
     }
-    let known =
-        || KEY_USAGES.iter().map(|(known, _)| *known).chain(EXT_USAGES.iter().map(|(known, _)| *known));
+    let all = || KEY_USAGES.iter().map(|(known, _)| *known).chain(EXT_USAGES.iter().map(|(known, _)| *known));
+    let known = || all().filter(|known| *known != "content committment");
     let nearest = known()
         .map(|known| (strsim::damerau_levenshtein(known, &name.to_lowercase()), known))
         .min()
         .filter(|(distance, _)| *distance <= 4);
     let valid = known().collect::<Vec<_>>().join(", ");
-    Err(PrimError::invalid(format!("`{}` is no usage", name.escape_debug())).hint(match nearest {
-        Some((_, nearest)) => format!("did you mean `{nearest}`? valid are: {valid}"),
-        None => format!("valid are: {valid}"),
-    }))
+    Err(PrimError::invalid(format!("`{}` is no usage", name.escape_debug()))
+        .expected("one of cfssl's names", format!("`{}`", name.escape_debug()))
+        .hint(match nearest {
+            Some((_, nearest)) => format!("did you mean `{nearest}`? valid are: {valid}"),
+            None => format!("valid are: {valid}"),
+        }))
 }

@@ -41,9 +41,12 @@ fn profile(value: &Value, profiles: Option<&Value>, rules: Rules) -> Result<Prof
         }
         (Value::String(_), None) => {
             Err(PrimError::argument("profile is a name, and no `profiles` are given")
+                .expected("a profile, or its name and the profiles", "a name alone")
                 .hint("pass `pki.profiles.NAME`, or `pki.profiles` as the last argument"))
         }
-        _ => Err(PrimError::argument("profile is neither a map nor a name")),
+        _ => Err(PrimError::argument("profile is neither a map nor a name")
+            .expected("a profile, or its name and the profiles", "something else")
+            .hint("pass `pki.profiles.NAME`")),
     }
 }
 
@@ -122,6 +125,7 @@ pub(super) fn successor(world: &World, args: &[Value]) -> Result<Value, PrimErro
     let csr = csr.ok_or_else(|| {
         PrimError::not_found("there is no ca-csr.json, so that a new CA cannot be made")
             .on(folder.get("path").and_then(Value::as_str).unwrap_or_default())
+            .expected("`ca-csr.json`", "no such file")
             .hint("bring the request with which the CA was made, or write one: `cfssl print-defaults csr`")
     })?;
     let request = Request::read(csr, "ca-csr.json", Rules::of_options(given(args, 2))?)?;
@@ -143,7 +147,11 @@ pub(super) fn issue(world: &World, args: &[Value]) -> Result<Value, PrimError> {
 /// `cfssl::sign(ca, csr, profile, [profiles], [options])`.
 pub(super) fn sign(world: &World, args: &[Value]) -> Result<Value, PrimError> {
     let (certificate, key) = ca::from_value(world, arg(args, 0), "ca")?;
-    let text = arg(args, 1).as_str().ok_or_else(|| PrimError::argument("csr is no PEM text"))?;
+    let text = arg(args, 1).as_str().ok_or_else(|| {
+        PrimError::argument("csr is no text")
+            .expected("PEM text", "something else")
+            .hint("pass the content of the `.csr` file")
+    })?;
     let csr = SigningRequest::from_pem(text.as_bytes(), "csr")?;
     let profile = profile(arg(args, 2), args.get(3), Rules::of_options(given(args, 4))?)?;
     let leaf = super::sign(&certificate, &key, &csr, &profile, world.clock.now())?;

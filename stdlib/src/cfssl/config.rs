@@ -289,7 +289,8 @@ fn profile(
     if name != "default" && key_usage.0 == 0 && ext_usage.is_empty() {
         return Err(fields
             .invalid("usages", "a profile needs usages")
-            .expected("as `[\"signing\", \"key encipherment\", \"server auth\", \"client auth\"]`", "none"));
+            .expected("as `[\"signing\", \"key encipherment\", \"server auth\", \"client auth\"]`", "none")
+            .hint("write what its certificates are used for; cfssl does not sign without"));
     }
     let mut span = |field: &str| match fields.text(field)? {
         "" => Ok(None),
@@ -309,12 +310,17 @@ fn profile(
                 fields
                     .invalid(field, "is no time")
                     .expected("as `2036-11-19T00:00:00Z`", format!("`{}`", text.escape_debug()))
+                    .hint("write date, time and zone as RFC 3339 has them")
             }),
     };
     let not_after = moment("not_after")?;
     let zero = expiry.is_some_and(Duration::is_zero);
-    let none =
-        |found: &str| fields.invalid("expiry", "a profile needs an expiry").expected("as `8760h`", found);
+    let none = |found: &str| {
+        fields
+            .invalid("expiry", "a profile needs an expiry")
+            .expected("as `8760h`", found)
+            .hint("write how long its certificates are valid, in hours")
+    };
     let expiry = match (expiry, default, not_after) {
         (Some(expiry), _, _) if !zero => expiry,
         (Some(_), Some(default), _) => default.expiry,

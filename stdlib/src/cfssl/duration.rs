@@ -5,9 +5,9 @@ use time::Duration;
 use crate::error::PrimError;
 
 fn bad(text: &str, why: &str) -> PrimError {
-    PrimError::invalid(format!("`{}` is no duration: {why}", text.escape_debug())).hint(
-        "write hours, minutes and seconds as in `8760h` (a year) or `1h30m`; there is no `d` and no `y`",
-    )
+    PrimError::invalid(format!("`{}` is no duration: {why}", text.escape_debug()))
+        .expected("more than nothing, as `8760h`", format!("`{}`", text.escape_debug()))
+        .hint("write hours, minutes and seconds as in `8760h` (a year) or `1h30m`; there is no `d` and no `y`")
 }
 
 /// Reads a positive Go duration.

@@ -10,6 +10,7 @@ use super::{Config, Request, Rules, json};
 use crate::cert::{self, Certificate, Key, date};
 use crate::error::{Code, PrimError};
 use crate::files::change::io_error;
+use crate::files::read_at_most;
 use crate::secret::Secret;
 use crate::world::Disk;
 
@@ -107,6 +108,7 @@ pub fn read_with(
         let error = io_error(&error, folder);
         if error.code == Code::NotFound {
             PrimError { message: "there is no such folder".into(), ..error }
+                .expected("a PKI folder", "nothing")
                 .hint("name the folder that holds `ca.pem`, `ca-key.pem` and `ca-config.json`")
         } else {
             error
@@ -201,7 +203,7 @@ impl Files<'_> {
 
     fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, PrimError> {
         let path = self.folder.join(name);
-        match self.disk.read(&path) {
+        match read_at_most(self.disk, &path, cert::pem::MAX_BYTES) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error(&error, &path)),
@@ -315,10 +317,12 @@ impl Files<'_> {
 
 fn config(disk: &dyn Disk, folder: &Path, rules: Rules) -> Result<Config, PrimError> {
     let path = folder.join("ca-config.json");
-    let bytes = disk.read(&path).map_err(|error| {
+    let bytes = read_at_most(disk, &path, json::MAX_BYTES).map_err(|error| {
         let error = io_error(&error, &path);
         if error.code == Code::NotFound {
-            error.hint("bring the file that `cfssl gencert -config` takes: it holds the profiles")
+            error
+                .expected("a cfssl configuration", "nothing")
+                .hint("bring the file that `cfssl gencert -config` takes: it holds the profiles")
         } else {
             error
         }
@@ -343,7 +347,8 @@ fn requests(
         };
         let path = folder.join(name);
         let what = path.display().to_string();
-        let value = json::parse(&disk.read(&path).map_err(|error| io_error(&error, &path))?, &what)?;
+        let text = read_at_most(disk, &path, json::MAX_BYTES).map_err(|error| io_error(&error, &path))?;
+        let value = json::parse(&text, &what)?;
         if stem == "ca-csr" {
             notes.extend(Request::read(&value, &what, rules)?.warnings);
             ca_csr = value;

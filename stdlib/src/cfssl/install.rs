@@ -27,6 +27,7 @@ impl Place {
     fn of(world: &World, folder: &Value) -> Result<Self, PrimError> {
         let missing = |field: &str| {
             PrimError::argument(format!("folder has no `{field}`"))
+                .expected("the fact of a PKI folder", "something else")
                 .hint("pass the fact that `cfssl::folder` gave")
         };
         let ca = folder.get("ca").ok_or_else(|| missing("ca"))?;
@@ -86,10 +87,11 @@ impl Place {
 }
 
 pub(crate) fn path_of(world: &World, folder: &Value) -> Result<PathBuf, PrimError> {
-    let text = folder
-        .as_str()
-        .or_else(|| folder.get("path").and_then(Value::as_str))
-        .ok_or_else(|| PrimError::argument("folder is neither a path nor what `cfssl::folder` gave"))?;
+    let text = folder.as_str().or_else(|| folder.get("path").and_then(Value::as_str)).ok_or_else(|| {
+        PrimError::argument("folder is neither a path nor what `cfssl::folder` gave")
+            .expected("a path or a fact", "something else")
+            .hint("pass the fact that `cfssl::folder` gave")
+    })?;
     Ok(world.folder.join(text))
 }
 

@@ -44,10 +44,12 @@ pub fn issue_for(
     if request.ca.is_some() {
         return Err(PrimError::invalid("ca: this section belongs only into the request of an authority")
             .on(request.what.clone())
+            .expected("a request for a leaf", "a section `ca`")
             .hint("remove it, or make an authority with `ca::create`"));
     }
-    let template =
-        Template { sans: request.hosts.clone(), ..template(ca, profile, request.subject()?, spki, now)? };
+    // As with `ca::create`: nobody dials an authority.
+    let sans = if profile.basic.ca { Vec::new() } else { request.hosts.clone() };
+    let template = Template { sans, ..template(ca, profile, request.subject()?, spki, now)? };
     let nobody = request.hosts.is_empty() && request.cn.is_empty() && request.names.is_empty();
     if nobody && !request.rules.are_cfssls() {
         return Err(PrimError::invalid("names nobody: it has no CN, no names and no hosts")
@@ -71,6 +73,12 @@ pub fn sign(
     now: OffsetDateTime,
 ) -> Result<Certificate, PrimError> {
     check_authority(ca, ca_key, now)?;
+    if csr.ca && !profile.basic.ca {
+        return Err(PrimError::invalid("the signing request asks to be an authority, which this profile does not make")
+            .on(format!("{} profile `{}`", profile.what, profile.name))
+            .expected("a request for a leaf, or a profile with `\"ca_constraint\": {\"is_ca\": true}`", "CA:TRUE")
+            .hint("have the request made again without CA:TRUE, or name the profile for authorities"));
+    }
     let template = template(ca, profile, csr.subject.clone(), &csr.spki, now)?;
     Template { sans: csr.sans.clone(), ..template }.sign(Issuer { certificate: ca, key: ca_key })
 }
@@ -91,6 +99,7 @@ pub fn reissue(
     if old.is_ca() {
         return Err(PrimError::invalid("is an authority, which is renewed and not issued again")
             .on(old.to_string())
+            .expected("a leaf", "CA:TRUE")
             .hint("use `ca::renew`, or `ca::create` for one with a new key"));
     }
     let key = match key {
@@ -98,13 +107,14 @@ pub fn reissue(
         None => Key::generate(old.key_kind().ok_or_else(|| {
             PrimError::invalid(format!("has a key of a kind that cannot be made: `{}`", old.key_text()))
                 .on(old.to_string())
+                .expected("RSA of 2048, 3072, 4096 or 8192 bits, ECDSA or Ed25519", old.key_text())
                 .hint("issue it from a request that names another key")
         })?)?,
     };
     let not_before = whole_minute(now) - super::BACKDATE;
     let not_after = not_before
         .checked_add(old.not_after() - old.not_before())
-        .ok_or_else(|| PrimError::invalid("would live past the year 9999").on(old.to_string()))?;
+        .ok_or_else(|| past_9999("would live past the year 9999").on(old.to_string()))?;
     let template = Template {
         sans: old.sans().to_vec(),
         key_usage: old.key_usage(),
@@ -148,22 +158,24 @@ pub(crate) fn template(
     if let Some(field) = profile.unsupported.first() {
         return Err(PrimError::invalid(format!("`{field}` is not supported"))
             .on(place)
+            .expected("a profile without it", format!("`{field}`"))
             .hint("remove the field, or use a profile without it"));
     }
     if !profile.has_usages() {
-        return Err(PrimError::invalid("has no usages").on(place).hint("name a profile with usages"));
+        return Err(PrimError::invalid("has no usages").on(place).expected("as `\"usages\": [\"server auth\"]`", "none").hint("name a profile with usages"));
     }
     if profile.basic.ca && ca.basic_constraints().is_some_and(|basic| basic.path_len == Some(0)) {
         return Err(PrimError::invalid("makes authorities, which this CA does not allow below itself")
             .on(place)
-            .expected("a CA without a path length, or one of 1 or more", "path length 0"));
+            .expected("a CA without a path length, or one of 1 or more", "path length 0")
+            .hint("issue leaves with it; an authority below it would be refused by every verifier"));
     }
     let not_before = profile.not_before.unwrap_or_else(|| whole_minute(now) - profile.backdate);
     let wanted = match profile.not_after {
         Some(end) => end,
         None => not_before
             .checked_add(profile.expiry)
-            .ok_or_else(|| PrimError::invalid("the expiry reaches past the year 9999").on(place.clone()))?,
+            .ok_or_else(|| past_9999("the expiry reaches past the year 9999").on(place.clone()))?,
     };
     let born_expired = wanted - now < Duration::minutes(1);
     if born_expired && !profile.rules.are_cfssls() {
@@ -179,6 +191,13 @@ pub(crate) fn template(
     template.never_valid = born_expired;
     template.extra = urls(profile)?;
     Ok(template)
+}
+
+/// No certificate can name a later year.
+pub(crate) fn past_9999(message: &str) -> PrimError {
+    PrimError::invalid(message)
+        .expected("an end before the year 10000", "a later one")
+        .hint("ask for a shorter life: `87600h` are ten years")
 }
 
 pub(crate) fn whole_minute(now: OffsetDateTime) -> OffsetDateTime {

@@ -7,24 +7,53 @@ use serde_json::{Map, Value};
 use crate::error::PrimError;
 
 /// More than any request or configuration needs.
-const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// Parses a JSON text; errors name line and column.
 pub(crate) fn parse(text: &[u8], what: &str) -> Result<Value, PrimError> {
     if text.len() > MAX_BYTES {
         return Err(PrimError::invalid("is too large")
             .on(what)
-            .expected(format!("at most {MAX_BYTES} bytes of JSON"), format!("{} bytes", text.len())));
+            .expected(format!("at most {} MiB of JSON", MAX_BYTES >> 20), "more")
+            .hint("name the request or configuration itself"));
     }
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    serde_json::from_slice::<Strict>(text).map(|strict| strict.0).map_err(|error| {
-        let place = format!(" at line {} column {}", error.line(), error.column());
-        let reason = error.to_string();
-        let reason = reason.strip_suffix(&place).unwrap_or(&reason);
-        PrimError::invalid(format!("line {}, column {}: {reason}", error.line(), error.column()))
-            .on(what)
-            .hint(format!("correct the JSON of {what}"))
-    })
+    serde_json::from_slice::<Strict>(text)
+        .map(|strict| strict.0)
+        .map_err(|error| malformed(text, what, &error))
+}
+
+fn malformed(text: &[u8], what: &str, error: &serde_json::Error) -> PrimError {
+    let (line, column) = (error.line(), error.column());
+    let reason = error.to_string();
+    let reason = reason.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&reason);
+    // One character and no more: what stands there may be a secret.
+    let found = || {
+        let line = text.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
+        let next = String::from_utf8_lossy(line.get(column.saturating_sub(1)..).unwrap_or_default());
+        next.chars().next().map_or("the end of the line".to_owned(), |c| match c {
+            c if c.is_control() => format!("`{}`", c.escape_default()),
+            c => format!("`{c}`"),
+        })
+    };
+    let (message, expected, found) = match reason {
+        _ if error.is_eof() => {
+            ("it ends too early", "the rest of the JSON", "the end of the file".to_owned())
+        }
+        "recursion limit exceeded" => {
+            ("too many lists and objects in each other", "at most 127", "more".into())
+        }
+        "trailing characters" => ("more follows", "the end of the file", found()),
+        _ if reason.ends_with("is given twice") => (reason, "one of them", "two".into()),
+        _ => match reason.strip_prefix("expected ") {
+            Some(expected) => ("malformed JSON", expected, found()),
+            None => (reason, "JSON", found()),
+        },
+    };
+    PrimError::invalid(format!("line {line}, column {column}: {message}"))
+        .on(what)
+        .expected(expected, found)
+        .hint(format!("correct the JSON of {what}"))
 }
 
 struct Strict(Value);
@@ -187,5 +216,11 @@ fn wrong(what: &str, path: &str, expected: &str, found: &Value) -> PrimError {
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     };
-    PrimError::invalid(format!("{path}: has the wrong type")).on(what).expected(expected, kind)
+    let hint = match expected {
+        "an object" => "write `{ … }` there".to_owned(),
+        "a list" => "write `[ … ]` there, also around a single entry".to_owned(),
+        "a text" => "write it in double quotes".to_owned(),
+        other => format!("write {other} there, without quotes"),
+    };
+    PrimError::invalid(format!("{path}: has the wrong type")).on(what).expected(expected, kind).hint(hint)
 }

@@ -180,7 +180,8 @@ fn hosts(top: &Fields<'_>, rules: Rules, warnings: &mut Vec<String>) -> Result<V
     if hosts.len() > MAX_HOSTS {
         return Err(top
             .invalid("hosts", "too many names for a certificate")
-            .expected(format!("at most {MAX_HOSTS}"), hosts.len().to_string()));
+            .expected(format!("at most {MAX_HOSTS}"), hosts.len().to_string())
+            .hint("use a wildcard, or several certificates: no handshake carries so many"));
     }
     let one = |(index, host): (usize, &str)| {
         let strict = San::from_host(host).map_err(|error| PrimError {
@@ -208,13 +209,20 @@ fn names(top: &Fields<'_>, rules: Rules, warnings: &mut Vec<String>) -> Result<V
         } else {
             Err(fields
                 .invalid("C", "a country is two letters")
-                .expected("as `US`", format!("`{}`", country.escape_debug())))
+                .expected("as `US`", format!("`{}`", country.escape_debug()))
+                .hint("write the country's code, or leave `C` out"))
         };
         or_as_cfssl(rules, strict, warnings, || Some(((), "it is written, as with cfssl".to_owned())))?;
         let mut oid = Vec::new();
         if let Some(map) = fields.object("OID")? {
             for (name, value) in map.entries() {
                 let text = value.as_str().ok_or_else(|| map.wrong(name, "a text", value))?;
+                crate::cert::der::oid(name).map_err(|error| PrimError {
+                    message: format!("{}: {}", map.path(&name.escape_debug().to_string()), error.message),
+                    object: top.what().to_owned(),
+                    code: Code::Invalid,
+                    ..error
+                })?;
                 oid.push((name.clone(), text.to_owned()));
             }
         }
@@ -236,7 +244,8 @@ fn key(top: &Fields<'_>) -> Result<KeyKind, PrimError> {
     let algorithm = key.text("algo")?;
     let size = key.number("size")?.filter(|size| *size != 0);
     let refuse = |valid: &str, found: String| {
-        Err(key.invalid("size", "this key cannot be made").expected(valid.to_owned(), found))
+        let hint = "write one of these as `\"key\": {\"algo\": …, \"size\": …}`";
+        Err(key.invalid("size", "this key cannot be made").expected(valid.to_owned(), found).hint(hint))
     };
     match (algorithm.to_ascii_lowercase().as_str(), size) {
         ("rsa", None) => Err(key
@@ -256,7 +265,8 @@ fn key(top: &Fields<'_>) -> Result<KeyKind, PrimError> {
         ("ed25519", _) => Ok(KeyKind::Ed25519),
         (other, _) => Err(key
             .invalid("algo", "unknown key algorithm")
-            .expected("`rsa`, `ecdsa` or `ed25519`", format!("`{}`", other.escape_debug()))),
+            .expected("`rsa`, `ecdsa` or `ed25519`", format!("`{}`", other.escape_debug()))
+            .hint("write `\"key\": {\"algo\": \"ecdsa\", \"size\": 256}`")),
     }
 }
 
@@ -283,7 +293,8 @@ fn authority(ca: &Fields<'_>, rules: Rules, warnings: &mut Vec<String>) -> Resul
         (Some(length), true) => {
             return Err(ca
                 .invalid("pathlenzero", "contradicts `pathlen`")
-                .expected("`pathlen` 0", length.to_string()));
+                .expected("`pathlen` 0", length.to_string())
+                .hint("remove `pathlenzero`, or write `\"pathlen\": 0`"));
         }
         (Some(0) | None, false) => None,
         (length, false) => length,

@@ -94,7 +94,10 @@ fn a_request_signed_by_another_key_is_refused() {
     let at = forged.windows(key.spki().len()).position(|w| w == key.spki()).unwrap();
     forged[at..at + other.spki().len()].copy_from_slice(other.spki());
     let error = SigningRequest::from_der(&forged).unwrap_err();
-    assert_eq!(error.to_string(), "its signature was not made by this key");
+    assert_eq!(
+        error.to_string(),
+        "its signature was not made by this key (expected a signature by the key that it asks a certificate for, found another's)"
+    );
 }
 
 #[test]

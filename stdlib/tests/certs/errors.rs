@@ -11,16 +11,34 @@ use time::macros::datetime;
 
 use crate::support::*;
 
+/// All of them as a person sees them; each says what was expected, what was found, and what to do.
 fn shown(errors: &[(&str, PrimError)]) -> String {
     let mut out = String::new();
     for (name, error) in errors {
-        writeln!(out, "# {name} [{:?}]\n{error}", error.code).unwrap();
-        if let Some(hint) = &error.hint {
-            writeln!(out, "hint: {hint}").unwrap();
-        }
-        out.push('\n');
+        assert!(
+            error.expected.is_some() && error.found.is_some(),
+            "{name} does not say what was expected: {error}"
+        );
+        let hint = error.hint.as_ref().unwrap_or_else(|| panic!("{name} does not say what to do: {error}"));
+        writeln!(out, "# {name} [{:?}]\n{error}\nhint: {hint}\n", error.code).unwrap();
     }
     without_fingerprints(&out)
+}
+
+/// As [`shown`], for errors in a file: each names the file, and the place in it, `line 3` or `signing.profiles.p.expiry`;
+/// only what is missing altogether has no place.
+fn shown_in_files(errors: &[(&str, PrimError)]) -> String {
+    for (name, error) in errors {
+        assert!(error.object.contains("pki/"), "{name} does not name the file: {error}");
+        let place = |text: &str| text.starts_with("line ") || text.contains("(line ") || text.contains(": ");
+        let missing =
+            ["holds no", "holds several", "has no", "there is no", "is too large", "does not belong"];
+        assert!(
+            place(&error.message) || missing.iter().any(|words| error.message.contains(words)),
+            "{name} does not name the place: {error}"
+        );
+    }
+    shown(errors)
 }
 
 /// Replaces fingerprints, which differ each time.
@@ -56,7 +74,7 @@ fn pem_and_certificates() {
     let key_pem = key.to_pem().unwrap();
     let mut damaged = good.pem();
     damaged.replace_range(100..101, "!");
-    insta::assert_snapshot!(shown(&[
+    insta::assert_snapshot!(shown_in_files(&[
         ("an empty file", parse("")),
         ("DER instead of PEM", failure(cert::parse_many(good.der(), "pki/ca.der"))),
         ("some other text", parse("hello")),
@@ -75,10 +93,38 @@ fn pem_and_certificates() {
             "a bundle for one CA",
             failure(Certificate::from_pem(good.pem().repeat(2).as_bytes(), "pki/ca.pem"))
         ),
-        (
-            "an emptied bundle",
-            failure(bundle::remove(std::slice::from_ref(&good), std::slice::from_ref(&good)))
-        ),
+    ]));
+}
+
+/// What has no file: the caller's arguments.
+#[test]
+fn arguments() {
+    let (good, _) = new_ca();
+    let good = std::slice::from_ref(&good);
+    insta::assert_snapshot!(shown(&[
+        ("an emptied bundle", failure(bundle::remove(good, good))),
+        ("a size that cannot be made", failure(Key::generate(cert::KeyKind::Rsa(1024)))),
+        ("no host", failure(San::from_host(""))),
+    ]));
+}
+
+#[test]
+fn signing_requests() {
+    let read = |text: &str| failure(cert::SigningRequest::from_pem(text.as_bytes(), "pki/pd-server.csr"));
+    let key = Key::generate(cert::KeyKind::P256).unwrap();
+    let request = request(PD);
+    let good = cert::SigningRequest::create(&request.subject().unwrap(), &request.hosts, &key).unwrap();
+    let mut der = pem::scan(good.as_bytes(), "x").unwrap().blocks.remove(0).der.to_vec();
+    let at = der.windows(4).position(|window| window == b"TiDB").unwrap();
+    der[at] = b't';
+    insta::assert_snapshot!(shown_in_files(&[
+        ("none", read("")),
+        ("a certificate in place of a request", read(&new_ca().0.pem())),
+        ("two", read(&good.repeat(2))),
+        ("cut short", read(&good[..200])),
+        ("broken", read(&pem::encode("CERTIFICATE REQUEST", b"nonsense"))),
+        ("altered", read(&pem::encode("CERTIFICATE REQUEST", &der))),
+        ("too large", read(&pem::encode("CERTIFICATE REQUEST", &vec![48; 2 << 20]))),
     ]));
 }
 
@@ -87,7 +133,7 @@ fn keys() {
     let read = |text: &str| failure(Key::from_pem(text.as_bytes(), "pki/ca-key.pem"));
     let (ca, key) = new_ca();
     let pem = key.to_pem().unwrap();
-    insta::assert_snapshot!(shown(&[
+    insta::assert_snapshot!(shown_in_files(&[
         ("no key", read("")),
         ("a certificate in place of a key", read(&ca.pem())),
         ("two keys", read(&pem.repeat(2))),
@@ -100,14 +146,13 @@ fn keys() {
             )
         ),
         ("another's key", failure(new_ca().1.check_matches(&ca, "pki/ca-key.pem"))),
-        ("a size that cannot be made", failure(Key::generate(cert::KeyKind::Rsa(1024)))),
     ]));
 }
 
 #[test]
 fn requests() {
     let read = |text: &str| failure(Request::from_json(text.as_bytes(), "pki/pd-server.json"));
-    insta::assert_snapshot!(shown(&[
+    insta::assert_snapshot!(shown_in_files(&[
         (
             "the comma that the page's importer example lacks",
             read("{\n  \"CN\": \"TiDB\"\n  \"hosts\": []\n}")
@@ -129,8 +174,15 @@ fn requests() {
             "a contradictory path length",
             read("{\"CN\": \"x\", \"ca\": {\"pathlen\": 2, \"pathlenzero\": true}}")
         ),
-        ("no name for a CA", failure(ca::create(&request("{\"hosts\": []}"), now()))),
-        ("no host", failure(San::from_host(""))),
+        (
+            "no name for a CA",
+            failure(ca::create(&Request::from_json(b"{}", "pki/ca-csr.json").unwrap(), now()))
+        ),
+        ("nested too deeply", read(&"[".repeat(10_000))),
+        ("more behind the end", read("{\"CN\": \"x\"} and more")),
+        ("single quotes", read("{'CN': 'x'}")),
+        ("an object identifier that is none", read("{\"names\": [{\"OID\": {\"1.x\": \"v\"}}]}")),
+        ("too many hosts", read(&format!("{{\"hosts\": [{}]}}", vec!["\"a\""; 10_001].join(",")))),
     ]));
 }
 
@@ -138,7 +190,7 @@ fn requests() {
 fn configurations() {
     let read = |text: &str| failure(Config::from_json(text.as_bytes(), "pki/ca-config.json"));
     let profile = |body: &str| read(&format!("{{\"signing\": {{\"profiles\": {{\"internal\": {body}}}}}}}"));
-    insta::assert_snapshot!(shown(&[
+    insta::assert_snapshot!(shown_in_files(&[
         ("another file", read("{\"CN\": \"x\"}")),
         ("no usages", profile("{\"expiry\": \"1h\"}")),
         ("no expiry", profile("{\"usages\": [\"signing\"]}")),
@@ -147,7 +199,15 @@ fn configurations() {
         ("a negative expiry", profile("{\"expiry\": \"-1h\", \"usages\": [\"signing\"]}")),
         ("an expiry of zero", profile("{\"expiry\": \"0h\", \"usages\": [\"signing\"]}")),
         ("a time that is none", profile("{\"not_after\": \"tomorrow\", \"usages\": [\"signing\"]}")),
-        ("an unknown profile", failure(config().profile("default"))),
+        (
+            "an unknown profile",
+            failure(
+                Config::from_json(CA_CONFIG.as_bytes(), "pki/ca-config.json")
+                    .unwrap()
+                    .profile("default")
+                    .cloned()
+            )
+        ),
     ]));
 }
 

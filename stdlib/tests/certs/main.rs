@@ -4,11 +4,22 @@
 
 mod adoption;
 mod csr;
+mod differences;
 mod errors;
 mod folder;
+mod fuzz;
+mod inputs;
 mod install;
 mod interop;
+#[path = "../verifiers/judges.rs"]
+mod judges;
 mod keys;
+mod limits;
+mod matrix;
+mod peers;
 mod properties;
+mod refusals;
 mod support;
+#[path = "../../../tests/fuzz/targets.rs"]
+mod targets;
 mod traps;
