@@ -33,9 +33,9 @@ pub fn create_for(request: &Request, key: &Key, now: OffsetDateTime) -> Result<C
     check_named(request)?;
     let Authority { expiry, path_len, backdate } = request.ca.clone().unwrap_or_default();
     let not_before = cfssl::whole_minute(now) - backdate.unwrap_or(cfssl::BACKDATE);
-    let not_after = not_before.checked_add(expiry.unwrap_or(DEFAULT_EXPIRY)).ok_or_else(|| {
-        cfssl::past_9999("ca.expiry: reaches past the year 9999").on(request.what.clone())
-    })?;
+    let not_after = not_before
+        .checked_add(expiry.unwrap_or(DEFAULT_EXPIRY))
+        .ok_or_else(|| cfssl::past_9999("ca.expiry: reaches past the year 9999").on(request.what.clone()))?;
     let born_expired = not_after - now < Duration::minutes(1);
     if born_expired && !request.rules.are_cfssls() {
         return Err(PrimError::invalid("ca.expiry: the CA would be born expired")
@@ -78,7 +78,11 @@ pub fn renew(
         return Err(PrimError::invalid("is no root authority that could sign itself anew")
             .on(old.to_string())
             .expected("a self-signed CA", if old.may_sign() { "an intermediate CA" } else { "no CA" })
-            .hint(if old.may_sign() { "have its issuer sign it anew" } else { "issue a leaf again with `cfssl::reissue`" }));
+            .hint(if old.may_sign() {
+                "have its issuer sign it anew"
+            } else {
+                "issue a leaf again with `cfssl::reissue`"
+            }));
     }
     let not_before = cfssl::whole_minute(now) - cfssl::BACKDATE;
     let lifetime = lifetime.unwrap_or(old.not_after() - old.not_before());

@@ -227,7 +227,10 @@ impl Certificate {
     pub fn check_signed_by(&self, issuer: &Certificate) -> Result<(), PrimError> {
         let hint = "bring the certificate of the CA that issued it";
         let fail = |message: &str, expected: String, found: String| {
-            Err(PrimError::invalid(message.to_owned()).on(self.to_string()).expected(expected, found).hint(hint))
+            Err(PrimError::invalid(message.to_owned())
+                .on(self.to_string())
+                .expected(expected, found)
+                .hint(hint))
         };
         if self.0.issuer != issuer.0.subject {
             return fail(

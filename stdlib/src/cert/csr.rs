@@ -30,9 +30,11 @@ pub struct SigningRequest {
 
 /// The extensions of all attributes that ask for some.
 fn requested<'a>(csr: &'a X509CertificationRequest<'a>) -> impl Iterator<Item = &'a X509Extension<'a>> {
-    csr.certification_request_info.iter_attributes().flat_map(|attribute| match attribute.parsed_attribute() {
-        ParsedCriAttribute::ExtensionRequest(request) => request.extensions.as_slice(),
-        _ => &[],
+    csr.certification_request_info.iter_attributes().flat_map(|attribute| {
+        match attribute.parsed_attribute() {
+            ParsedCriAttribute::ExtensionRequest(request) => request.extensions.as_slice(),
+            _ => &[],
+        }
     })
 }
 
@@ -55,12 +57,10 @@ impl SigningRequest {
                 object: what.to_owned(),
                 ..error
             }),
-            (Some(_), Some(_)) => {
-                Err(PrimError::invalid("holds several signing requests")
-                    .on(what)
-                    .expected("one", "several")
-                    .hint("bring each in a file of its own"))
-            }
+            (Some(_), Some(_)) => Err(PrimError::invalid("holds several signing requests")
+                .on(what)
+                .expected("one", "several")
+                .hint("bring each in a file of its own")),
             (None, _) => {
                 let found =
                     blocks.first().map_or("no PEM block".into(), |b| format!("a block `{}`", b.label));
@@ -87,8 +87,7 @@ impl SigningRequest {
                 .expected(format!("at most {MAX_DER} bytes"), format!("{} bytes", request.len()))
                 .hint("ask for fewer names: no handshake carries a certificate of this size"));
         }
-        let (rest, csr) =
-            X509CertificationRequest::from_der(request).map_err(|_| broken("broken DER"))?;
+        let (rest, csr) = X509CertificationRequest::from_der(request).map_err(|_| broken("broken DER"))?;
         if !rest.is_empty() {
             return Err(broken("bytes behind its end"));
         }
@@ -100,13 +99,19 @@ impl SigningRequest {
             info.raw,
             &csr.signature_value.data,
         )
-        .map_err(|error| error.expected("a signature by the key that it asks a certificate for", "another's").hint("who sent it does not have the key: let it be made again"))?;
+        .map_err(|error| {
+            error
+                .expected("a signature by the key that it asks a certificate for", "another's")
+                .hint("who sent it does not have the key: let it be made again")
+        })?;
         let mut sans = Vec::new();
         let mut ca = false;
         for extension in requested(&csr) {
             match extension.parsed_extension() {
                 ParsedExtension::SubjectAlternativeName(_) => {
-                    sans.extend(San::from_extension(extension.value).map_err(|error| broken(&error.message))?);
+                    sans.extend(
+                        San::from_extension(extension.value).map_err(|error| broken(&error.message))?,
+                    );
                 }
                 ParsedExtension::BasicConstraints(basic) => ca = basic.ca,
                 ParsedExtension::ParseError { .. } => return Err(broken("a broken extension")),

@@ -110,7 +110,8 @@ impl Key {
     fn read(text: &[u8], what: &str, passphrase: Option<&Secret>) -> Result<Self, PrimError> {
         let scan = pem::scan(text, what)?;
         let mut keys = scan.blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY"));
-        let (Some(block), others) = (keys.next(), keys.map(|other| other.line.to_string()).collect::<Vec<_>>())
+        let (Some(block), others) =
+            (keys.next(), keys.map(|other| other.line.to_string()).collect::<Vec<_>>())
         else {
             let found =
                 scan.blocks.first().map_or("no PEM block".into(), |b| format!("a block `{}`", b.label));
@@ -120,10 +121,15 @@ impl Key {
                 .hint("name the key file; cfssljson writes it as `NAME-key.pem`"));
         };
         if !others.is_empty() {
-            return Err(PrimError::invalid(format!("line {}: holds several private keys", others.join(", ")))
-                .on(what)
-                .expected("one", format!("{}, the first in line {}", others.len() + 1, block.line))
-                .hint("keep the one that belongs to the certificate; bring each of the others in a file of its own"));
+            return Err(PrimError::invalid(format!(
+                "line {}: holds several private keys",
+                others.join(", ")
+            ))
+            .on(what)
+            .expected("one", format!("{}, the first in line {}", others.len() + 1, block.line))
+            .hint(
+                "keep the one that belongs to the certificate; bring each of the others in a file of its own",
+            ));
         }
         if block.encrypted_headers {
             return Err(PrimError::invalid(format!(

@@ -127,11 +127,12 @@ impl Template {
 
     fn encode(&self, issuer_name: &[u8], akid: Option<&[u8]>, key: &Key) -> Result<Certificate, PrimError> {
         if self.not_after <= self.not_before && !self.never_valid {
-            return Err(PrimError::argument("a certificate would end before it begins").expected(
-                format!("an end after {}", super::date(self.not_before)),
-                super::date(self.not_after),
-            )
-            .hint("check the lifetime that was asked for, and the CA's end"));
+            return Err(PrimError::argument("a certificate would end before it begins")
+                .expected(
+                    format!("an end after {}", super::date(self.not_before)),
+                    super::date(self.not_after),
+                )
+                .hint("check the lifetime that was asked for, and the CA's end"));
         }
         let serial = match &self.serial {
             Some(serial) => serial.clone(),

@@ -7,7 +7,9 @@ use crate::error::PrimError;
 fn bad(text: &str, why: &str) -> PrimError {
     PrimError::invalid(format!("`{}` is no duration: {why}", text.escape_debug()))
         .expected("more than nothing, as `8760h`", format!("`{}`", text.escape_debug()))
-        .hint("write hours, minutes and seconds as in `8760h` (a year) or `1h30m`; there is no `d` and no `y`")
+        .hint(
+            "write hours, minutes and seconds as in `8760h` (a year) or `1h30m`; there is no `d` and no `y`",
+        )
 }
 
 /// Reads a positive Go duration.
@@ -62,10 +64,11 @@ pub(crate) fn parse_go(text: &str) -> Result<Duration, PrimError> {
             .checked_mul(scale)
             .and_then(|n| nanos.checked_add(n))
             .ok_or_else(|| bad("it is too long"))?;
-        let mut part = scale;
-        for digit in fraction.bytes() {
-            part /= 10;
-            nanos += i128::from(digit - b'0') * part;
+        // Further digits are less than a nanosecond of the longest unit.
+        let fraction = fraction.get(..18).unwrap_or(fraction);
+        if !fraction.is_empty() {
+            let digits: i128 = fraction.parse().map_err(|_| bad("malformed number"))?;
+            nanos += digits * scale / 10i128.pow(u32::try_from(fraction.len()).unwrap_or(0));
         }
         rest = tail;
     }
@@ -86,6 +89,7 @@ mod tests {
         assert_eq!(parse("8760h").unwrap(), Duration::days(365));
         assert_eq!(parse("1h30m").unwrap(), Duration::minutes(90));
         assert_eq!(parse("1.5h").unwrap(), Duration::minutes(90));
+        assert_eq!(parse("976.47526665067306h").unwrap(), Duration::nanoseconds(3_515_310_959_942_423));
         assert_eq!(parse("438000h").unwrap(), Duration::days(365 * 50));
         assert_eq!(parse("100ms5us3ns").unwrap(), Duration::nanoseconds(100_005_003));
     }

@@ -74,10 +74,12 @@ pub fn sign(
 ) -> Result<Certificate, PrimError> {
     check_authority(ca, ca_key, now)?;
     if csr.ca && !profile.basic.ca {
-        return Err(PrimError::invalid("the signing request asks to be an authority, which this profile does not make")
-            .on(format!("{} profile `{}`", profile.what, profile.name))
-            .expected("a request for a leaf, or a profile with `\"ca_constraint\": {\"is_ca\": true}`", "CA:TRUE")
-            .hint("have the request made again without CA:TRUE, or name the profile for authorities"));
+        return Err(PrimError::invalid(
+            "the signing request asks to be an authority, which this profile does not make",
+        )
+        .on(format!("{} profile `{}`", profile.what, profile.name))
+        .expected("a request for a leaf, or a profile with `\"ca_constraint\": {\"is_ca\": true}`", "CA:TRUE")
+        .hint("have the request made again without CA:TRUE, or name the profile for authorities"));
     }
     let template = template(ca, profile, csr.subject.clone(), &csr.spki, now)?;
     Template { sans: csr.sans.clone(), ..template }.sign(Issuer { certificate: ca, key: ca_key })
@@ -162,7 +164,10 @@ pub(crate) fn template(
             .hint("remove the field, or use a profile without it"));
     }
     if !profile.has_usages() {
-        return Err(PrimError::invalid("has no usages").on(place).expected("as `\"usages\": [\"server auth\"]`", "none").hint("name a profile with usages"));
+        return Err(PrimError::invalid("has no usages")
+            .on(place)
+            .expected("as `\"usages\": [\"server auth\"]`", "none")
+            .hint("name a profile with usages"));
     }
     if profile.basic.ca && ca.basic_constraints().is_some_and(|basic| basic.path_len == Some(0)) {
         return Err(PrimError::invalid("makes authorities, which this CA does not allow below itself")

@@ -16,10 +16,11 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// What a client dials to reach it: a wildcard stands for one label.
-    pub(crate) fn dialled(&self) -> Vec<String> {
+    /// What a client dials to reach it, and the host of the request that stands for it: a wildcard for one label.
+    pub(crate) fn dialled(&self) -> Vec<(String, String)> {
         let hosts = self.request["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
-        hosts.iter().map(|host| host.as_str().unwrap().replacen('*', "db-0", 1)).collect()
+        let one = |host: &Value| host.as_str().map(|host| (host.replacen('*', "db-0", 1), host.to_owned()));
+        hosts.iter().filter_map(one).collect()
     }
 
     /// The request, asking for this kind of key.

@@ -79,7 +79,7 @@ fn an_encrypted_key_opens_with_its_passphrase_alone() {
     let error = open("sesame").unwrap_err().to_string();
     assert_eq!(
         error,
-        "sealed.pem: cannot be opened with this passphrase (expected the passphrase with which it was encrypted, found another, or a damaged file)"
+        "sealed.pem: line 1: cannot be opened with this passphrase (expected the passphrase with which it was encrypted, found another, or a damaged file)"
     );
     let error = Key::from_pem(&sealed, "sealed.pem").unwrap_err();
     assert!(error.to_string().contains("encrypted with a passphrase"), "{error}");

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod csr;
+mod dates;
 mod differences;
 mod errors;
 mod folder;
@@ -19,7 +20,9 @@ mod matrix;
 mod peers;
 mod properties;
 mod refusals;
+mod roundtrips;
 mod support;
 #[path = "../../../tests/fuzz/targets.rs"]
 mod targets;
+mod theirs;
 mod traps;

@@ -95,30 +95,4 @@ proptest! {
         }
         prop_assert!(made.check_signed_by(&made).is_ok());
     }
-
-    #[test]
-    fn durations_are_added_up_as_go_does(h in 0u32..100_000, m in 0u32..1000, s in 1u32..1000) {
-        let text = format!("{h}h{m}m{s}s");
-        let json = CA_CSR.replace("87600h", &text);
-        let read = Request::from_json(json.as_bytes(), "x").unwrap().ca.unwrap().expiry.unwrap();
-        prop_assert_eq!(read.whole_seconds(), i64::from(h) * 3600 + i64::from(m) * 60 + i64::from(s));
-    }
-}
-
-/// Nothing that a person could feed us takes unbounded time or memory.
-#[test]
-fn enormous_inputs_end_in_a_clear_error() {
-    let begin = std::time::Instant::now();
-    let error = |result: Result<(), stdlib::PrimError>| result.unwrap_err().to_string();
-    let huge = new_ca().0.pem().repeat(100 * 1024 * 1024 / 600);
-    assert!(error(cert::parse(huge.as_bytes(), "huge.pem").map(drop)).contains("is too large"));
-    let nested = "[".repeat(10_000);
-    assert!(error(Request::from_json(nested.as_bytes(), "deep.json").map(drop)).contains("recursion limit"));
-    let names = format!(r#"{{"CN":"x","hosts":[{}]}}"#, vec![r#""a.b""#; 100_000].join(","));
-    assert!(error(Request::from_json(names.as_bytes(), "wide.json").map(drop)).contains("too many names"));
-    let million = format!(r#"{{"CN":"x","hosts":[{}]}}"#, vec![r#""a.b""#; 1_000_000].join(","));
-    assert!(error(Request::from_json(million.as_bytes(), "wide.json").map(drop)).contains("is too large"));
-    let flat = pem::encode("CERTIFICATE", &[1; 10]).replace('\n', "").repeat(100_000);
-    let _ = cert::parse(flat.as_bytes(), "flat.pem");
-    assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
 }

@@ -69,7 +69,7 @@ fn of_leaves() -> Vec<Shown> {
         one("`{\"algo\": \"rsa\"}` without a size", r#"{"CN":"x","key":{"algo":"rsa"}}"#,
             Makes::None("RSA key is too weak"), Makes::None("an RSA key needs a size")),
         one("RSA sizes", r#"{"CN":"x","key":{"algo":"rsa","size":2560}}"#,
-            Makes::One(|c| c.key_text() == "rsa 2560"), Makes::None("expected rsa with 2048, 3072, 4096 or 8192 bits")),
+            Makes::One(|c| c.key_text() == "rsa 2560"), Makes::None("expected 2048, 3072, 4096 or 8192 bits")),
         one("`algo` in capitals, or empty", r#"{"CN":"x","key":{"algo":"RSA","size":2048}}"#,
             Makes::None("invalid algorithm"), Makes::One(|c| c.key_text() == "rsa 2048")),
         one("`algo` in capitals, or empty", r#"{"CN":"x","key":{"algo":"","size":384}}"#,

@@ -89,7 +89,7 @@ fn trap_misspelt_usage_beside_a_valid_one() {
     let error = Config::from_json(json.as_bytes(), "ca-config.json").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "ca-config.json: signing.profiles.internal.usages[2]: `sever auth` is no usage"
+        "ca-config.json: signing.profiles.internal.usages[2]: `sever auth` is no usage (expected one of cfssl's names, found `sever auth`)"
     );
     assert!(error.hint.unwrap().starts_with("did you mean `server auth`?"));
 }

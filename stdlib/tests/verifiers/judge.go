@@ -4,6 +4,7 @@
 // Output, one line a case: "ok", or the error.
 //
 // Or: "dates" and a certificate in hex. Output: its two ends as Unix time.
+// Or: "duration" and a text in hex. Output: its nanoseconds, or "none".
 package main
 
 import (
@@ -79,6 +80,18 @@ func dates(line string) string {
 	return fmt.Sprintf("%d %d", cert.NotBefore.Unix(), cert.NotAfter.Unix())
 }
 
+func duration(line string) string {
+	text, err := hex.DecodeString(strings.TrimPrefix(line, "duration "))
+	if err != nil {
+		panic(err)
+	}
+	duration, err := time.ParseDuration(string(text))
+	if err != nil {
+		return "none"
+	}
+	return strconv.FormatInt(int64(duration), 10)
+}
+
 func main() {
 	input := bufio.NewScanner(os.Stdin)
 	input.Buffer(make([]byte, 1<<20), 1<<24)
@@ -87,6 +100,8 @@ func main() {
 	for input.Scan() {
 		if strings.HasPrefix(input.Text(), "dates ") {
 			fmt.Fprintln(output, dates(input.Text()))
+		} else if strings.HasPrefix(input.Text(), "duration ") {
+			fmt.Fprintln(output, duration(input.Text()))
 		} else if err := judge(input.Text()); err != nil {
 			fmt.Fprintln(output, strings.ReplaceAll(err.Error(), "\n", " "))
 		} else {

@@ -1,5 +1,6 @@
 //! The originals: `openssl verify`, Go's crypto/x509, and rustls' own webpki verifiers.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -40,36 +41,47 @@ fn run(program: &str, package: &str, command: &mut Command) -> std::process::Out
     }
 }
 
-/// One process a case, on two threads; with `-x509_strict`, which also asks for what RFC 5280 does, where that is given.
+/// One process for all leaves of which the same is asked, on two threads; with `-x509_strict`, which also asks for what
+/// RFC 5280 does, where that is given.
 pub(crate) fn openssl(cases: &[Case], flags: &[&str]) -> Vec<Verdict> {
     let folder = tempfile::tempdir().unwrap();
     let version = run("openssl", "openssl", Command::new("openssl").arg("version"));
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     assert!(version.starts_with("OpenSSL 3."), "the emulation is of OpenSSL 3, this is {version}");
-    let half = cases.len().div_ceil(2).max(1);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = cases
+    let mut alike: HashMap<_, Vec<usize>> = HashMap::new();
+    for (index, case) in cases.iter().enumerate() {
+        let question = (&case.chain[1..], &case.anchors, case.usage, &case.name, case.at);
+        alike.entry(question).or_default().push(index);
+    }
+    let groups: Vec<Vec<usize>> = alike.into_values().collect();
+    let half = groups.len().div_ceil(2).max(1);
+    let mut verdicts: Vec<(usize, Verdict)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = groups
             .chunks(half)
             .enumerate()
             .map(|(worker, some)| {
                 let folder = folder.path().join(worker.to_string());
                 scope.spawn(move || {
                     std::fs::create_dir(&folder).unwrap();
-                    some.iter().map(|case| openssl_one(&folder, case, flags)).collect::<Vec<_>>()
+                    let judge = |group: &Vec<usize>| openssl_group(&folder, cases, group, flags);
+                    some.iter().flat_map(judge).collect::<Vec<_>>()
                 })
             })
             .collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    })
+    });
+    verdicts.sort_by_key(|(index, _)| *index);
+    verdicts.into_iter().map(|(_, verdict)| verdict).collect()
 }
 
-fn openssl_one(folder: &Path, case: &Case, flags: &[&str]) -> Verdict {
+/// The cases of these numbers, of which only the leaves differ.
+fn openssl_group(folder: &Path, cases: &[Case], group: &[usize], flags: &[&str]) -> Vec<(usize, Verdict)> {
     let write = |name: &str, certs: &[CertificateDer<'static>]| {
         let path = folder.join(name);
         std::fs::write(&path, Certs(certs.to_vec()).pem()).unwrap();
         path
     };
-    let leaf = write("leaf.pem", &case.chain[..1]);
+    let case = &cases[group[0]];
     let mut command = Command::new("openssl");
     command.arg("verify").args(flags).args(["-no-CApath", "-no-CAstore", "-CAfile"]);
     command.arg(write("anchors.pem", &case.anchors));
@@ -85,11 +97,20 @@ fn openssl_one(folder: &Path, case: &Case, flags: &[&str]) -> Verdict {
         let ip = name.parse::<std::net::IpAddr>().is_ok();
         command.args([if ip { "-verify_ip" } else { "-verify_hostname" }, name]);
     }
-    let output = run("openssl", "openssl", command.arg(leaf));
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    let leaves: Vec<PathBuf> =
+        group.iter().map(|index| write(&format!("{index}.pem"), &cases[*index].chain[..1])).collect();
+    let output = run("openssl", "openssl", command.args(&leaves));
+    let (told, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let verdict = |leaf: &PathBuf| {
+        if told.lines().any(|line| line == format!("{}: OK", leaf.display())) {
+            return Ok(());
+        }
+        // What stands before the line that names this leaf, and behind the one that names another.
+        let end = format!("error {}: verification failed", leaf.display());
+        let (before, _) = wrong.split_once(&end).unwrap_or_else(|| panic!("{}: {wrong}", leaf.display()));
+        Err(before.rsplit(": verification failed\n").next().unwrap_or_default().to_owned())
+    };
+    group.iter().copied().zip(leaves.iter().map(verdict)).collect()
 }
 
 /// Builds the Go program. Its packages are compiled once for all test programs and runs: they are what takes time.
