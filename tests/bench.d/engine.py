@@ -1,34 +1,13 @@
-"""Runs the benchmarks and prints one table. Arguments: rollover binary, a work folder, ansible-playbook."""
+"""A thousand steps: the whole run, the same records written raw, and Ansible."""
 
 import json
 import os
-import resource
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-binary, work, ansible = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-here = Path(__file__).resolve().parent
+from common import median, newest_run, rollover, timed, work
+
+ansible = Path(os.environ["BENCH_ANSIBLE"])
 STEPS = 1000
-
-
-def timed(command, **options):
-    start = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True, **options)
-    return time.perf_counter() - start, done.stdout
-
-
-def median(times):
-    return sorted(times)[len(times) // 2]
-
-
-def rollover(*args):
-    return [binary, "--state", str(work / "state"), "--workflows", str(here / "workflows"), *args]
-
-
-def newest_run():
-    return max((work / "state" / "runs").iterdir(), key=lambda run: run.name)
 
 
 def raw_fsync(lines, folder):
@@ -75,22 +54,3 @@ print(f"{'raw append + fdatasync of the same ' + str(len(lines)) + ' records':<5
 print(f"{'ansible-playbook, 1,000 x command: true':<58}{ansible_wall:>10.2f}{STEPS / ansible_wall:>10.0f}")
 print(f"rollover / raw fsync: {median(ratios):.2f} times (pair by pair, median)")
 print(f"ansible / rollover:   {ansible_wall / median(walls):.0f} times")
-
-for args in (["--version"], ["describe", "tidb/cfssl-rotate"]):
-    times = [timed([binary, *args])[0] for _ in range(21)]
-    print(f"start-up, `rollover {' '.join(args)}`: {median(times) * 1000:.1f} ms (median of 21)")
-
-print("\nthe main job in the sandbox:")
-wall, out = timed(rollover("run", "tidb/cfssl-rotate", "--sandbox", "--yes", "--output", "json"))
-print(f"  wall time {wall:.1f} s")
-runner_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-print(f"  largest resident memory of the runner {runner_mb:.0f} MB")
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"serve" in command and str(work / "state").encode() in b" ".join(command):
-            peak = next(l for l in Path(f"/proc/{pid}/status").read_text().splitlines() if l.startswith("VmHWM"))
-            print(f"  largest resident memory of the sandbox {int(peak.split()[1]) / 1024:.0f} MB")
-    except OSError:
-        pass
-subprocess.run(rollover("sandbox", "stop"), check=False, capture_output=True)
