@@ -15,8 +15,11 @@ use stdlib::{PrimError, bundle, ca};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
+/// Reads bytes; whether any of it could be read.
+pub(crate) type Target = fn(&[u8]) -> bool;
+
 /// The targets by name.
-pub(crate) const TARGETS: [(&str, fn(&[u8]) -> bool); 4] =
+pub(crate) const TARGETS: [(&str, Target); 4] =
     [("pem", pem), ("request", request), ("config", config), ("csr", csr)];
 
 const AT: OffsetDateTime = datetime!(2026-11-22 06:18 UTC);

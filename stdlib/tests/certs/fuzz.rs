@@ -145,14 +145,14 @@ fn run(wanted: &str) {
     for round in 0..rounds {
         let mut input = seeds.choose(&mut random).unwrap().1.clone();
         damage(&mut input, &seeds, dictionary(wanted), &mut random);
-        match catch_unwind(AssertUnwindSafe(|| target(&input))) {
-            Ok(accepted) => read += u64::from(accepted),
-            Err(_) => panic!(
+        let accepted = catch_unwind(AssertUnwindSafe(|| target(&input))).unwrap_or_else(|_| {
+            panic!(
                 "round {round} with FUZZ_SEED={seed}: {}\n{}",
                 hex::encode(&input),
                 String::from_utf8_lossy(&input)
-            ),
-        }
+            )
+        });
+        read += u64::from(accepted);
     }
     // Damage that breaks everything, or nothing, would test one half of the reader.
     assert!(read * 100 > rounds && read * 10 < rounds * 9, "{read} of {rounds} were read");

@@ -1,6 +1,7 @@
 //! What was written is read again: names, requests, configurations, signing requests; and what holds of bundles.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
@@ -294,7 +295,10 @@ fn durations_are_read_as_go_reads_them() {
     let text = text.prop_map(|(sign, parts)| format!("{sign}{}", parts.concat()));
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let texts: Vec<String> = (0..3_000).map(|_| text.new_tree(&mut runner).unwrap().current()).collect();
-    let questions: String = texts.iter().map(|text| format!("duration {}\n", hex::encode(text))).collect();
+    let mut questions = String::new();
+    for text in &texts {
+        writeln!(questions, "duration {}", hex::encode(text)).unwrap();
+    }
     let mut taken = 0;
     for (text, go) in texts.iter().zip(judges::ask_go(questions)) {
         let request = json!({ "CN": "x", "ca": { "expiry": text } });
