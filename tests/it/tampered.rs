@@ -115,6 +115,19 @@ fn a_record_as_it_was_written_passes_and_its_limits_are_told() {
 }
 
 #[test]
+fn a_record_is_told_for_a_person() {
+    let case = Case::new();
+    let words =
+        ["begun by", "approved: begin plan", "==> first", "The first note.", "notes/a", "absent -> one"];
+    let text = says(&case.program.types(&["audit", "show", &case.run]), 0, &words);
+    assert!(text.contains(&format!("head {}", head(&case))), "{text}");
+    let output = case.program.types(&["audit", "show", &case.run, "--output", "json"]);
+    let text = says(&output, 0, &[]);
+    assert_eq!(text.lines().count(), case.lines.len(), "one record a line, as they are: {text}");
+    assert_eq!(text.lines().next().unwrap().as_bytes(), case.lines[0].as_slice());
+}
+
+#[test]
 fn a_changed_byte_is_found_wherever_it_is_and_its_record_named() {
     let case = Case::new();
     for number in 1..=case.lines.len() {

@@ -23,7 +23,7 @@ pub(crate) fn audit(context: &Context, command: Audit) -> Result<ExitCode, Failu
 
 fn show(context: &Context, run: &str) -> Result<ExitCode, Failure> {
     let dir = records::folder(&records::store(context), run)?;
-    let Read { loaded, plan } = records::read(&dir)?;
+    let Read { loaded, plan, bodies } = records::read(&dir)?;
     if context.json() {
         for record in &loaded.records {
             let line = record.encode().map_err(|error| {
@@ -32,7 +32,8 @@ fn show(context: &Context, run: &str) -> Result<ExitCode, Failure> {
             output::data(String::from_utf8_lossy(&line).trim_end());
         }
     } else {
-        output::data(&story::text(&loaded, plan.as_ref().ok()));
+        let content = |value: &Value| bodies.resolve(value).unwrap_or_default();
+        output::data(&story::text(&loaded, plan.as_ref().ok(), &content, style::width_or_endless()));
     }
     records::say_unreadable(plan.as_ref().err());
     Ok(ExitCode::Ok)

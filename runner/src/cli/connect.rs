@@ -68,6 +68,12 @@ impl Way {
     }
 }
 
+/// The folder of the sandbox that a recorded run worked in, where that has ended.
+pub(crate) fn ended_sandbox(header: &Header) -> Option<PathBuf> {
+    let way: Way = serde_json::from_value(header.world.clone()?).ok()?;
+    way.ended_sandbox().map(Path::to_owned)
+}
+
 impl Reach {
     fn is_given(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()

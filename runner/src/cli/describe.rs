@@ -61,18 +61,15 @@ pub(crate) fn describe(context: &Context, name: &str) -> Result<ExitCode, Failur
     lines.push(table::text(&rows));
     lines.push(format!("\n{}", style::strong().apply_to("May touch")));
     for allowed in &manifest.touches {
-        lines.push(format!("  {}", touched(allowed)));
+        // A parameter's place is shown as the placeholder that it is: `<namespace>`.
+        lines.push(format!("  {}", touched(allowed).replace("{{", "<").replace("}}", ">")));
     }
-    lines.push(format!(
-        "\n{}  {}",
-        style::strong().apply_to("Outage"),
-        manifest.outage.as_deref().unwrap_or("none: no link may break")
-    ));
-    lines.push(format!(
-        "{}  {}",
-        style::strong().apply_to("Point of no return"),
-        manifest.point_of_no_return.as_deref().unwrap_or("none: every phase can be taken back")
-    ));
+    lines.push(format!("\n{}", style::strong().apply_to("Outage")));
+    let outage = manifest.outage.as_deref().unwrap_or("none: no link may break");
+    lines.push(style::wrap(outage, 2, style::width()));
+    lines.push(format!("\n{}", style::strong().apply_to("Point of no return")));
+    let no_return = manifest.point_of_no_return.as_deref().unwrap_or("none: every phase can be taken back");
+    lines.push(style::wrap(no_return, 2, style::width()));
     lines.push(format!(
         "\nTry it: {}",
         style::name().apply_to(format!("rollover run {} --sandbox", workflow.name))

@@ -49,6 +49,11 @@ impl Context {
 
 /// The program: reads the arguments, does what they say, and returns the exit code.
 pub fn main_impl(args: impl IntoIterator<Item = OsString>) -> ProcessExit {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.len() <= 1 {
+        output::say(&Cli::command().render_help().to_string());
+        return ProcessExit::from(ExitCode::Usage as u8);
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {

@@ -43,6 +43,8 @@ pub(crate) struct Read {
     pub loaded: Loaded,
     /// The pinned plan, or why it cannot be read.
     pub plan: Result<Plan, Failure>,
+    /// What the record keeps beside it.
+    pub bodies: Bodies,
 }
 
 /// Says on stderr what could not be read of a record that is shown all the same.
@@ -71,5 +73,5 @@ pub(crate) fn read(dir: &Path) -> Result<Read, Failure> {
         Some(header) => record::plan(header, &bodies),
         None => Err(Failure::new(ExitCode::RunNotFound, "the run never began")),
     };
-    Ok(Read { loaded, plan })
+    Ok(Read { loaded, plan, bodies })
 }

@@ -64,7 +64,7 @@ fn show(context: &Context, planned_run: &Planned) {
     if let Some(target) = &plan.target {
         lines.push(format!("  {:<wide$}  {}", "target", target.title));
     }
-    for (name, value) in plan.params.iter().filter(|(_, value)| !word(value).is_empty()) {
+    for (name, value) in plan.params.iter().filter(|(_, value)| !matches!(word(value).as_str(), "" | "[]")) {
         lines.push(format!("  {name:<wide$}  {}", word(value)));
     }
     lines.push(String::new());
@@ -76,10 +76,8 @@ fn show(context: &Context, planned_run: &Planned) {
         lines.push(format!("  {} {}", style::warn().apply_to("note:"), text.trim_start()));
     }
     let no_return = planned_run.workflow.manifest.point_of_no_return.as_deref();
-    lines.push(format!(
-        "  Point of no return: {}",
-        no_return.unwrap_or("none; every phase can be taken back")
-    ));
+    let no_return = no_return.unwrap_or("none; every phase can be taken back").trim();
+    lines.push(style::wrap(&format!("Point of no return: {no_return}"), 2, style::width()));
     output::data(&lines.join("\n"));
 }
 

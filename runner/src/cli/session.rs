@@ -44,7 +44,7 @@ pub(crate) fn user() -> String {
     paths::variable("SUDO_USER")
         .or_else(|| paths::variable("USER"))
         .or_else(|| paths::variable("LOGNAME"))
-        .unwrap_or_else(|| "unknown".into())
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 fn words(question: &Question) -> String {

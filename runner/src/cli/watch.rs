@@ -139,6 +139,11 @@ impl Tally {
             let sum = format!("{made} handshakes between components, {refused} refused");
             let sum = if refused == 0 { style::good().apply_to(sum) } else { style::bad().apply_to(sum) };
             lines.push(sum.to_string());
+            if self.counted.iter().any(|row| row.met < row.possible) {
+                let text =
+                    "* not every combination of old and new that could have met did meet in that phase";
+                lines.push(style::faint().apply_to(text).to_string());
+            }
         }
         if let Some((_, why)) = self.unknown.first() {
             let phases: Vec<&str> = self.unknown.iter().map(|(phase, _)| phase.as_str()).collect();
@@ -152,15 +157,15 @@ impl Tally {
     }
 
     fn table(&self) -> comfy_table::Table {
-        let mut shown = table::plain(&["phase", "handshakes", "refused", "state pairs met", ""]);
-        for row in &self.counted {
-            let rest = if row.met < row.possible { "not every combination was met" } else { "" };
+        let mut shown = table::plain(&["phase", "handshakes", "refused", "state pairs met"]);
+        // A phase in which nothing was to be done is over before anybody dials.
+        for row in self.counted.iter().filter(|row| row.made + row.refused > 0) {
+            let mark = if row.met < row.possible { " *" } else { "" };
             shown.add_row([
                 row.phase.clone(),
                 row.made.to_string(),
                 row.refused.to_string(),
-                format!("{} of {}", row.met, row.possible),
-                rest.into(),
+                format!("{} of {}{mark}", row.met, row.possible),
             ]);
         }
         shown

@@ -88,12 +88,15 @@ impl Human {
                 state.phases.clone_from(phases);
                 None
             }
-            Event::PhaseStarted { phase, why, direction, number, of } => Some(format!(
-                "\n{} {}\n{}",
-                style::strong().apply_to(format!("{} [{number}/{of}]", arrow(*direction))),
-                style::strong().apply_to(phase),
-                style::wrap(why, 4, style::width())
-            )),
+            Event::PhaseStarted { phase, why, direction, number, of } => {
+                let back = if *direction == Direction::Back { "Taken back: " } else { "" };
+                Some(format!(
+                    "\n{} {}\n{}",
+                    style::strong().apply_to(format!("{} [{number}/{of}]", arrow(*direction))),
+                    style::strong().apply_to(phase),
+                    style::wrap(&format!("{back}{why}"), 4, style::width())
+                ))
+            }
             Event::Forecast { gap_free, result, .. } => Some(matrix::forecast(*gap_free, result)),
             Event::Matrix { matrix, .. } => Some(matrix::text(matrix)),
             Event::StepStarted { step, role, .. } => {
@@ -111,7 +114,12 @@ impl Human {
                 state.notes.insert(step.clone(), text);
                 None
             }
-            Event::Changing { .. } | Event::Answered { .. } | Event::Asked { .. } => None,
+            Event::Changing { .. } | Event::Answered { .. } => None,
+            Event::Asked { .. } => {
+                // The question has the terminal for itself.
+                self.live.end();
+                None
+            }
             Event::StepEnded { step, result, ms, failure, again_in_ms, .. } => {
                 let role =
                     state.open.iter().find(|(open, _)| open == step).map(|(_, role)| plan::role(*role));
@@ -133,7 +141,7 @@ impl Human {
                 }
                 if let Some(failure) = failure {
                     text.push('\n');
-                    text.push_str(&indent(&problem::text(failure), 9));
+                    text.push_str(&indent(&problem::within(failure, style::width().saturating_sub(9)), 9));
                 }
                 if let Some(pause) = again_in_ms {
                     text.push_str(&format!("\n         again in {}", style::duration(*pause)));

@@ -1,5 +1,6 @@
 //! The one line that moves, on stderr, and only on a terminal.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use console::Term;
@@ -9,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Debug)]
 pub struct Live {
     bar: ProgressBar,
+    moving: AtomicBool,
 }
 
 impl Default for Live {
@@ -22,14 +24,15 @@ impl Default for Live {
         if let Ok(look) = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}") {
             bar.set_style(look);
         }
-        Self { bar }
+        Self { bar, moving: AtomicBool::new(false) }
     }
 }
 
 impl Live {
     /// Shows this, counting the time from now.
     pub fn begin(&self, text: String) {
-        self.bar.reset_elapsed();
+        self.moving.store(true, Ordering::Relaxed);
+        self.bar.reset();
         self.bar.set_message(text);
         self.bar.enable_steady_tick(Duration::from_millis(120));
     }
@@ -41,11 +44,16 @@ impl Live {
 
     /// Prints lines above, on stdout.
     pub fn print(&self, text: &str) {
-        self.bar.suspend(|| super::data(text));
+        if self.moving.load(Ordering::Relaxed) {
+            self.bar.suspend(|| super::data(text));
+        } else {
+            super::data(text);
+        }
     }
 
     /// Takes the line away.
     pub fn end(&self) {
+        self.moving.store(false, Ordering::Relaxed);
         self.bar.disable_steady_tick();
         self.bar.finish_and_clear();
     }

@@ -6,16 +6,21 @@ use super::style;
 use crate::cli::args::Format;
 use crate::error::Failure;
 
-/// The text of a failure.
+/// The text of a failure, for stderr.
 pub fn text(failure: &Failure) -> String {
-    let mut lines = Vec::new();
-    let object = if failure.object.is_empty() {
-        String::new()
-    } else {
-        format!("{}: ", style::name().for_stderr().apply_to(&failure.object))
-    };
-    lines.push(format!("{} {object}{}", style::bad().for_stderr().apply_to("error:"), failure.message));
+    within(failure, style::width_stderr())
+}
+
+/// The text of a failure in lines of this width.
+pub fn within(failure: &Failure, width: usize) -> String {
+    let object = if failure.object.is_empty() { String::new() } else { format!("{}: ", failure.object) };
+    let head = style::hang(&format!("error: {object}{}", failure.message), 2, width);
+    let head = head.replacen("error:", &style::bad().for_stderr().apply_to("error:").to_string(), 1);
+    let name = style::name().for_stderr().apply_to(&failure.object).to_string();
+    let head = if failure.object.is_empty() { head } else { head.replacen(&failure.object, &name, 1) };
+    let mut lines = vec![head];
     let mut detail = |label: &str, value: &str| {
+        let value = style::hang(value, 12, width);
         lines.push(format!("  {} {value}", style::faint().for_stderr().apply_to(format!("{label:<9}"))));
     };
     if let Some(step) = &failure.step {
@@ -31,6 +36,7 @@ pub fn text(failure: &Failure) -> String {
         detail("found", found);
     }
     if let Some(hint) = &failure.hint {
+        let hint = style::hang(hint, 6, width);
         lines.push(format!("{} {hint}", style::name().for_stderr().apply_to("hint:")));
     }
     lines.join("\n")

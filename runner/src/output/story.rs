@@ -1,115 +1,151 @@
 //! A recorded run, told for a person: who changed what, when, from which fingerprint to which, with which approval.
 
-use journal::{Direction, Event, Loaded, OutcomeStatus};
+use journal::{Direction, Event, Loaded, OutcomeStatus, Record};
 use serde_json::Value;
 
 use super::{style, summary};
 use crate::plan::Plan;
 
-/// The whole story.
-pub fn text(loaded: &Loaded, plan: Option<&Plan>) -> String {
-    let mut lines = Vec::new();
+/// The columns before the text of a record: its number and its time of day.
+const MARGIN: usize = 17;
+
+/// Writes the lines: number and time once a record, the date where it changes, long lines broken on a terminal.
+struct Teller {
+    lines: Vec<String>,
+    date: String,
+    width: usize,
+}
+
+impl Teller {
+    fn record(&mut self, record: &Record, text: &str) {
+        let (date, time) = record.t.split_once('T').unwrap_or(("", &record.t));
+        if date != self.date {
+            date.clone_into(&mut self.date);
+            self.lines.push(format!("{:7}{}", "", style::faint().apply_to(format!("{date}, UTC"))));
+        }
+        let text = style::hang(text, MARGIN + 2, self.width);
+        self.lines.push(format!("{:>5}  {}  {text}", record.seq, time.get(..8).unwrap_or(time)));
+    }
+
+    fn more(&mut self, text: &str) {
+        let text = style::hang(text, MARGIN + 4, self.width);
+        self.lines.push(format!("{:MARGIN$}  {text}", ""));
+    }
+}
+
+/// The whole story. `content` finds what the record keeps beside it.
+pub fn text(loaded: &Loaded, plan: Option<&Plan>, content: &dyn Fn(&Value) -> Value, width: usize) -> String {
+    let mut teller = Teller { lines: Vec::new(), date: String::new(), width };
     for record in &loaded.records {
-        let when = record.t.get(..19).unwrap_or(&record.t).replace('T', " ");
-        let mut tell = |text: String| lines.push(format!("{:>5}  {when}  {text}", record.seq));
         match &record.event {
             Event::Run(header) => {
-                tell(format!(
+                let text = format!(
                     "run {} of {} begun by {} on {} with {}",
                     header.run_id, header.workflow, header.user, header.host, header.program
-                ));
+                );
+                teller.record(record, &text);
                 if let Some(target) = plan.and_then(|plan| plan.target.as_ref()) {
-                    tell(format!("  target {} (uid {})", target.title, target.uid));
+                    teller.more(&format!("target {} (uid {})", target.title, target.uid));
                 }
                 for (name, digest) in &header.sources {
-                    tell(format!("  by {name} {}", summary::short(digest)));
+                    teller.more(&format!("by {name} {}", summary::short(digest)));
                 }
             }
-            Event::Session(session) => tell(format!(
-                "{} on {} (pid {}): {}",
-                session.user,
-                session.host,
-                session.pid,
-                word(session.why)
-            )),
             Event::PhaseBegin(phase) => {
-                let why = plan
-                    .and_then(|plan| plan.phases.iter().find(|known| known.name == phase.phase))
-                    .map_or("", |known| known.why.as_str());
-                tell(format!("{} {}  {why}", arrow(phase.direction), style::strong().apply_to(&phase.phase)));
-            }
-            Event::Forecast(forecast) => {
-                tell(format!("  forecast of {}: {}", forecast.phase, verdict(&forecast.summary)))
-            }
-            Event::Expanded(expanded) => tell(format!(
-                "  {} applies {}",
-                expanded.step,
-                match (expanded.when, expanded.count) {
-                    (Some(false), _) => "not".to_owned(),
-                    (_, Some(count)) => style::plural(count, "time"),
-                    _ => "once".to_owned(),
+                let head = format!("{} {}", arrow(phase.direction), style::strong().apply_to(&phase.phase));
+                teller.record(record, &head);
+                if let Some(known) =
+                    plan.and_then(|plan| plan.phases.iter().find(|known| known.name == phase.phase))
+                {
+                    teller.more(&known.why);
                 }
-            )),
-            Event::Intent(intent) if intent.attempt > 1 => {
-                tell(format!("  {} begins, attempt {}", intent.step, intent.attempt))
             }
-            Event::Intent(intent) => tell(format!("  {} begins", intent.step)),
             Event::Effect(effect) => {
                 let verb = if effect.restores.is_some() { "puts back" } else { "changes" };
-                tell(format!("    {verb} {}", effect.place.0));
-                tell(format!(
-                    "      {} -> {}",
-                    summary::short(&effect.before),
-                    summary::short(&effect.after)
-                ));
-                if let Some(marker) = effect.summary.get("marker").and_then(Value::as_str) {
-                    tell(format!("      restart marker {marker}"));
+                let place = effect.place.0.strip_prefix("k8s:").unwrap_or(&effect.place.0);
+                teller.record(record, &format!("{verb} {place}"));
+                let summary = content(&effect.summary);
+                let part = |name: &str| summary.get(name).cloned().unwrap_or_default();
+                let fields = summary::differences(&part("before"), &part("after"));
+                for (key, change) in &fields {
+                    teller.more(&format!("{key} {change}"));
+                }
+                if fields.is_empty() {
+                    let (before, after) = (summary::short(&effect.before), summary::short(&effect.after));
+                    teller.more(&format!("{before} -> {after}"));
+                }
+                if let Some(marker) = summary.get("marker").and_then(Value::as_str) {
+                    teller.more(&format!("restart marker {marker}"));
                 }
             }
-            Event::Outcome(outcome) => match (outcome.status, &outcome.error) {
-                (OutcomeStatus::Done, _) => {
-                    tell(format!("  {} {}", outcome.step, style::good().apply_to("done")))
-                }
-                (OutcomeStatus::Skipped, _) => tell(format!("  {} skipped", outcome.step)),
-                (OutcomeStatus::Failed, error) => {
-                    let why = error
-                        .as_ref()
-                        .map(|error| format!("{} {}", error.object, error.message))
-                        .unwrap_or_default();
-                    tell(format!("  {} {} {}", outcome.step, style::bad().apply_to("FAILED"), why.trim()));
-                }
-            },
-            Event::PhaseEnd(phase) => tell(format!(
-                "{} {} {}",
-                arrow(phase.direction),
-                phase.phase,
-                if phase.direction == Direction::Forward { "proved" } else { "taken back" }
-            )),
-            Event::Approval(approval) => {
-                tell(format!("approved: {} by {} ({})", approval.what, approval.by, approval.how))
-            }
-            Event::Turn(turn) => tell(format!("{} {}", style::warn().apply_to("turned back:"), turn.why)),
-            Event::Note(note) => tell(format!("note: {}", note.text)),
-            Event::Checkpoint(_) => {
-                tell(style::faint().apply_to("signed checkpoint over everything above").to_string())
-            }
-            Event::Stuck(stuck) => {
-                tell(format!("{} at {}: {}", style::bad().apply_to("STUCK"), stuck.step, stuck.repair))
-            }
-            Event::End(end) => tell(format!(
-                "{} {}{}",
-                style::strong().apply_to("end:"),
-                end.state,
-                if end.why.is_empty() { String::new() } else { format!(" ({})", end.why) }
-            )),
-            Event::Unknown(unknown) => tell(format!("an event of a newer version: {}", unknown.name)),
+            event => teller.record(record, &told(event)),
         }
     }
     if loaded.torn > 0 {
-        lines.push(format!("       a torn last line of {} was left out", style::plural(loaded.torn, "byte")));
+        let text = format!("a torn last line of {} was left out", style::plural(loaded.torn, "byte"));
+        teller.lines.push(format!("{:7}{text}", ""));
     }
-    lines.push(format!("       head {}", loaded.head));
-    lines.join("\n")
+    teller.lines.push(format!("{:7}head {}", "", loaded.head));
+    teller.lines.join("\n")
+}
+
+/// An event that is told in one sentence.
+fn told(event: &Event) -> String {
+    match event {
+        Event::Session(session) => {
+            format!("{} on {} (pid {}): {}", session.user, session.host, session.pid, word(session.why))
+        }
+        Event::Forecast(forecast) => {
+            format!("forecast of {}: {}", forecast.phase, verdict(&forecast.summary))
+        }
+        Event::Expanded(expanded) => format!(
+            "{} applies {}",
+            expanded.step,
+            match (expanded.when, expanded.count) {
+                (Some(false), _) => "not".to_owned(),
+                (_, Some(count)) => style::plural(count, "time"),
+                _ => "once".to_owned(),
+            }
+        ),
+        Event::Intent(intent) if intent.attempt > 1 => {
+            format!("{} begins, attempt {}", intent.step, intent.attempt)
+        }
+        Event::Intent(intent) => format!("{} begins", intent.step),
+        Event::Outcome(outcome) => match (outcome.status, &outcome.error) {
+            (OutcomeStatus::Done, _) => format!("{} {}", outcome.step, style::good().apply_to("done")),
+            (OutcomeStatus::Skipped, _) => format!("{} skipped", outcome.step),
+            (OutcomeStatus::Failed, error) => {
+                let why = error
+                    .as_ref()
+                    .map(|error| format!("{} {}", error.object, error.message))
+                    .unwrap_or_default();
+                format!("{} {} {}", outcome.step, style::bad().apply_to("FAILED"), why.trim())
+            }
+        },
+        Event::PhaseEnd(phase) => format!(
+            "{} {} {}",
+            arrow(phase.direction),
+            phase.phase,
+            if phase.direction == Direction::Forward { "proved" } else { "taken back" }
+        ),
+        Event::Approval(approval) => {
+            format!("approved: {} by {} ({})", approval.what, approval.by, approval.how)
+        }
+        Event::Turn(turn) => format!("{} {}", style::warn().apply_to("turned back:"), turn.why),
+        Event::Note(note) => format!("note: {}", note.text),
+        Event::Checkpoint(_) => {
+            style::faint().apply_to("signed checkpoint over everything above").to_string()
+        }
+        Event::Stuck(stuck) => {
+            format!("{} at {}: {}", style::bad().apply_to("STUCK"), stuck.step, stuck.repair)
+        }
+        Event::End(end) => {
+            let why = if end.why.is_empty() { String::new() } else { format!(" ({})", end.why) };
+            format!("{} {}{why}", style::strong().apply_to("end:"), end.state)
+        }
+        Event::Unknown(unknown) => format!("an event of a newer version: {}", unknown.name),
+        Event::Run(_) | Event::PhaseBegin(_) | Event::Effect(_) => String::new(),
+    }
 }
 
 fn word(why: journal::Why) -> &'static str {

@@ -52,6 +52,17 @@ pub fn width() -> usize {
     if term.is_term() { usize::from(term.size().1).clamp(40, 110) } else { 100 }
 }
 
+/// The same for text that somebody may search when it is not read on a terminal: that is not broken into lines.
+pub fn width_or_endless() -> usize {
+    if Term::stdout().is_term() { width() } else { usize::MAX }
+}
+
+/// The same for stderr.
+pub fn width_stderr() -> usize {
+    let term = Term::stderr();
+    if term.is_term() { usize::from(term.size().1).clamp(40, 110) } else { usize::MAX }
+}
+
 /// A duration for people: `0.4s`, `12s`, `3m 05s`.
 pub fn duration(ms: u64) -> String {
     match ms {
@@ -79,8 +90,8 @@ pub fn wrap(text: &str, indent: usize, width: usize) -> String {
     let room = width.saturating_sub(indent).max(20);
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let used = lines.last().map_or(0, |line| unicode_width::UnicodeWidthStr::width(line.as_str()));
-        let needs = unicode_width::UnicodeWidthStr::width(word);
+        let used = lines.last().map_or(0, |line| console::measure_text_width(line));
+        let needs = console::measure_text_width(word);
         if used > 0 && used + 1 + needs > room {
             lines.push(String::new());
         }
@@ -92,6 +103,11 @@ pub fn wrap(text: &str, indent: usize, width: usize) -> String {
         }
     }
     lines.iter().map(|line| format!("{pad}{line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Wraps text that begins somewhere in a line: only the lines after the first are indented.
+pub fn hang(text: &str, indent: usize, width: usize) -> String {
+    wrap(text, indent, width).trim_start().to_owned()
 }
 
 #[cfg(test)]
@@ -113,5 +129,6 @@ mod tests {
     fn long_text_is_wrapped_at_words_and_indented() {
         let text = wrap("Every component trusts the old and the new certificate authority.", 4, 34);
         assert_eq!(text, "    Every component trusts the old\n    and the new certificate\n    authority.");
+        assert_eq!(hang("old and new authorities", 6, 26), "old and new\n      authorities");
     }
 }

@@ -1,6 +1,6 @@
 //! Plain tables that fit a terminal.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 use super::style;
 
@@ -13,6 +13,15 @@ pub fn plain(heading: &[&str]) -> Table {
         .set_width(u16::try_from(style::width()).unwrap_or(100));
     table.set_header(heading.iter().map(|text| text.to_uppercase()));
     table
+}
+
+/// Keeps these columns from being broken into lines.
+pub fn whole(table: &mut Table, columns: &[usize]) {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
 }
 
 /// The table as text, without trailing blanks.
