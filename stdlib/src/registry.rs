@@ -124,7 +124,8 @@ pub type Restore =
     for<'a> fn(&'a World, &'a RecordedEffect, &'a dyn Gate) -> BoxFuture<'a, Result<(), PrimError>>;
 /// What a change with these (resolved) arguments would make parties load, for the forecast.
 pub type Forecast = fn(&World, &[Value]) -> Result<Vec<trust::Write>, PrimError>;
-/// What a call with these arguments touches. Arguments may still hold unresolved promises (`{"$ref": …}`).
+/// What a call with these arguments touches. Arguments may still hold unresolved promises (`{"$ref": …}`). The answer of
+/// a read follows its arguments where it is known: what was touched may be less than what might have been.
 pub type Touches = fn(&[Value]) -> Vec<Touch>;
 
 /// One primitive.

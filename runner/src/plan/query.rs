@@ -68,7 +68,12 @@ impl Plan {
 impl Fact {
     /// What reading it touched.
     pub fn touches(&self, registry: &Registry) -> Vec<Touch> {
-        registry.get(&self.primitive).map_or_else(Vec::new, |primitive| (primitive.touches)(&self.args))
+        registry.get(&self.primitive).map_or_else(Vec::new, |primitive| {
+            let mut known = self.args.clone();
+            known.resize(primitive.params.len(), serde_json::Value::Null);
+            known.push(self.answer.clone());
+            (primitive.touches)(&known)
+        })
     }
 }
 

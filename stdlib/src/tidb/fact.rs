@@ -34,7 +34,9 @@ pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Resu
     };
     secrets.sort_by_key(|s| rank(text(s, &["component"])));
     let parts = cluster.parts.iter().map(|p| part(world, &cluster, p)).collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<&str> = secrets.iter().map(|secret| text(secret, &["name"])).collect();
     Ok(json!({
+        "id": { "namespace": object.namespace, "name": object.name, "secrets": names },
         "namespace": object.namespace,
         "name": object.name,
         "uid": text(&cluster.value, &["metadata", "uid"]),

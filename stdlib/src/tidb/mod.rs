@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::error::PrimError;
 use crate::k8s::args::{self, hint};
-use crate::k8s::object::{Ref, touch};
+use crate::k8s::object::{Ref, text, touch};
 use crate::k8s::param;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
 
@@ -29,13 +29,13 @@ pub const PRIMITIVES: &[Primitive] = &[
             param("namespace", Type::Text, "Namespace of the TidbCluster."),
             param("name", Type::Text, "Name of the TidbCluster."),
         ],
-        returns: "`{namespace, name, uid, version, target, components, secrets, warnings}`; each component has `component, kind, namespace, cluster, name, replicas, secret, request, profile, verifier, port, endpoints, identity`; each secret what `k8s::secret` gives, and `component, request, profile`",
+        returns: "`{id, namespace, name, uid, version, target, components, secrets, warnings}`; each component has `component, kind, namespace, cluster, name, replicas, secret, request, profile, verifier, port, endpoints, identity`; each secret what `k8s::secret` gives, and `component, request, profile`; `id` is what other primitives need to know the cluster by",
         doc: "Reads a TiDB cluster: its components in the order to restart them in, everybody else who uses its Secrets, and the Secrets.\n\nFails with `no-target` (naming the clusters that exist), `not-found` for a missing Secret or key, `key-mismatch`, `expired`, or `unproved` when the cluster is not ready.",
         example: "let tidb = tidb::cluster(\"tidb\", \"basic\");",
         run: |world, args, gate| Box::pin(fact::run(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, ""), hint(args, 1, "")),
+        touches: |args| reads(hint(args, 0, ""), hint(args, 1, ""), args.get(2)),
     },
     Primitive {
         name: "tidb::rolling_restart",
@@ -88,7 +88,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         },
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name")),
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first()),
     },
     Primitive {
         name: "tidb::serves",
@@ -149,7 +149,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |world, args, gate| Box::pin(prove::none_presents(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name")),
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first()),
     },
     Primitive {
         name: "tidb::healthy",
@@ -161,7 +161,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |world, args, gate| Box::pin(prove::healthy(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name")),
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first()),
     },
 ];
 
@@ -190,12 +190,9 @@ fn dials(args: &[Value]) -> Vec<Touch> {
     touches
 }
 
-/// What reading a whole cluster needs.
-fn reads(namespace: &str, name: &str) -> Vec<Touch> {
-    let secret = |component: &str| {
-        let secret = if name.is_empty() { String::new() } else { components::secret_name(name, component) };
-        touch("v1", "Secret", namespace, &secret, &["get"])
-    };
+/// What reading a whole cluster needs: the Secrets that the cluster is known to use, or all that it might.
+fn reads(namespace: &str, name: &str, known: Option<&Value>) -> Vec<Touch> {
+    let secret = |secret: &str| touch("v1", "Secret", namespace, secret, &["get"]);
     let mut touches = vec![
         touch(cluster::API_VERSION, cluster::KIND, namespace, name, &["get"]),
         touch("v1", "Pod", namespace, "", &["list"]),
@@ -203,8 +200,15 @@ fn reads(namespace: &str, name: &str) -> Vec<Touch> {
         touch("apps/v1", "StatefulSet", namespace, "", &["list"]),
         touch("apps/v1", "DaemonSet", namespace, "", &["list"]),
     ];
-    touches.extend(components::COMPONENTS.iter().map(|c| secret(c.name)));
-    touches.push(secret(components::CLIENT));
-    touches.dedup();
+    let used = known.and_then(|cluster| cluster.get("secrets")).and_then(Value::as_array);
+    match used {
+        Some(used) => touches
+            .extend(used.iter().map(|used| secret(used.as_str().unwrap_or_else(|| text(used, &["name"]))))),
+        None if name.is_empty() => touches.push(secret("")),
+        None => {
+            let components = components::COMPONENTS.iter().map(|c| c.name).chain([components::CLIENT]);
+            touches.extend(components.map(|component| secret(&components::secret_name(name, component))));
+        }
+    }
     touches
 }
