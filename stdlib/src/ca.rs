@@ -206,7 +206,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         returns: RETURNS,
         doc: "Makes a certificate authority with a new key.\n\nFails with `invalid` where the request names nobody or \
               asks for a key that cannot be made.",
-        example: "let ca = trust.stage(\"new CA\", ca::create(pki.ca_csr));",
+        example: "let ca = p.stage(\"new CA\", ca::create(pki.ca_csr));",
         run: |world, args, _| {
             Box::pin(async move {
                 let rules = cfssl::Rules::of_options(args.get(1))?;
@@ -239,7 +239,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         returns: RETURNS,
         doc: "Signs an authority anew with its own key: same name and key, new dates.\n\nWhat it issued stays valid. It \
               does not help against a stolen key.",
-        example: "let renewed = trust.stage(\"renewed CA\", ca::renew(pki.ca));",
+        example: "let renewed = p.stage(\"renewed CA\", ca::renew(pki.ca));",
         run: |world, args, _| {
             Box::pin(async move {
                 let (certificate, key) = from_value(world, args.first().unwrap_or(&Value::Null), "ca")?;
@@ -272,7 +272,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         returns: "PEM text of the cross certificate",
         doc: "Signs another authority's name and key.\n\nWho trusts only the issuer accepts what the other issues, where \
               servers send the cross certificate along.",
-        example: "let bridge = trust.stage(\"bridge\", ca::cross_sign(pki.ca, ca));",
+        example: "let bridge = p.stage(\"bridge\", ca::cross_sign(pki.ca, ca));",
         run: |world, args, _| {
             Box::pin(async move {
                 let (issuer, key) = from_value(world, args.first().unwrap_or(&Value::Null), "issuer")?;

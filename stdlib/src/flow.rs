@@ -35,7 +35,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         }],
         returns: "nothing",
         doc: "Waits, for what has no condition that could be awaited.\n\nPrefer a proof: it waits until something is true.",
-        example: r#"trust.settle("dns caches", flow::wait("90s"));"#,
+        example: r#"p.settle("dns caches", flow::wait("90s"));"#,
         run: wait,
         restore: None,
         forecast: None,

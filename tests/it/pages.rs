@@ -298,3 +298,48 @@ fn a_block_that_nobody_knows_is_found() {
     let errors = checked("let p = phase(\"a\", \"b\");\np.prove(\"x\", tidb::helthy(#{}));\n");
     assert!(render_all(&errors, Paint::Plain).contains("tidb::healthy"), "{errors:?}");
 }
+
+/// The example of a primitive with what it takes for granted: phases, and values of any kind.
+fn completed(example: &str) -> (String, Vec<Diagnostic>) {
+    let unknown = Regex::new(r"there is no variable `(\w+)`").unwrap();
+    let mut script = format!("{example}\n");
+    // The names that most examples use, to be done in one go.
+    for name in ["p", "s", "c", "pki", "ca", "both", "leaf", "leaves", "tidb", "cluster"] {
+        let word = Regex::new(&format!(r"\b{name}\b")).unwrap();
+        if word.is_match(example) && !example.contains(&format!("let {name} ")) {
+            script = declared(name, example) + script.as_str();
+        }
+    }
+    for _ in 0..20 {
+        let findings = checked(&script);
+        let text = render_all(&findings, Paint::Plain);
+        let Some(name) = unknown.captures(&text).map(|found| found[1].to_owned()) else {
+            return (script, findings);
+        };
+        script = declared(&name, example) + script.as_str();
+    }
+    panic!("no end of unknown names: {script}");
+}
+
+fn declared(name: &str, example: &str) -> String {
+    let roles = ["stage", "change", "settle", "prove", "back"];
+    let phase = roles.iter().any(|role| example.contains(&format!("{name}.{role}(")));
+    let value = if phase { format!("phase(\"{name}\", \"why\")") } else { "#{}".to_owned() };
+    format!("let {name} = {value};\n")
+}
+
+#[test]
+fn every_example_of_the_primitives_is_well() {
+    for primitive in stdlib::registry().iter() {
+        assert!(
+            primitive.example.contains(primitive.name),
+            "{}: an example of something else",
+            primitive.name
+        );
+        let (script, findings) = completed(primitive.example);
+        let text = render_all(&findings, Paint::Plain);
+        assert!(!findings.iter().any(Diagnostic::is_error), "{}\n{script}\n{text}", primitive.name);
+    }
+    let (_, wrong) = completed("p.change(\"x\", k8s::patch_secret(s));");
+    assert!(wrong.iter().any(Diagnostic::is_error), "a wrong count of arguments is found");
+}

@@ -86,7 +86,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         returns: "a map: `cert`, `key`, `fingerprint`, `not_after`, `adopted` (whether a person had made it)",
         doc: "The authority that follows the one in force: that which a person has begun with, or a new one.\n\nNo \
               second CA is made where there is one.",
-        example: "let ca = trust.stage(\"new CA\", cfssl::successor(pki));",
+        example: "let ca = p.stage(\"new CA\", cfssl::successor(pki));",
         run: |world, args, _| Box::pin(async move { calls::successor(world, args) }),
         restore: None,
         forecast: None,
@@ -220,7 +220,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         returns: "a map: `changed`, the files that were written or removed",
         doc: "Leaves the PKI folder as the TiDB page does after its first section, so that a person can go on by hand.\n\n\
               Each file is an effect and can be put back.",
-        example: "trust.change(\"PKI folder\", cfssl::stage_files(pki, ca, both));",
+        example: "p.change(\"PKI folder\", cfssl::stage_files(pki, ca, both));",
         run: |world, args, gate| Box::pin(stage_files(world, args, gate)),
         restore: Some(|world, effect, gate| Box::pin(restore(world, effect, gate))),
         forecast: None,

@@ -58,7 +58,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         ],
         returns: "`{namespace, name, uid, changed, fingerprint, warnings}`",
         doc: "Sets keys of a Secret in one write, and keeps its type, labels, annotations, owners and other keys. What says the same already is left alone.\n\nThe write carries the version that was read; when somebody else wrote in between, it is decided anew. Undone by putting the whole data back, where nobody changed it since. Fails with `invalid` when certificate and key would not fit together, or the Secret is immutable.",
-        example: "trust.change(s.name, k8s::patch_secret(s, #{ \"ca.crt\": both }));",
+        example: "p.change(s.name, k8s::patch_secret(s, #{ \"ca.crt\": both }));",
         run: |world, args, gate| Box::pin(patch_secret::run(world, args, gate)),
         restore: Some(|world, effect, gate| Box::pin(patch_secret::restore(world, effect, gate))),
         forecast: Some(patch_secret::forecast),

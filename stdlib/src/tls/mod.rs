@@ -96,7 +96,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         ],
         returns: "`{endpoints: [{pod, host, port, alert}]}`",
         doc: "Proves on the wire that every endpoint refuses an identity, e.g. one of the old CA after it was distrusted.\n\nOnly an alert counts: an endpoint that does not answer proves nothing. Fails with `unproved`, naming the pod that still accepts it.",
-        example: "distrust.prove(c.name, tls::refuses(c, #{ identity: old }));",
+        example: "p.prove(c.name, tls::refuses(c, #{ identity: old }));",
         run: |world, args, gate| Box::pin(prove::refuses(world, args, gate)),
         restore: None,
         forecast: None,
