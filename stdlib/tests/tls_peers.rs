@@ -150,6 +150,7 @@ async fn a_real_server_accepts_by_silence_and_refuses_by_alert() {
         let stream = SystemNet.dial("127.0.0.1", port).await.unwrap();
         let seen = observe(stream, "localhost", WITHIN, clock()).await.unwrap();
         assert!(seen.asks_client);
+        assert_eq!(seen.protocol, named, "also where the server then refuses us");
         assert_eq!(seen.chain, accepted.peer);
     }
 }

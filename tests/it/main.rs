@@ -9,6 +9,7 @@
 
 mod authors;
 mod by_hand;
+mod certificates;
 mod crash;
 mod gaps;
 mod hands;

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Certificate, date};
+use super::{Certificate, San, date};
 use crate::trust::{self, Ask, Rejection, Usage, Verifier};
 
 /// Every verifier, in the order in which they are told.
@@ -116,10 +116,15 @@ pub fn differences(
             (Verifier::Openssl, "unknown-authority") => say(
                 "the path ends in an intermediate: OpenSSL accepts only a path that ends in a self-signed anchor, Go and webpki end it at any anchor".into(),
             ),
-            (_, "name-mismatch") => say(format!(
-                "names are compared differently: {name} refuses `{}`, and OpenSSL falls back to the common name where there is no alternative name",
-                question.names.join("`, `")
-            )),
+            (_, "name-mismatch") => say(match short_wildcard(leaf, question) {
+                Some(wildcard) => format!(
+                    "a wildcard before a single label, as `{wildcard}`, holds for Go alone; webpki and OpenSSL ask for two labels after it"
+                ),
+                None if leaf.is_some_and(|leaf| leaf.sans().is_empty()) => {
+                    "there is no alternative name: OpenSSL falls back to the common name, Go and webpki do not".into()
+                }
+                None => format!("names are compared differently: {name} alone refuses: {}", rejection.text),
+            }),
             (_, "bad-signature") => say(format!("{name} does not accept the signature algorithm of the path")),
             (_, "malformed") => say(format!("{name} cannot read a certificate that the others read")),
             (_, "cn-not-allowed") => say(
@@ -135,5 +140,16 @@ pub fn differences(
 fn twins(leaf: Option<&Certificate>, anchors: &[Certificate]) -> bool {
     leaf.is_some_and(|leaf| {
         leaf.akid().is_none() && anchors.iter().filter(|anchor| anchor.subject() == leaf.issuer()).count() > 1
+    })
+}
+
+/// A wildcard of the leaf with a single label after it that one of the names dialled falls under.
+fn short_wildcard<'a>(leaf: Option<&'a Certificate>, question: &Question) -> Option<&'a str> {
+    leaf?.sans().iter().find_map(|san| {
+        let San::Dns(wildcard) = san else { return None };
+        let parent = wildcard.strip_prefix("*.").filter(|parent| !parent.contains('.'))?;
+        let falls_under =
+            |name: &String| name.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent));
+        question.names.iter().any(falls_under).then_some(wildcard.as_str())
     })
 }

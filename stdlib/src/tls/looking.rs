@@ -96,6 +96,9 @@ pub fn answer(world: &World, target: &Target, found: &Probed) -> Result<Value, P
             fields.insert("reason".into(), failure.to_string().into());
         }
     }
+    if let Some(unjudged) = &found.unjudged {
+        fields.insert("server_accepts".into(), unjudged.is_ok().into());
+    }
     if let Some(trust) = &target.trust {
         let question = Question {
             usage: Usage::Server,

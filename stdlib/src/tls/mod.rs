@@ -46,7 +46,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         ],
         returns: "`{chain: PEM, fingerprint, subject, issuer, not_after, protocol, asks_client}`; `server`, the version of a \
                   MySQL server; and where there was something to try (an identity, anchors, or a server that asks for a \
-                  client certificate) `accepted`, and where not, `refused_by` (`us` or `server`) and `reason`; with \
+                  client certificate) `accepted`, and where not, `refused_by` (`us` or `server`) and `reason`, and where we refuse it, `server_accepts`; with \
                   anchors `opinions` and `differences`, as `cert::opinions` gives them",
         doc: "Shows what an endpoint serves, whether it asks for a client certificate, and whether it and a client with this \
               identity and trust accept each other.\n\nEvery answer comes from a new connection with a deadline. Fails with \

@@ -89,6 +89,11 @@ fn parse(body: &[u8]) -> Result<Greeting, TlsFailure> {
     }
     let end = rest.iter().position(|byte| *byte == 0).ok_or_else(|| no_mysql("its version has no end"))?;
     let version = String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).escape_debug().to_string();
+    // MariaDB writes this before its version, for clients that know none above 5.
+    let version = match version.strip_prefix("5.5.5-") {
+        Some(rest) if rest.contains("MariaDB") => rest.to_owned(),
+        _ => version,
+    };
     // After the version: connection id (4), first part of the challenge (8), a zero (1), capabilities (2).
     let at = end + 1 + 4 + 8 + 1;
     let low = rest.get(at..at + 2).and_then(|flags| flags.try_into().ok()).map(u16::from_le_bytes);
@@ -130,6 +135,8 @@ mod tests {
     fn a_greeting_tells_version_and_whether_there_is_tls() {
         let version = "8.0.11-TiDB-v7.5.1";
         assert_eq!(parse(&greeting(version, 0xffff)).unwrap().version, version);
+        let maria = parse(&greeting("5.5.5-10.11.19-MariaDB-0+deb12u1", 0xffff)).unwrap();
+        assert_eq!(maria.version, "10.11.19-MariaDB-0+deb12u1");
         let told = parse(&greeting(version, 0x0200)).unwrap_err().to_string();
         assert_eq!(told, "no common TLS: the MySQL server (version 8.0.11-TiDB-v7.5.1) has no TLS");
     }

@@ -13,7 +13,7 @@ use crate::world::{Stream, World};
 
 /// How long dialling, the upgrade and a handshake may take, each, unless told otherwise.
 pub const WITHIN: Duration = Duration::from_secs(5);
-/// How long without an alert counts as accepted.
+/// How long without an alert counts as accepted, at least.
 pub(super) const SILENCE: Duration = Duration::from_millis(400);
 
 /// What is spoken before TLS begins.
@@ -55,6 +55,9 @@ pub struct Probed {
     /// A handshake with the identity and the trust given: made where one of them is given, or where the server asks for a
     /// client certificate, which it may or may not demand.
     pub attempt: Option<Result<Handshake, TlsFailure>>,
+    /// Where the attempt ended since we refuse what is served: one more that takes it, so that it is known what the server
+    /// says of us.
+    pub unjudged: Option<Result<Handshake, TlsFailure>>,
 }
 
 /// Probes an endpoint: one connection that looks, and one that tries where there is something to try.
@@ -62,15 +65,25 @@ pub struct Probed {
 /// # Errors
 /// No TLS was spoken: nobody answers, the server is no MySQL server, there is no common protocol.
 pub async fn probe(world: &World, target: &Target) -> Result<Probed, TlsFailure> {
+    let begun = world.clock.now();
     let (stream, greeting) = open(world, target).await?;
     let observed = observe(stream, &target.name, target.within, Arc::clone(&world.clock)).await?;
+    // A server that is far or slow also takes long to refuse: silence counts only after several times what it needed here.
+    let took = Duration::try_from(world.clock.now() - begun).unwrap_or_default();
+    let silence = (took * 4).clamp(SILENCE, target.within.max(SILENCE));
     let tries = target.identity.is_some() || target.trust.is_some() || observed.asks_client;
-    let attempt = if tries { Some(attempt(world, target).await) } else { None };
-    Ok(Probed { greeting, observed, attempt })
+    let first = if tries { Some(attempt(world, target, silence).await) } else { None };
+    let unjudged = match &first {
+        Some(Err(TlsFailure::Rejected(_))) if target.identity.is_some() || observed.asks_client => {
+            Some(attempt(world, &Target { trust: None, ..target.clone() }, silence).await)
+        }
+        _ => None,
+    };
+    Ok(Probed { greeting, observed, attempt: first, unjudged })
 }
 
 /// One handshake on a new connection, as whom and with whose trust the target says.
-async fn attempt(world: &World, target: &Target) -> Result<Handshake, TlsFailure> {
+async fn attempt(world: &World, target: &Target, silence: Duration) -> Result<Handshake, TlsFailure> {
     let identities = target.identity.clone().map(always);
     let clock = Arc::clone(&world.clock);
     let config = match &target.trust {
@@ -79,7 +92,7 @@ async fn attempt(world: &World, target: &Target) -> Result<Handshake, TlsFailure
     }
     .map_err(|error: PrimError| TlsFailure::Protocol(error.message))?;
     let (stream, _) = open(world, target).await?;
-    let wait = Wait::DataOrSilence(SILENCE);
+    let wait = Wait::DataOrSilence(silence);
     handshake_client(stream, config, &target.name, wait, target.within, world.clock.as_ref()).await
 }
 

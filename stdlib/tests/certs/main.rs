@@ -2,6 +2,9 @@
 #![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "../verifiers/judges.rs"]
+#[path = "../../../tests/fuzz/targets.rs"]
+
 mod adoption;
 mod csr;
 mod dates;
@@ -12,17 +15,18 @@ mod fuzz;
 mod inputs;
 mod install;
 mod interop;
-#[path = "../verifiers/judges.rs"]
 mod judges;
 mod keys;
+mod lax;
 mod limits;
 mod matrix;
 mod peers;
 mod properties;
 mod refusals;
 mod roundtrips;
+mod sealed;
+mod stores;
 mod support;
-#[path = "../../../tests/fuzz/targets.rs"]
 mod targets;
 mod theirs;
 mod traps;

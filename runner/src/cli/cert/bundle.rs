@@ -9,6 +9,7 @@ use stdlib::cert::{self, Certificate};
 use super::args::{Bundle, TextOut};
 use super::files::{certificates, failed, parsed};
 use super::inspect::note;
+use super::lines::WIDTH;
 use super::now;
 use super::show::{Pair, Shown, SignedBy, list, whose};
 use super::source::anchors;
@@ -160,12 +161,9 @@ fn compare(
         lines.push(style::strong().apply_to(title).to_string());
         for one in all {
             let print = one.fingerprint();
-            lines.push(format!(
-                "  {}…  until {}  {}",
-                print.get(7..23).unwrap_or_default(),
-                one.not_after().date(),
-                whose(one)
-            ));
+            let print = print.get(7..23).unwrap_or_default();
+            let text = format!("{print}… until {}: {}", one.not_after().date(), whose(one));
+            lines.push(format!("  {}", style::wrap(&text, 4, WIDTH).trim_start()));
         }
     };
     side(format!("only in {first_name}"), &compared.only_first);

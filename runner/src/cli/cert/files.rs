@@ -151,7 +151,7 @@ impl Authority {
         let ca = certificate(&self.ca)?;
         let path = self.ca_key.clone().unwrap_or_else(|| key_beside(&self.ca));
         let key = self.passphrase.key(&path).map_err(|failure| {
-            if failure.exit == ExitCode::ObjectMissing {
+            if failure.exit == ExitCode::ObjectMissing && failure.object == path.display().to_string() {
                 Failure { exit: ExitCode::KeyMissing, ..failure }
                     .hint("name the CA's private key with `--ca-key FILE`")
             } else {

@@ -144,7 +144,7 @@ impl Place {
         let mut groups: Vec<(String, &[Certificate])> =
             self.issuers.iter().map(|(name, group)| (name.clone(), group.as_slice())).collect();
         let own = if self.kind == "endpoint" { "the chain served" } else { "this file" };
-        groups.insert(0, (own.to_owned(), item.certificates.as_slice()));
+        groups.push((own.to_owned(), item.certificates.as_slice()));
         item.certificates
             .iter()
             .enumerate()
@@ -191,12 +191,8 @@ impl Place {
                         .to_string(),
                 );
                 parts.push(list(several, now));
-                if let Some(first) = several
-                    .first()
-                    .filter(|first| !matches!(first.pair, Pair::None) && !first.certificate.is_ca())
-                    && !long
-                {
-                    parts.push(first.facts(&format!("{}: the first, its leaf", item.name), now, false));
+                if let Some(leaf) = several.first().filter(|first| !first.certificate.is_ca() && !long) {
+                    parts.push(leaf.facts(&format!("{}: the first, its leaf", item.name), now, false));
                 }
                 if long {
                     parts.extend(several.iter().enumerate().map(|(index, one)| {

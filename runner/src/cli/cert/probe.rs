@@ -104,7 +104,7 @@ fn facts(target: &Target, found: &Probed, chain: &[Certificate]) -> String {
         "asks",
         if found.observed.asks_client { "for a client certificate" } else { "for no client certificate" },
     );
-    match (&found.attempt, target.identity.is_some()) {
+    match (found.unjudged.as_ref().or(found.attempt.as_ref()), target.identity.is_some()) {
         (None, _) => {}
         (Some(Ok(_)), true) => facts.verdict("accepts", true, "the certificate that was presented"),
         (Some(Ok(_)), false) => facts.verdict("accepts", true, "a client without a certificate"),
