@@ -2,9 +2,6 @@
 #![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-#[path = "../verifiers/judges.rs"]
-#[path = "../../../tests/fuzz/targets.rs"]
-
 mod adoption;
 mod csr;
 mod dates;
@@ -15,6 +12,7 @@ mod fuzz;
 mod inputs;
 mod install;
 mod interop;
+#[path = "../verifiers/judges.rs"]
 mod judges;
 mod keys;
 mod lax;
@@ -27,6 +25,7 @@ mod roundtrips;
 mod sealed;
 mod stores;
 mod support;
+#[path = "../../../tests/fuzz/targets.rs"]
 mod targets;
 mod theirs;
 mod traps;
