@@ -95,7 +95,7 @@ fn cases() -> Vec<(&'static str, String, &'static str, &'static str, &'static st
             profile(r#""expiry":"10h","usages":["signing","sever auth"]"#),
             "internal",
             PLAIN,
-            "`sever auth` is no usage; it is dropped",
+            "it is dropped, as cfssl does",
         ),
         (
             "a negative expiry",
