@@ -121,6 +121,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(sandbox: &'a Sandbox) -> Self {
         let program = Program::new().with_env("KUBECONFIG", &sandbox.path("kubeconfig"));
+        // They stand in a PKI folder.
+        for entry in std::fs::read_dir(sandbox.path("pki")).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), program.path().join(entry.file_name())).unwrap();
+        }
         Self { sandbox, program, workflow: None, ended: None }
     }
 
