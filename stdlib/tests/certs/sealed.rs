@@ -41,7 +41,7 @@ fn what_openssl_encrypts_opens_with_the_passphrase() {
         let opened = Key::from_bytes(&sealed, "sealed", Some(&secret("open sesame"))).unwrap();
         assert_eq!(opened.fingerprint(), plain.fingerprint(), "{way:?}");
         let wrong = Key::from_bytes(&sealed, "sealed", Some(&secret("sesame"))).unwrap_err().to_string();
-        assert_eq!(wrong, "sealed: cannot be opened with this passphrase", "{way:?}");
+        assert!(wrong.contains("cannot be opened with this passphrase"), "{way:?}: {wrong}");
         let none = Key::from_bytes(&sealed, "sealed", None).unwrap_err();
         assert!(none.hint.unwrap().contains("--passphrase-file"), "{way:?}");
     }
