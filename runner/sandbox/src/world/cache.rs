@@ -6,33 +6,11 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::bell::Bell;
 use super::json as js;
 use super::kube::{Kind, Kube};
-
-/// Rings when something that a controller watches has changed.
-#[derive(Debug, Clone)]
-pub struct Bell(Arc<watch::Sender<u64>>);
-
-impl Default for Bell {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
-    }
-}
-
-impl Bell {
-    /// Rings.
-    pub fn ring(&self) {
-        self.0.send_modify(|n| *n = n.wrapping_add(1));
-    }
-
-    /// One who listens; has heard everything up to now.
-    pub fn listen(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
-    }
-}
 
 /// A name within a namespace.
 pub type Key = (String, String);

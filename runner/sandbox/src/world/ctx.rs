@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use stdlib::world::Clock;
 use tokio::sync::broadcast;
 
-use super::cache::Bell;
+use super::bell::Bell;
 use super::counters::Counters;
 use super::directory::Directory;
 use super::faults::Faults;

@@ -1,6 +1,7 @@
 //! The world of the sandbox: controllers, kubelet and TiDB operator as ordinary clients of its Kubernetes API, and pods
 //! that really serve and dial TLS with what they loaded when they started.
 
+pub mod bell;
 pub mod cache;
 pub mod controllers;
 pub mod counters;

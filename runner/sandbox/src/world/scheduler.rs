@@ -2,7 +2,8 @@
 
 use tokio::task::JoinSet;
 
-use super::cache::{Bell, Cache};
+use super::bell::Bell;
+use super::cache::Cache;
 use super::controllers::template::NODE;
 use super::json as js;
 use super::kube::{Kube, PODS};
@@ -13,7 +14,7 @@ pub(crate) async fn run(kube: Kube) {
     let mut heard = bell.listen();
     let pods = Cache::follow(&kube, PODS, &bell, &mut tasks);
     loop {
-        heard.mark_unchanged();
+        heard.mark_heard();
         let unplaced =
             |pod: &serde_json::Value| js::text(pod, "/spec/nodeName").is_empty() && !js::terminating(pod);
         for pod in pods.all().into_iter().filter(|pod| unplaced(pod)) {
@@ -23,8 +24,6 @@ pub(crate) async fn run(kube: Kube) {
                 tracing::debug!("bind {}/{}: {e}", place.0, place.1);
             }
         }
-        if heard.changed().await.is_err() {
-            return;
-        }
+        heard.rings().await;
     }
 }

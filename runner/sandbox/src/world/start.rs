@@ -12,7 +12,8 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
-use super::cache::{Bell, Cache};
+use super::bell::Bell;
+use super::cache::Cache;
 use super::counters::{Counters, Snapshot, State};
 use super::ctx::Ctx;
 use super::faults::Fault;
@@ -238,12 +239,12 @@ impl World {
         };
         let deadline = tokio::time::Instant::now() + within;
         loop {
-            heard.mark_unchanged();
+            heard.mark_heard();
             let found = missing().unwrap_or_else(|| "objects are not there yet".to_owned());
             if found.is_empty() {
                 return Ok(());
             }
-            if tokio::time::timeout_at(deadline, heard.changed()).await.is_err() {
+            if tokio::time::timeout_at(deadline, heard.rings()).await.is_err() {
                 return Err(found);
             }
         }

@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{deployment, statefulset, template};
-use crate::world::cache::{Bell, Cache, Key};
+use crate::world::bell::Bell;
+use crate::world::cache::{Cache, Key};
 use crate::world::json as js;
 use crate::world::kube::{
     CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, Kind, Kube, PODS, REPLICA_SETS, STATEFUL_SETS,
@@ -53,10 +54,10 @@ pub async fn run(kube: Kube, timing: Timing, seed: u64) {
         hashes: Mutex::default(),
     };
     loop {
-        heard.mark_unchanged();
+        heard.mark_heard();
         let wait = if controllers.synced() { controllers.pass().await } else { None };
         let wait = wait.unwrap_or_else(|| controllers.dice.span(timing.resync));
-        let _ = tokio::time::timeout(wait, heard.changed()).await;
+        let _ = tokio::time::timeout(wait, heard.rings()).await;
     }
 }
 

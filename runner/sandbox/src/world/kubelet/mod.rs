@@ -4,14 +4,15 @@ mod mount;
 mod run;
 mod status;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::cache::{Bell, Cache};
+use super::bell::Bell;
+use super::cache::Cache;
 use super::controllers::template::NODE;
 use super::ctx::Ctx;
 use super::json as js;
@@ -31,12 +32,12 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
     let mut heard = bell.listen();
     let pods = Cache::follow(&kube, PODS, &bell, &mut tasks);
     let secrets = Cache::follow(&kube, SECRETS, &secrets_bell, &mut tasks);
-    let mut running: HashMap<String, Running> = HashMap::new();
+    let mut running: BTreeMap<String, Running> = BTreeMap::new();
     let mut workers = JoinSet::new();
-    let mut incarnations: HashMap<String, u32> = HashMap::new();
+    let mut incarnations: BTreeMap<String, u32> = BTreeMap::new();
     loop {
-        heard.mark_unchanged();
-        let mut present: HashSet<String> = HashSet::new();
+        heard.mark_heard();
+        let mut present: BTreeSet<String> = BTreeSet::new();
         for pod in pods.all() {
             let uid = js::uid(&pod).to_owned();
             if js::text(&pod, "/spec/nodeName") == NODE {
@@ -70,6 +71,6 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
             here
         });
         while workers.try_join_next().is_some() {}
-        let _ = tokio::time::timeout(RESYNC, heard.changed()).await;
+        let _ = tokio::time::timeout(RESYNC, heard.rings()).await;
     }
 }

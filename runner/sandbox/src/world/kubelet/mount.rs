@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::cache::{Bell, Cache};
+use crate::world::bell::Bell;
+use crate::world::cache::Cache;
 use crate::world::ctx::Ctx;
 use crate::world::faults::Fault;
 use crate::world::json as js;
@@ -67,7 +68,7 @@ pub(crate) async fn follow(
     };
     let stuck = Fault::PropagationStuck { pod: pod.to_owned() };
     loop {
-        heard.mark_unchanged();
+        heard.mark_heard();
         if differs() && !ctx.faults.has(&stuck) {
             ctx.pause(&dice, ctx.timing.propagation).await;
             let newest = secrets.get(namespace, &mount.secret).map(|s| secret_files(&s));
@@ -79,6 +80,6 @@ pub(crate) async fn follow(
             }
             continue;
         }
-        let _ = tokio::time::timeout(Duration::from_secs(60), heard.changed()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(60), heard.rings()).await;
     }
 }

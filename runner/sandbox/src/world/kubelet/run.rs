@@ -9,7 +9,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::mount::{self, Mount};
 use super::status::{Report, Run, status};
-use crate::world::cache::{Bell, Cache};
+use crate::world::bell::Bell;
+use crate::world::cache::Cache;
 use crate::world::ctx::Ctx;
 use crate::world::faults::Fault;
 use crate::world::json as js;
@@ -245,7 +246,7 @@ impl State {
             // Counted from the moment when the start state is reached: nothing restarts before.
             let mut heard = ctx.bell.listen();
             while !ctx.pace.settled() {
-                let _ = heard.changed().await;
+                heard.rings().await;
             }
             match spontaneous {
                 Some(after) => tokio::time::sleep(after).await,
@@ -293,7 +294,7 @@ impl State {
                 told = true;
                 self.event("Warning", "Unhealthy", &format!("Readiness probe failed: {why}")).await;
             }
-            let _ = tokio::time::timeout(Duration::from_secs(1), heard.changed()).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), heard.rings()).await;
         }
         if let Some(process) = process {
             process.set_ready(true);

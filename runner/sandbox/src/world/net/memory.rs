@@ -1,6 +1,6 @@
 //! Connections as pairs of in-memory streams, for worlds within the test process.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ const BUFFER: usize = 64 * 1024;
 
 #[derive(Default)]
 struct State {
-    open: HashMap<SocketAddr, mpsc::UnboundedSender<Connection>>,
+    open: BTreeMap<SocketAddr, mpsc::UnboundedSender<Connection>>,
     taken: BTreeSet<u32>,
     next_port: u16,
 }

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use self::ask::PdClient;
 use self::status::Seen;
 use self::upgrade::{Eviction, PdView, Step, View};
-use super::cache::{Bell, Cache, Key};
+use super::bell::Bell;
+use super::cache::{Cache, Key};
 use super::ctx::Ctx;
 use super::json as js;
 use super::kube::{Kube, PODS, SECRETS, SERVICES, STATEFUL_SETS, TIDB_CLUSTERS, is};
@@ -76,7 +77,7 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
     };
     let mut dialling: BTreeSet<Key> = BTreeSet::new();
     loop {
-        heard.mark_unchanged();
+        heard.mark_heard();
         let synced = [&operator.clusters, &operator.sets, &operator.pods, &operator.secrets];
         let mut wait = operator.dice.span(ctx.timing.resync);
         if synced.iter().all(|cache| cache.synced()) {
@@ -89,7 +90,7 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
                 wait = wait.min(operator.cluster(&cluster).await);
             }
         }
-        let _ = tokio::time::timeout(wait, heard.changed()).await;
+        let _ = tokio::time::timeout(wait, heard.rings()).await;
         // An operator works from a queue with a rate limit; many events in a row are one look.
         if ctx.pace.settled() {
             ctx.clock.sleep(Duration::from_millis(ctx.timing.requeue.least)).await;

@@ -1,6 +1,6 @@
 //! A running process: its ports, and the loop that dials all its links throughout.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Process {
     /// one answers. A peer that is not there (it restarts) is no obstacle.
     pub async fn reaches_peers(&self) -> Result<(), String> {
         let e = &self.endpoint;
-        let mut answered: HashMap<(&str, u16), bool> = HashMap::new();
+        let mut answered: BTreeMap<(&str, u16), bool> = BTreeMap::new();
         for needed in e.program.dials.iter().filter(|d| d.needed) {
             answered.insert((needed.target, needed.port), false);
         }
@@ -137,20 +137,20 @@ type Dialled = (Option<(State, State)>, Instant);
 pub struct Dialler<'a> {
     ctx: &'a Arc<Ctx>,
     dice: Dice,
-    seen: HashMap<Link, Dialled>,
+    seen: BTreeMap<Link, Dialled>,
 }
 
 impl<'a> Dialler<'a> {
     /// With its own dice.
     pub fn new(ctx: &'a Arc<Ctx>, dice: Dice) -> Self {
-        Self { ctx, dice, seen: HashMap::new() }
+        Self { ctx, dice, seen: BTreeMap::new() }
     }
 
     /// Runs until it is dropped. `party` gives who dials (none at the moment, for one who has no identity yet).
     pub async fn run(mut self, party: impl Fn() -> Option<Arc<Party>>, targets: impl Fn() -> Vec<Target>) {
         let mut heard = self.ctx.bell.listen();
         loop {
-            heard.mark_unchanged();
+            heard.mark_heard();
             if let Some(party) = party() {
                 let mut targets = targets();
                 // Whoever was passed over for lack of time is first another time.
@@ -164,7 +164,7 @@ impl<'a> Dialler<'a> {
                 }
             }
             let wait = self.dice.span(self.ctx.timing.dial) / 4;
-            let _ = tokio::time::timeout(wait, heard.changed()).await;
+            let _ = tokio::time::timeout(wait, heard.rings()).await;
         }
     }
 
