@@ -150,6 +150,40 @@ pub async fn clear(world: &World, object: &Ref, run: &str) -> Result<(), PrimErr
     Err(busy(object))
 }
 
+/// Clears what a run that is over has left on its target because it died between its last record and letting go: the
+/// mark and the Lease. What is another run's stays.
+///
+/// # Errors
+/// The target or the Lease cannot be read or written.
+pub async fn forget(world: &World, target: &Target, run: &str) -> Result<(), PrimError> {
+    match clear(world, &target.object, run).await {
+        Err(error) if error.code == Code::Locked => return Ok(()),
+        other => other?,
+    }
+    let objects = lock_objects(world)?;
+    remove_lease(&objects, target, |identity| identity.starts_with(&format!("{run}@"))).await
+}
+
+/// Deletes the Lease of whoever is meant.
+async fn remove_lease(
+    objects: &Objects<'_>,
+    target: &Target,
+    ours: impl Fn(&str) -> bool,
+) -> Result<(), PrimError> {
+    let lease = lease_ref(target);
+    for _ in 0..ROUNDS {
+        let Some(value) = objects.find(&lease).await? else { return Ok(()) };
+        if !ours(text(&value, &["spec", "holderIdentity"])) {
+            return Ok(());
+        }
+        match objects.delete(&lease, text(&value, &["metadata", "uid"]), version(&value)).await {
+            Err(error) if error.code == Code::Conflict => {}
+            other => return other,
+        }
+    }
+    Err(busy(&lease))
+}
+
 impl Held {
     /// Renews the Lease.
     ///
@@ -260,18 +294,7 @@ impl Held {
     }
 
     async fn drop_lease(&self, objects: &Objects<'_>) -> Result<(), PrimError> {
-        let lease = lease_ref(&self.target);
-        for _ in 0..ROUNDS {
-            let Some(value) = objects.find(&lease).await? else { return Ok(()) };
-            if text(&value, &["spec", "holderIdentity"]) != self.identity() {
-                return Ok(());
-            }
-            match objects.delete(&lease, text(&value, &["metadata", "uid"]), version(&value)).await {
-                Err(error) if error.code == Code::Conflict => {}
-                other => return other,
-            }
-        }
-        Err(busy(&lease))
+        remove_lease(objects, &self.target, |identity| identity == self.identity()).await
     }
 
     async fn write_mark(

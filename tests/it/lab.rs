@@ -46,9 +46,23 @@ fn pki() -> Pki {
     PKI.get_or_init(|| Pki::make(&sandbox::world::genesis::Scenario::default(), START).unwrap()).clone()
 }
 
+/// What is known of the handshakes of a world that has just begun, for one world alone: what another learnt beside it
+/// would make a run depend on what else the machine does.
 fn memo() -> Arc<Memo> {
     static MEMO: OnceLock<Arc<Memo>> = OnceLock::new();
-    MEMO.get_or_init(Arc::default).clone()
+    let known = MEMO.get_or_init(|| {
+        let learnt = Arc::<Memo>::default();
+        let options = WorldOptions {
+            pki: Some(pki()),
+            start: Some(START),
+            memo: Some(learnt.clone()),
+            ..WorldOptions::in_process(1)
+        };
+        let steady = || virtual_time(async { drop(World::start(options).await.unwrap().end_state().await) });
+        std::thread::scope(|scope| scope.spawn(steady).join()).unwrap();
+        learnt
+    });
+    Arc::new(known.fork())
 }
 
 /// Stops a run at one moment of one record.
@@ -73,18 +87,30 @@ pub(crate) struct Lab {
 impl Lab {
     /// The world of `tidb/cfssl-rotate`, steady.
     pub(crate) async fn new(seed: u64) -> Self {
-        let options = WorldOptions {
+        Self::with(Self::world_of(seed)).await
+    }
+
+    /// The same with a disk that keeps, when it crashes, some of what was appended and not synced.
+    pub(crate) async fn torn(seed: u64) -> Self {
+        Self::on(SimDisk::with_torn_tails(seed), Self::world_of(seed)).await
+    }
+
+    pub(crate) async fn with(options: WorldOptions) -> Self {
+        Self::on(SimDisk::new(), options).await
+    }
+
+    fn world_of(seed: u64) -> WorldOptions {
+        WorldOptions {
             pki: Some(pki()),
             start: Some(START),
             memo: Some(memo()),
             ..WorldOptions::in_process(seed)
-        };
-        Self::with(options).await
+        }
     }
 
-    pub(crate) async fn with(options: WorldOptions) -> Self {
+    async fn on(disk: SimDisk, options: WorldOptions) -> Self {
         let world = World::start(options).await.unwrap();
-        let disk = Arc::new(SimDisk::new());
+        let disk = Arc::new(disk);
         world.pki().write(&*disk, Path::new(PKI)).unwrap();
         let signer = Arc::new(Signer::from_seed("lab", &[7; 32]).unwrap());
         Self { world, disk, reporter: Arc::default(), forecast: true, signer }

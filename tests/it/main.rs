@@ -22,6 +22,7 @@ mod program;
 mod refusals;
 mod rotate;
 mod secrets;
+mod state;
 mod tampered;
 mod touches;
 mod ways;

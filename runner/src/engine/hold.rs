@@ -71,6 +71,15 @@ impl Core {
         }
     }
 
+    /// Clears what is left on the target of a run that is over: it died after its last record and before it let go.
+    pub(crate) async fn forget_lock(&self) {
+        let Some(target) = &self.plan.target else { return };
+        if let Err(error) = self.options.lock.forget(target, self.ledger.run_id()).await {
+            self.hub
+                .note(format!("whether the run has left a mark on {} is not known: {error}", target.title));
+        }
+    }
+
     /// Lets go of the lock. A failure is told: the Lease ends by itself.
     pub(crate) async fn release_lock(&self, clear_mark: bool) {
         let held = self.held.send_replace(None);

@@ -46,6 +46,10 @@ impl TargetLock for LeaseLock {
             Ok(Arc::new(held) as Arc<dyn HeldLock>)
         })
     }
+
+    fn forget<'a>(&'a self, target: &'a Target, run: &'a str) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async move { lease::forget(&self.world, &lease_target(target), run).await })
+    }
 }
 
 impl HeldLock for Held {

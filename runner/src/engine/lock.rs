@@ -18,6 +18,9 @@ pub trait TargetLock: Send + Sync {
         target: &'a Target,
         run: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn HeldLock>, PrimError>>;
+
+    /// Clears what a run that is over left behind when it died before it let go.
+    fn forget<'a>(&'a self, target: &'a Target, run: &'a str) -> BoxFuture<'a, Result<(), PrimError>>;
 }
 
 /// A lock that is held.
@@ -40,6 +43,10 @@ pub struct NoLock;
 impl TargetLock for NoLock {
     fn take<'a>(&'a self, _: &'a Target, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn HeldLock>, PrimError>> {
         Box::pin(async { Ok(Arc::new(NoLock) as Arc<dyn HeldLock>) })
+    }
+
+    fn forget<'a>(&'a self, _: &'a Target, _: &'a str) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

@@ -149,6 +149,7 @@ impl Run {
     pub async fn forward(&self) -> Ending {
         let direction = Direction::Forward;
         if self.core.ledger.ended() == Some(journal::EndState::Done) {
+            self.core.forget_lock().await;
             return self.ending(EndState::Done, ExitCode::Ok, None);
         }
         self.tell_start(direction);
@@ -185,6 +186,7 @@ impl Run {
     /// Goes back to where the run began.
     pub async fn back(&self, why: &str) -> Ending {
         if self.core.ledger.ended() == Some(journal::EndState::RolledBack) {
+            self.core.forget_lock().await;
             return self.ending(EndState::RolledBack, ExitCode::Ok, None);
         }
         self.tell_start(Direction::Back);

@@ -135,6 +135,7 @@ async fn served(world: &World, endpoint: &Endpoint) -> Option<Certs> {
 
 async fn dial(world: &World, endpoint: &Endpoint) -> Result<Box<dyn crate::world::Stream>, TlsFailure> {
     tokio::select! {
+        biased;
         dialled = world.net.dial(&endpoint.host, endpoint.port) => dialled.map_err(TlsFailure::from),
         () = world.clock.sleep(WITHIN) => Err(TlsFailure::Io {
             kind: std::io::ErrorKind::TimedOut,

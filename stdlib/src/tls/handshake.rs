@@ -144,6 +144,7 @@ pub async fn handshake_client(
         .map_err(|_| TlsFailure::Protocol(format!("`{name}` is neither a DNS name nor an IP address")))?;
     let connecting = TlsConnector::from(config).connect(server, stream);
     let mut stream = tokio::select! {
+        biased;
         connected = connecting => connected?,
         () = clock.sleep(within) => return Err(timed_out()),
     };
@@ -164,6 +165,7 @@ pub async fn handshake_client(
     };
     let mut byte = [0_u8; 1];
     let read = tokio::select! {
+        biased;
         read = stream.read(&mut byte) => Some(read),
         () = clock.sleep(patience) => None,
     };
@@ -182,6 +184,7 @@ pub async fn handshake_client(
     // Whether the goodbye arrives changes nothing.
     let goodbye = stream.shutdown();
     tokio::select! {
+        biased;
         _ = goodbye => {}
         () = clock.sleep(within) => {}
     }
@@ -200,6 +203,7 @@ pub async fn handshake_server(
     clock: &dyn Clock,
 ) -> Result<Handshake, TlsFailure> {
     let mut stream = tokio::select! {
+        biased;
         accepted = TlsAcceptor::from(config).accept(stream) => accepted?,
         () = clock.sleep(within) => return Err(timed_out()),
     };
@@ -222,6 +226,7 @@ pub async fn handshake_server(
         stream.shutdown().await
     };
     let done = tokio::select! {
+        biased;
         done = greeted => done,
         () = clock.sleep(within) => Ok(()),
     };

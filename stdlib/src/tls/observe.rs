@@ -112,6 +112,7 @@ pub async fn observe(
     let config = config(&seen, Arc::clone(&clock)).map_err(|error| TlsFailure::Protocol(error.message))?;
     let connecting = TlsConnector::from(Arc::new(config)).connect(server, stream);
     let outcome = tokio::select! {
+        biased;
         connected = connecting => connected,
         () = clock.sleep(within) => return Err(TlsFailure::Io {
             kind: std::io::ErrorKind::TimedOut,

@@ -10,37 +10,38 @@ use serde_json::{Map, Value};
 pub(crate) struct Object {
     value: Value,
     full: OnceLock<Bytes>,
+    item: OnceLock<Bytes>,
 }
 
 impl Object {
     pub(crate) fn new(value: Value) -> Self {
-        Self { value, full: OnceLock::new() }
+        Self { value, full: OnceLock::new(), item: OnceLock::new() }
     }
 
     pub(crate) fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The whole text.
+    /// The whole text. (`Display` of a value is compiled with `serde_json`, optimised even in a debug build.)
     pub(crate) fn json(&self) -> Bytes {
-        self.full.get_or_init(|| Bytes::from(serde_json::to_vec(&self.value).unwrap_or_default())).clone()
+        self.full.get_or_init(|| Bytes::from(self.value.to_string())).clone()
     }
 
-    /// Writes the object as an item of a typed list, which leaves out `kind` and `apiVersion`.
-    pub(crate) fn write_item(&self, out: &mut Vec<u8>) {
-        out.push(b'{');
-        let fields = self.value.as_object().into_iter().flatten();
-        for (n, (key, value)) in fields.filter(|(key, _)| *key != "kind" && *key != "apiVersion").enumerate()
-        {
-            if n > 0 {
-                out.push(b',');
+    /// The object as an item of a typed list, which leaves out `kind` and `apiVersion`.
+    pub(crate) fn item(&self) -> Bytes {
+        let text = || {
+            let mut out = String::from("{");
+            let fields = self.value.as_object().into_iter().flatten();
+            for (key, value) in fields.filter(|(key, _)| *key != "kind" && *key != "apiVersion") {
+                if out.len() > 1 {
+                    out.push(',');
+                }
+                out.extend([Value::from(key.as_str()).to_string().as_str(), ":", &value.to_string()]);
             }
-            // Writing JSON to memory cannot fail.
-            serde_json::to_writer(&mut *out, key).ok();
-            out.push(b':');
-            serde_json::to_writer(&mut *out, value).ok();
-        }
-        out.push(b'}');
+            out.push('}');
+            Bytes::from(out)
+        };
+        self.item.get_or_init(text).clone()
     }
 }
 

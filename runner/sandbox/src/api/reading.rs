@@ -223,7 +223,7 @@ pub(crate) fn render_list(call: &Call, page: &Page, now: time::OffsetDateTime) -
             Form::Metadata => {
                 serde_json::to_writer(&mut out, &metadata_of(object.value())).ok();
             }
-            _ if call.resource.builtin => object.write_item(&mut out),
+            _ if call.resource.builtin => out.extend_from_slice(&object.item()),
             _ => out.extend_from_slice(&in_version(call, object).json()),
         }
     }

@@ -27,6 +27,7 @@ pub struct Combination {
 /// What came of it: accepted, or who refused and why.
 pub type Verdict = Result<(), (&'static str, String)>;
 
+#[derive(Clone)]
 struct Known {
     verdict: Verdict,
     from: OffsetDateTime,
@@ -56,6 +57,13 @@ fn constant(certs: &[&Certs], now: OffsetDateTime) -> (OffsetDateTime, OffsetDat
 impl Memo {
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Combination, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A memo of its own that knows what this one knows now. What another world learns meanwhile would change which
+    /// handshakes are really made, and with that the order in which things happen.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Mutex::new(self.held().clone()))
     }
 
     /// The verdict, if an identical handshake was made and time has not changed it.

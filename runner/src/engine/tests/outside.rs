@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use journal::Why;
+use journal::{Moment, Why};
 use stdlib::PrimError;
 use stdlib::error::Code;
 use stdlib::files::Fault;
 
-use super::harness::{Machine, lit, phase, plan, rotation, set, step};
+use super::harness::{Machine, StopAt, lit, phase, plan, rotation, set, step};
 use crate::engine::Options;
 use crate::engine::lock::{HeldLock, TargetLock};
 use crate::events::{EndState, Event, Head};
@@ -44,6 +44,14 @@ impl TargetLock for Lease {
             self.held.store(true, Ordering::Relaxed);
             Ok(Arc::new(self.clone()) as Arc<dyn HeldLock>)
         })
+    }
+
+    fn forget<'a>(&'a self, _: &'a Target, run: &'a str) -> BoxFuture<'a, Result<(), PrimError>> {
+        let mut mark = self.mark.lock().unwrap();
+        if mark.as_deref() == Some(run) {
+            *mark = None;
+        }
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -88,6 +96,31 @@ fn locked(mut plan: Plan) -> Plan {
         uid: text("1"),
     });
     plan
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_died_after_its_last_record_leaves_no_mark_once_it_is_resumed() {
+    let whole = Machine::new();
+    whole.run(locked(rotation())).await;
+    let end = whole.record().iter().position(|name| name == "end").unwrap();
+    let stop = StopAt { seq: u64::try_from(end).unwrap() + 1, moment: Moment::AfterSync };
+
+    let machine = Machine::new();
+    let lease = Lease::default();
+    let options = || Options { lock: Arc::new(lease.clone()), ..machine.options() };
+    let first = machine.start(locked(rotation()), Some(stop), options()).forward().await;
+    assert_eq!(first.state, EndState::Killed);
+    assert_eq!(lease.mark.lock().unwrap().as_deref(), Some(first.run.as_str()));
+    machine.disk.crash();
+    let again = machine.open(Why::Resume, None, options());
+    assert_eq!(again.resume().await.state, EndState::Done);
+    assert_eq!(*lease.mark.lock().unwrap(), None, "another run may begin");
+    drop(again);
+
+    *lease.mark.lock().unwrap() = Some("another".into());
+    let again = machine.open(Why::Resume, None, options());
+    assert_eq!(again.resume().await.state, EndState::Done);
+    assert_eq!(lease.mark.lock().unwrap().as_deref(), Some("another"), "whose mark it is, is looked at");
 }
 
 fn slow_plan() -> Plan {
