@@ -177,6 +177,9 @@ impl<'a> Reader<'a> {
                 "--sandbox" => {
                     filled.extend(["--sandbox-dir".into(), self.sandbox.dir.display().to_string()])
                 }
+                word if word.starts_with("/srv/pki") => {
+                    filled.push(word.replacen("/srv/pki", &self.sandbox.path("pki"), 1));
+                }
                 word if word.starts_with("pki=") => filled.push(format!("pki={}", self.sandbox.path("pki"))),
                 word => filled.push(word.to_owned()),
             }
