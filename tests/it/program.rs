@@ -33,13 +33,18 @@ impl Program {
 
     /// Types a command in the home folder. Nobody is there to answer questions.
     pub(crate) fn types(&self, args: &[&str]) -> Output {
+        self.types_in("", args)
+    }
+
+    /// The same in a folder below.
+    pub(crate) fn types_in(&self, folder: &str, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_rollover-under-test"))
             .args(args)
             .env_clear()
             .env("HOME", self.path())
             .env("ROLLOVER_STATE", self.state())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.path())
+            .current_dir(self.path().join(folder))
             .stdin(Stdio::null())
             .output()
             .unwrap()

@@ -138,3 +138,34 @@ fn a_run_that_has_ended_cannot_be_given_up() {
     says(&program.types(&["abort", &run, "--yes"]), 2, &["has ended (done)", "rollover rollback"]);
     assert_eq!(journal(&program, &run), before);
 }
+
+#[test]
+fn a_run_means_the_same_paths_wherever_it_is_resumed() {
+    let program = Program::new();
+    program.writes(
+        "site/notes/workflow.yaml",
+        "title: Notes\nparams:\n  dir: { type: path }\ntouches:\n  - files: { path: \"{{dir}}\", write: true }\n  - files: { path: plain, write: true }\n",
+    );
+    program.writes(
+        "site/notes/main.rhai",
+        "let p = phase(\"notes\", \"Why.\");\np.change(\"given\", files::write(param(\"dir\") + \"/note\", \"text\"));\np.change(\"plain\", files::write(\"plain/note\", \"text\"));\n",
+    );
+    program.writes("elsewhere/keep", "");
+    for (given, written) in [("./here", "here/note"), ("~/there", "there/note"), ("../up", "up/note")] {
+        let from = if given.starts_with("..") { "site" } else { "" };
+        let set = format!("dir={given}");
+        let workflow = program.path().join("site/notes");
+        let before = program.runs();
+        let output = program.types_in(from, &["run", workflow.to_str().unwrap(), "--set", &set]);
+        says(&output, 22, &[]);
+        let run = program.runs().into_iter().find(|run| !before.contains(run)).unwrap();
+        says(&program.types_in("elsewhere", &["resume", &run, "--yes"]), 0, &["Done."]);
+        assert!(program.path().join(written).exists(), "{given}");
+        assert!(
+            program.path().join(from).join("plain/note").exists(),
+            "{given}: below the folder of the start"
+        );
+    }
+    let stray: Vec<_> = std::fs::read_dir(program.path().join("elsewhere")).unwrap().collect();
+    assert_eq!(stray.len(), 1, "nothing lies where the run was resumed: {stray:?}");
+}
