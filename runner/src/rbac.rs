@@ -25,6 +25,9 @@ pub struct Rule {
     pub verbs: Vec<String>,
 }
 
+/// Namespace, group, verbs and names of a rule, without its resources.
+type Grant = (String, String, Vec<String>, Vec<String>);
+
 /// Verbs on all objects of a kind, and on some.
 #[derive(Default)]
 struct Granted {
@@ -59,7 +62,7 @@ pub fn rules(touched: &[Touch]) -> BTreeMap<String, Vec<Rule>> {
         }
     }
     // Resources of one group that are granted alike share a rule.
-    let mut alike: BTreeMap<(String, String, Vec<String>, Vec<String>), Vec<String>> = BTreeMap::new();
+    let mut alike: BTreeMap<Grant, Vec<String>> = BTreeMap::new();
     for ((namespace, group, resource), Granted { all, named }) in granted {
         let mut by_verbs: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
         for (name, verbs) in named {

@@ -134,6 +134,7 @@ impl Lab {
         Store::new(self.disk.clone(), Path::new(STATE))
     }
 
+    #[allow(clippy::unused_self, reason = "reads better as a method")]
     pub(crate) fn actor(&self) -> Actor {
         Actor { program: "rollover test".into(), host: "lab".into(), user: "tester".into(), pid: 1 }
     }

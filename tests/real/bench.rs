@@ -74,6 +74,7 @@ impl Bench {
         Tools { clock: self.world.clock(), signer: self.signer.clone(), tripwire }
     }
 
+    #[allow(clippy::unused_self, reason = "reads better as a method")]
     fn options(&self, eyes: stdlib::World) -> Options {
         Options {
             reporter: Arc::new(Collected::default()),
@@ -158,6 +159,7 @@ impl Bench {
         .unwrap()
     }
 
+    #[allow(clippy::unused_self, reason = "reads better as a method")]
     pub(crate) fn read(&self, path: &Path) -> Vec<u8> {
         std::fs::read(path).unwrap()
     }
