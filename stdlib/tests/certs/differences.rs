@@ -17,7 +17,7 @@ use crate::inputs;
 use crate::refusals;
 use crate::support::*;
 
-const PAGE: &str = include_str!("../../../docs/cfssl.md");
+pub(crate) const PAGE: &str = include_str!("../../../docs/cfssl.md");
 
 const AKI: &str = "authority key id, where the leaf's name is the CA's";
 const END: &str = "end of a leaf";

@@ -118,7 +118,7 @@ async fn told(seed: u64) -> (Vec<String>, u64, u64) {
     let world = World::start(Options { memo: None, ..options(seed) }).await.unwrap();
     let requests = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&requests);
-    world.server().on_request(Arc::new(move |asked| {
+    world.server().unwrap().on_request(Arc::new(move |asked| {
         let at = begun.elapsed().as_millis();
         let line = format!("{at} {} {} {} {}", asked.user, asked.verb, asked.path, asked.subresource);
         log.lock().unwrap().push(line);
