@@ -43,7 +43,7 @@ fn site() -> Site {
                "client_secret": "basic-cluster-client-secret"})
     };
     let cluster = json!({
-        "namespace": "tidb", "name": "basic",
+        "id": {"namespace": "tidb", "name": "basic"}, "namespace": "tidb", "name": "basic",
         "target": {"title": "TidbCluster tidb/basic", "namespace": "tidb", "lease": "rollover-tidbcluster-basic",
                    "api_version": "pingcap.com/v1alpha1", "kind": "TidbCluster", "name": "basic", "uid": "u"},
         "components": [part("pd", "tidb", "basic-pd-cluster-secret", json!(2379)),

@@ -18,12 +18,13 @@ const LEASES: Kind =
     Kind { api_version: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
 /// What the server draws, and labels that name a digest of a template, and with it of a marker.
 const DRAWN: [&str; 4] = ["clusterIP", "clusterIPs", "controller-revision-hash", "pod-template-hash"];
-const MARKERS: [&str; 2] = ["tidb.pingcap.com/restartedAt", "kubectl.kubernetes.io/restartedAt"];
+/// What a restart leaves: its marker, and how far the operator has let it come.
+const MARKERS: [&str; 3] = ["tidb.pingcap.com/restartedAt", "kubectl.kubernetes.io/restartedAt", "partition"];
 
 /// By place.
 pub(crate) type State = BTreeMap<String, Value>;
 
-/// Whether restart markers are compared: going back writes fresh ones.
+/// Whether restart markers are compared, and what else a restart leaves: going back restarts afresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Markers {
     Kept,

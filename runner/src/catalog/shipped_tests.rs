@@ -78,6 +78,7 @@ fn cluster() -> Fact {
         primitive: "tidb::cluster".into(),
         args: vec![json!("tidb"), json!("basic")],
         answer: json!({"namespace": "tidb", "name": "basic",
+            "id": {"namespace": "tidb", "name": "basic", "secrets": ["basic-pd-cluster-secret", "basic-tikv-cluster-secret"]},
             "target": {"title": "TidbCluster tidb/basic", "namespace": "tidb", "lease": "rollover-basic",
                 "api_version": "pingcap.com/v1alpha1", "kind": "TidbCluster", "name": "basic", "uid": "u"},
             "components": [part("pd"), part("tikv")],

@@ -149,8 +149,7 @@ impl Run {
     pub async fn forward(&self) -> Ending {
         let direction = Direction::Forward;
         if self.core.ledger.ended() == Some(journal::EndState::Done) {
-            self.core.forget_lock().await;
-            return self.ending(EndState::Done, ExitCode::Ok, None);
+            return self.finished(EndState::Done).await;
         }
         self.tell_start(direction);
         if self.core.ledger.turned() {
@@ -186,8 +185,7 @@ impl Run {
     /// Goes back to where the run began.
     pub async fn back(&self, why: &str) -> Ending {
         if self.core.ledger.ended() == Some(journal::EndState::RolledBack) {
-            self.core.forget_lock().await;
-            return self.ending(EndState::RolledBack, ExitCode::Ok, None);
+            return self.finished(EndState::RolledBack).await;
         }
         self.tell_start(Direction::Back);
         if let Err(failure) = self.core.way_back() {
@@ -239,6 +237,15 @@ impl Run {
         }
         let text = format!("the run stands between two states: {} places differ from before", mixed.len());
         self.over(EndState::Aborted, Failure::new(ExitCode::Aborted, text))
+    }
+
+    /// A run that is over is told of once more; what its last process did not come to is done.
+    async fn finished(&self, state: EndState) -> Ending {
+        if let Err(halt) = self.core.ledger.sign_tail() {
+            return self.stopped(Stop::Halted(halt)).await;
+        }
+        self.core.forget_lock().await;
+        self.ending(state, ExitCode::Ok, None)
     }
 
     /// A second try in one process is a session of its own, as it would be in another.

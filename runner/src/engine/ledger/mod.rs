@@ -359,6 +359,13 @@ impl Ledger {
         Ok(self.head())
     }
 
+    /// Signs what a process left unsigned that died between the run's end and its last checkpoint.
+    pub(crate) fn sign_tail(&self) -> Result<(), Halt> {
+        self.alive()?;
+        let signed = self.journal().sign_tail();
+        signed.map_err(|error| self.halts(&error))
+    }
+
     /// Every secret that the run handled and that lies in its record outside the vault, in words.
     pub(crate) fn leaks(&self, disk: &dyn Disk) -> Result<Vec<String>, Halt> {
         self.alive()?;

@@ -115,12 +115,15 @@ async fn a_run_that_died_after_its_last_record_leaves_no_mark_once_it_is_resumed
     let again = machine.open(Why::Resume, None, options());
     assert_eq!(again.resume().await.state, EndState::Done);
     assert_eq!(*lease.mark.lock().unwrap(), None, "another run may begin");
+    assert_eq!(machine.record().last().unwrap(), "checkpoint", "what was written last is signed");
+    let records = machine.record().len();
     drop(again);
 
     *lease.mark.lock().unwrap() = Some("another".into());
     let again = machine.open(Why::Resume, None, options());
     assert_eq!(again.resume().await.state, EndState::Done);
     assert_eq!(lease.mark.lock().unwrap().as_deref(), Some("another"), "whose mark it is, is looked at");
+    assert_eq!(machine.record().len(), records, "nothing is left to be signed");
 }
 
 fn slow_plan() -> Plan {
