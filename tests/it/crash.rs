@@ -26,12 +26,17 @@ struct Whole {
     state: State,
 }
 
-/// What kind of record it is: `intent change`, `phase-end`.
+/// What kind of record it is: `intent change`, `phase-end`. An effect is of a kind of its own in each phase: what others
+/// may have loaded of it by then is another matter each time.
 fn kind(event: &Event) -> String {
     let value = serde_json::to_value(event).unwrap();
     let name = value["type"].as_str().unwrap().to_owned();
-    let role = value.get("step").and_then(|step| step.as_str()?.split('/').nth(1));
-    role.map_or(name.clone(), |role| format!("{name} {role}"))
+    let mut step = value.get("step").and_then(|step| step.as_str()).unwrap_or_default().split('/');
+    match (name.as_str(), step.next(), step.next()) {
+        ("effect", Some(phase), Some(role)) => format!("{name} {role} {phase}"),
+        (_, _, Some(role)) => format!("{name} {role}"),
+        _ => name,
+    }
 }
 
 fn whole() -> &'static Whole {

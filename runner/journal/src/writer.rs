@@ -23,7 +23,7 @@ use crate::merkle::Head;
 use crate::note::CheckpointNote;
 use crate::record::{FORMAT, Record, RecordError, canonical, timestamp};
 use crate::sign::Signer;
-use crate::state::{IllegalTransition, State};
+use crate::state::{EffectState, IllegalTransition, State, turned};
 use crate::store::RunLock;
 
 pub(crate) const FILE: &str = "journal.jsonl";
@@ -323,13 +323,14 @@ impl Journal {
     /// # Errors
     /// A body is missing or altered.
     pub fn history(&self) -> Result<Vec<Past>, JournalError> {
-        let mut history = self.state().history();
-        for past in &mut history {
-            if let Past::Wrote { summary, .. } = past {
+        let resolved = |(effect, back): (&EffectState, bool)| {
+            let mut past = effect.past();
+            if let Past::Wrote { summary, .. } = &mut past {
                 *summary = self.bodies.resolve(summary)?;
             }
-        }
-        Ok(history)
+            Ok(if back { turned(past) } else { past })
+        };
+        self.state().told().map(resolved).collect()
     }
 }
 

@@ -329,6 +329,49 @@ fn the_record_says_what_was_written_and_restarted_in_order() {
 }
 
 #[test]
+fn what_was_announced_and_never_written_counts_as_put_back_once_it_was_looked_at() {
+    let disk = SimDisk::new();
+    let mut journal = begin(&disk);
+    let (place, marker) = ("k8s:v1/Secret/tidb/pd", "k8s:TidbCluster/basic");
+    let restart = match effect("a/settle", 1, marker, "absent", "sha256:0b", EffectClass::Compensable) {
+        Event::Effect(e) => Event::Effect(journal::Effect { direction: Back, ..e }),
+        _ => unreachable!(),
+    };
+    for event in [
+        session(Why::Start),
+        phase_begin("a", Forward),
+        intent("a/1", Forward, 1),
+        // Killed after this record and before the write.
+        effect("a/1", 1, place, "sha256:01", "sha256:02", EffectClass::Restorable),
+        session(Why::Rollback),
+        turn(),
+        phase_begin("a", Back),
+        intent("a/1", Back, 1),
+        // Nothing had to be written.
+        outcome("a/1", Back, OutcomeStatus::Done),
+        intent("a/settle", Back, 1),
+        restart,
+    ] {
+        journal.append(event).unwrap();
+    }
+    let told = |history: &[Past]| {
+        let one = |past: &Past| match past {
+            Past::Wrote { summary, .. } => summary["after"]["ca.crt"].as_str().unwrap().to_owned(),
+            Past::Restarted { .. } => "restarted".to_owned(),
+        };
+        history.iter().map(one).collect::<Vec<_>>()
+    };
+    let live = told(&journal.history().unwrap());
+    assert_eq!(
+        live,
+        ["sha256:02", "sha256:01", "restarted"],
+        "whoever restarts now loads what was there before"
+    );
+    drop(journal);
+    assert_eq!(told(&reopen(&disk).history().unwrap()), live);
+}
+
+#[test]
 fn a_run_goes_back_by_restoring_each_effect_once() {
     let disk = SimDisk::new();
     let mut journal = begin(&disk);

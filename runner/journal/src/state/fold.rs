@@ -128,7 +128,13 @@ impl State {
         }
         if e.direction == Direction::Back && e.status != OutcomeStatus::Failed {
             let phase = self.open_phase().unwrap_or_default().to_owned();
-            self.restored(|effect| effect.phase == phase && effect.effect.step == e.step);
+            let here = |effect: &EffectState| effect.phase == phase && effect.effect.step == e.step;
+            let made = self.effects.len();
+            let owed = self.effects.iter().enumerate().rev().filter(|(_, o)| here(o) && o.undo == Undo::Owed);
+            // Nothing was written to put it back: the world was already, or still, as it had been.
+            let found: Vec<(usize, usize)> = owed.map(|(index, _)| (made, index)).collect();
+            self.found_back.extend(found);
+            self.restored(here);
         }
     }
 }

@@ -181,6 +181,8 @@ pub struct State {
     /// The phase of each step of the way forward.
     phase_of: BTreeMap<String, usize>,
     effects: Vec<EffectState>,
+    /// Effects that were found put back without anything to do: how many effects there were then, and which it was.
+    found_back: Vec<(usize, usize)>,
     approvals: Vec<Approval>,
     forecast: Option<Forecast>,
     turn: Option<Turn>,
@@ -202,6 +204,7 @@ impl Default for State {
             phase_of: BTreeMap::new(),
             effects: Vec::new(),
             approvals: Vec::new(),
+            found_back: Vec::new(),
             forecast: None,
             turn: None,
             notes: Vec::new(),
@@ -309,9 +312,20 @@ impl State {
             .find(|e| e.effect.direction == Direction::Forward && e.effect.class == EffectClass::Final)
     }
     /// What the run has written and restarted, in order, for [`stdlib::gate::Gate::history`]. Announced counts as
-    /// written. Summaries are as the record has them: [`crate::Journal::history`] resolves bodies.
+    /// written; what was found as it had been before when it was to be put back, counts as put back then: it may never
+    /// have been written at all. Summaries are as the record has them: [`crate::Journal::history`] resolves bodies.
     pub fn history(&self) -> Vec<Past> {
-        self.effects.iter().map(EffectState::past).collect()
+        self.told().map(|(effect, back)| if back { turned(effect.past()) } else { effect.past() }).collect()
+    }
+    /// Effects in the order in which they count, and whether each was then found put back.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (&EffectState, bool)> {
+        let found_before = move |made: usize| {
+            let here = self.found_back.iter().filter(move |(at, _)| *at == made);
+            here.filter_map(|(_, index)| Some((self.effects.get(*index)?, true)))
+        };
+        let made = self.effects.iter().enumerate();
+        made.flat_map(move |(n, effect)| found_before(n).chain(std::iter::once((effect, false))))
+            .chain(found_before(self.effects.len()))
     }
     /// What was approved, in order.
     pub fn approvals(&self) -> &[Approval] {
@@ -357,6 +371,17 @@ impl EffectState {
             None => Past::Wrote { place, summary: self.effect.summary.clone() },
         }
     }
+}
+
+/// A write turned round: it left what it had found.
+pub(crate) fn turned(past: Past) -> Past {
+    let Past::Wrote { place, mut summary } = past else { return past };
+    if let Some(map) = summary.as_object_mut() {
+        let (before, after) = (map.remove("before"), map.remove("after"));
+        map.extend(before.map(|value| ("after".to_owned(), value)));
+        map.extend(after.map(|value| ("before".to_owned(), value)));
+    }
+    Past::Wrote { place, summary }
 }
 
 impl fmt::Display for Lifecycle {
