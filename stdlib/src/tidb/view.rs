@@ -12,7 +12,7 @@ use crate::k8s::content::last_written;
 use crate::k8s::marker::Spot;
 use crate::k8s::object::{Ref, text};
 use crate::k8s::secret::Tls;
-use crate::trust::{Certs, Evidence, Link, Party, Verifier, View};
+use crate::trust::{Certs, Evidence, Handshake, Link, Party, Verifier, View};
 use crate::world::World;
 
 use super::cluster::{Cluster, Part, Runs};
@@ -77,7 +77,7 @@ pub fn assemble(cluster: &Cluster, answers: &BTreeMap<&str, &Answer>, history: &
             ends.push(End { id: id.into(), component: name, pod: "", serves: false });
         }
     }
-    View { parties, links: all_links(cluster, &ends) }
+    View { parties, links: all_links(cluster, &ends, answers) }
 }
 
 /// One end of links.
@@ -88,7 +88,7 @@ struct End<'a> {
     serves: bool,
 }
 
-fn all_links(cluster: &Cluster, ends: &[End<'_>]) -> Vec<Link> {
+fn all_links(cluster: &Cluster, ends: &[End<'_>], answers: &BTreeMap<&str, &Answer>) -> Vec<Link> {
     let object = &cluster.object;
     let mut found = Vec::new();
     for server in ends.iter().filter(|end| end.serves) {
@@ -104,10 +104,25 @@ fn all_links(cluster: &Cluster, ends: &[End<'_>]) -> Vec<Link> {
                 names: links::names(&forms, &object.name, &object.namespace, server.component, server.pod),
                 mutual: true,
                 client_cn: client_cn.clone(),
+                handshake: if client.component == RUNNER {
+                    answers.get(server.pod).and_then(|a| handshake(a))
+                } else {
+                    None
+                },
             });
         }
     }
     found
+}
+
+/// What our own handshake says of the link from us to a pod. A connection that failed for another reason than trust says
+/// nothing.
+fn handshake(answer: &Answer) -> Option<Handshake> {
+    match &answer.failure {
+        None => Some(Handshake::Accepted),
+        Some(failure) if failure.is_refusal() => Some(Handshake::Refused(failure.to_string())),
+        Some(_) => None,
+    }
 }
 
 fn party(

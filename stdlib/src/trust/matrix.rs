@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::combine::{Bench, Direction, States, sides};
-use super::{Evidence, Link, Party, Rejection, View};
+use super::{Evidence, Handshake, Link, Party, Rejection, View};
 
 /// How many links of a cell hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,8 +70,8 @@ impl Matrix {
 /// A group with its place in the view, by which rows and columns are ordered.
 type Placed = (usize, String);
 
-/// The matrix of a view at one moment. A link holds when everything that its ends may have loaded is accepted: what is
-/// not known counts as all that it may still be.
+/// The matrix of a view at one moment. A link whose handshake was made is as the handshake was. Any other holds when
+/// everything that its ends may have loaded is accepted: what is not known counts as all that it may still be.
 pub fn matrix(view: &View, at: OffsetDateTime) -> Matrix {
     let mut bench = Bench::default();
     let parties: HashMap<&str, (&Party, States)> =
@@ -88,6 +88,7 @@ pub fn matrix(view: &View, at: OffsetDateTime) -> Matrix {
         };
         let (row, column) = (group(client, &link.client), group(server, &link.server));
         let (refusal, evidence) = match (client, server) {
+            _ if link.handshake.is_some() => (refused(link), Evidence::Measured),
             (Some((client, client_states)), Some((server, server_states))) => {
                 let refusal =
                     sides(link, (client, client_states), (server, server_states)).iter().find_map(|side| {
@@ -122,13 +123,14 @@ pub fn matrix(view: &View, at: OffsetDateTime) -> Matrix {
             None => cell.holding += 1,
             Some((direction, rejection)) => {
                 if cell.reason.is_none() {
-                    cell.reason = Some(match direction {
-                        Direction::Server => {
-                            format!("{} refuses {}: {}", link.client, link.server, rejection.text)
-                        }
-                        Direction::Client => {
-                            format!("{} refuses {}: {}", link.server, link.client, rejection.text)
-                        }
+                    let (who, whom) = match direction {
+                        Direction::Server => (&link.client, &link.server),
+                        Direction::Client => (&link.server, &link.client),
+                    };
+                    cell.reason = Some(if link.handshake.is_some() {
+                        format!("{} dialled {}: {}", link.client, link.server, rejection.text)
+                    } else {
+                        format!("{who} refuses {whom}: {}", rejection.text)
                     });
                     cell.rejection = Some(rejection);
                 }
@@ -152,6 +154,12 @@ pub fn matrix(view: &View, at: OffsetDateTime) -> Matrix {
         servers: servers.into_iter().map(|(_, group)| group).collect(),
         cells: cells.into_values().collect(),
     }
+}
+
+/// Why the handshake of a link failed, where it did.
+fn refused(link: &Link) -> Option<(Direction, Rejection)> {
+    let Some(Handshake::Refused(text)) = &link.handshake else { return None };
+    Some((Direction::Server, Rejection { code: "refused".into(), text: text.clone() }))
 }
 
 fn evidence(link: &Link, client: &Party, server: &Party) -> Evidence {

@@ -62,7 +62,7 @@ pub struct Ask<'a> {
 pub struct Rejection {
     /// Stable word: `expired`, `not-yet-valid`, `unknown-authority`, `bad-signature`, `name-mismatch`, `usage`,
     /// `path-length`, `not-a-ca`, `cn-not-allowed`, `empty-chain`, `malformed`, `name-constraint`,
-    /// `critical-extension`, `self-signed`.
+    /// `critical-extension`, `self-signed`; `refused` where only the failed handshake is known.
     pub code: String,
     /// In the operator's words, with names and dates.
     pub text: String,
@@ -117,6 +117,20 @@ pub struct Link {
     /// Common names that the server allows of clients; empty allows all.
     #[serde(default)]
     pub client_cn: Vec<String>,
+    /// What came of the handshake of this very link, where it was made for the view. It says how the link is at this
+    /// moment, and nothing about what either end has beside it: the forecast does not rest on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Handshake>,
+}
+
+/// A handshake that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handshake {
+    /// Both ends accepted each other.
+    Accepted,
+    /// An end refused, in words.
+    Refused(String),
 }
 
 /// Parties and links as they are at one moment.

@@ -77,6 +77,7 @@ fn link(client: &str, server: &str, names: &[&str]) -> Link {
         names: names.iter().map(|name| (*name).into()).collect(),
         mutual: true,
         client_cn: Vec::new(),
+        handshake: None,
     }
 }
 
@@ -229,6 +230,27 @@ fn a_link_to_nobody_known_is_broken() {
 }
 
 #[test]
+fn a_handshake_that_was_made_says_how_its_link_is_and_forecasts_nothing() {
+    let Cluster { new, mut view, .. } = cluster();
+    view.parties[0].chain_evidence = Evidence::Unknown;
+    assert_eq!(matrix(&view, NOW).cell("pd", "tikv").unwrap().evidence, Evidence::Unknown);
+    view.links[0].handshake = Some(Handshake::Accepted);
+    let cell = matrix(&view, NOW).cell("pd", "tikv").unwrap().clone();
+    assert_eq!((cell.evidence, cell.holds), (Evidence::Measured, Holds::All));
+
+    view.links[0].handshake =
+        Some(Handshake::Refused("it refuses our certificate: alert `unknown_ca`".into()));
+    let cell = matrix(&view, NOW).cell("pd", "tikv").unwrap().clone();
+    assert_eq!((cell.evidence, cell.holds), (Evidence::Measured, Holds::None));
+    assert_eq!(cell.reason.unwrap(), "pd-0 dialled tikv-0: it refuses our certificate: alert `unknown_ca`");
+
+    // Accepted now says nothing of what a server will accept once the client changes.
+    view.links[0].handshake = Some(Handshake::Accepted);
+    let stranger = new.leaf("TiDB", &["pd-0"], NOW + HOUR * 1000);
+    assert!(!forecast_hour(&view, &[write("pd-0", Some(&stranger), None)]).gap_free());
+}
+
+#[test]
 fn views_forecasts_and_matrices_cross_json() {
     let Cluster { view, new, .. } = cluster();
     let text = serde_json::to_string(&view).unwrap();
@@ -350,6 +372,7 @@ fn arb_view() -> impl Strategy<Value = View> {
                     .collect(),
                 mutual,
                 client_cn: if cn { vec!["TiDB".into()] } else { Vec::new() },
+                handshake: None,
             })
             .collect(),
     })

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stdlib::error::Code;
 use stdlib::gate::{Past, Place};
 use stdlib::k8s::object::Ref;
-use stdlib::trust::{Evidence, Party, View};
+use stdlib::trust::{Evidence, Handshake, Party, View, matrix};
 
 use crate::support::{NS, Remembering, Scene, base64, labels, scene};
 
@@ -198,6 +198,14 @@ async fn the_view_measures_chains_and_infers_anchors() {
     assert!(
         view.links.iter().any(|l| l.client == "runner") && view.links.iter().all(|l| l.client != l.server)
     );
+    // Only we can tell what came of our own handshakes.
+    for link in &view.links {
+        let ours = (link.client == "runner").then_some(Handshake::Accepted);
+        assert_eq!(link.handshake, ours, "{} -> {}", link.client, link.server);
+    }
+    let table = matrix(&view, town.scene.world.clock.now());
+    assert_eq!(table.cell("rollover", "pd").unwrap().evidence, Evidence::Measured);
+    assert_eq!(table.cell("client", "pd").unwrap().evidence, Evidence::Inferred);
 }
 
 #[tokio::test(start_paused = true)]
