@@ -27,11 +27,7 @@ fn without(lab: &Lab, lines: &[&str]) -> Workflow {
 }
 
 async fn run(lab: &Lab, workflow: &Workflow) -> Ending {
-    run_for(lab, workflow, &[]).await
-}
-
-async fn run_for(lab: &Lab, workflow: &Workflow, set: &[(&str, &str)]) -> Ending {
-    lab.run(workflow, set, std::sync::Arc::new(journal::NoTripwire)).await.unwrap()
+    lab.run(workflow, &[], std::sync::Arc::new(journal::NoTripwire)).await.unwrap()
 }
 
 fn leaves(state: &World) -> Vec<Vec<String>> {
@@ -70,13 +66,14 @@ fn with_the_forecast_off_the_same_workflow_breaks_real_handshakes_and_stops() {
     virtual_time(async {
         let mut lab = Lab::new(1).await;
         lab.forecast = false;
-        // The operator cannot ask PD any more, so it restarts nothing. Given hours, chance restarts would heal the cluster.
-        let ending = run_for(&lab, &hasty(&lab), &[("restart_deadline", "10m")]).await;
+        let ending = run(&lab, &hasty(&lab)).await;
         let counters = lab.world.counters();
         assert!(counters.refused > 0, "a handshake failed in the world");
         assert!(matches!(ending.exit, ExitCode::StepFailed | ExitCode::ProofFailed), "{:?}", ending.failure);
         assert_eq!(ending.state, EndState::Stopped, "{:?}", ending.failure);
-        let step = ending.failure.unwrap().step.unwrap();
+        let failure = ending.failure.unwrap();
+        assert!(failure.to_string().contains("the operator cannot reach PD"), "{failure}");
+        let step = failure.step.unwrap();
         assert!(step.contains("switch-leaves"), "{step}");
         assert!(begun(&lab, "switch-leaves"), "what the forecast would have refused was written");
     });

@@ -6,6 +6,7 @@ pub mod config;
 mod fact;
 pub mod history;
 pub mod links;
+mod patience;
 pub mod probe;
 mod prove;
 mod restart;
@@ -42,7 +43,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Settle,
         params: &[COMPONENT],
         returns: "`{marker}`",
-        doc: "Restarts a component pod by pod, as the operator does it, and waits until it is done: template, pods, revision, phase, a `Ready` that is not from before, members and stores.\n\nFails with `unproved` when a pod cannot start: the others are then left alone.",
+        doc: "Restarts a component pod by pod, as the operator does it, and waits until it is done: template, pods, revision, phase, a `Ready` that is not from before, members and stores.\n\nFails with `unproved` when a pod cannot start, or when for ten minutes the operator cannot reach PD or a restarted pod does not become ready: the others are then left alone.",
         example: "p.settle(c.component, tidb::rolling_restart(c)).deadline(\"45m\");",
         run: |world, args, gate| Box::pin(restart::run(world, args, gate)),
         restore: None,

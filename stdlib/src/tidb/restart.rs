@@ -13,7 +13,8 @@ use crate::k8s::rollout::Waiting;
 use crate::world::World;
 
 use super::cluster::{self, labels};
-use super::rollout::{Seen, rollout};
+use super::patience::Patience;
+use super::rollout::{Seen, ailment, rollout};
 
 /// The annotation that makes the operator restart a component.
 pub(super) const ANNOTATION: &str = "tidb.pingcap.com/restartedAt";
@@ -54,6 +55,7 @@ async fn component(
     let set = Ref::new("apps/v1", "StatefulSet", &cluster.namespace, set_name);
     let selector = labels(&cluster.name, component);
     let mut poll = Poll::default();
+    let mut patience = Patience::default();
     loop {
         let state = async {
             let value = objects.get(cluster).await?;
@@ -70,7 +72,7 @@ async fn component(
                 return Ok(Waiting::For(format!("{set_name}: the operator has not made it yet"), 0, 0));
             };
             let pods = objects.list("v1", "Pod", &cluster.namespace, &selector).await?;
-            Ok(rollout(Seen {
+            let seen = Seen {
                 cluster: &value,
                 set: &set,
                 pods: &pods,
@@ -78,14 +80,18 @@ async fn component(
                 key: ANNOTATION,
                 marker: &marker,
                 since: written_at(&value, component, &world.manager),
-            }))
+            };
+            Ok(match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
+                (Waiting::For(..), Some(why)) => Waiting::Stuck(why),
+                (waiting, _) => waiting,
+            })
         };
         let state: Result<Waiting, PrimError> = state.await;
         match poll.seen(state)? {
             Some(Waiting::Done) => return Ok(json!({ "marker": marker })),
             Some(Waiting::Stuck(why)) => {
                 return Err(PrimError::new(Code::Unproved, why).on(cluster.to_string()).hint(format!(
-                    "`kubectl --namespace {} get pods -l app.kubernetes.io/component={component}` and its logs say why; then `rollover resume` or `rollover rollback`",
+                    "`kubectl --namespace {} get pods -l app.kubernetes.io/component={component}` and the logs say why; then `rollover resume` or `rollover rollback`",
                     cluster.namespace
                 )));
             }

@@ -99,6 +99,19 @@ pub fn rollout(seen: Seen<'_>) -> Waiting {
     }
 }
 
+/// What should pass within moments while a restart goes on, and does not where parties refuse each other: the operator
+/// cannot ask PD, or a pod that was restarted runs and is not ready.
+pub fn ailment(seen: Seen<'_>) -> Option<String> {
+    let unsynced = at(seen.cluster, &["status", "pd", "synced"]) == Some(&Value::Bool(false));
+    if unsynced {
+        return Some("the operator cannot reach PD, so it restarts nothing".into());
+    }
+    let restarted = |value: &&Value| annotated(value, &seen) && !pod(value).terminating;
+    let runs = |value: &&Value| text(value, &["status", "phase"]) == "Running";
+    let late = seen.pods.iter().filter(restarted).filter(runs).find(|value| !pod(value).ready)?;
+    Some(format!("{} was restarted, runs and does not become ready", pod(late).name))
+}
+
 /// What is not well among PD members, TiKV stores and TiDB servers; nothing when all are.
 pub fn ailing(cluster: &Value) -> Option<String> {
     if at(cluster, &["status", "pd", "synced"]) == Some(&Value::Bool(false)) {
@@ -318,6 +331,36 @@ mod tests {
             spoil(&mut scene);
             assert_eq!(why(&scene), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn parties_that_refuse_each_other_ail() {
+        let ailment = |scene: &Scene| {
+            ailment(Seen {
+                cluster: &scene.cluster,
+                set: &scene.set,
+                pods: &scene.pods,
+                component: "pd",
+                key: KEY,
+                marker: "m",
+                since: None,
+            })
+        };
+        let well = scene();
+        assert_eq!(ailment(&well), None);
+        let mut cut_off = scene();
+        cut_off.cluster["status"]["pd"]["synced"] = json!(false);
+        assert_eq!(ailment(&cut_off).unwrap(), "the operator cannot reach PD, so it restarts nothing");
+        let mut alone = scene();
+        alone.pods[1]["status"] =
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]});
+        assert_eq!(ailment(&alone).unwrap(), "basic-pd-1 was restarted, runs and does not become ready");
+        // One that has not had its turn is somebody else's business, and one that stops is on its way.
+        alone.pods[1]["metadata"]["annotations"][KEY] = json!("before");
+        assert_eq!(ailment(&alone), None);
+        alone.pods[1]["metadata"]["annotations"][KEY] = json!("m");
+        alone.pods[1]["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:01Z");
+        assert_eq!(ailment(&alone), None);
     }
 
     #[test]
