@@ -15,7 +15,7 @@ use super::stop::Stop;
 use crate::error::Failure;
 use crate::events::{Direction, Event, Question};
 use crate::exit_code::ExitCode;
-use crate::plan::{Phase, Role};
+use crate::plan::{Expr, Phase, Role, Step};
 
 /// What a forecast says.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +133,40 @@ impl Core {
         self.view(&phase.name, direction).await
     }
 
+    /// The longest that a phase may take, in seconds: the deadlines of all that can change or must still be proved, once
+    /// for each item where there are several.
+    async fn longest(&self, phase: &Phase, direction: Direction, view: &Value) -> Result<u64, Stop> {
+        let mut seconds: u64 = 0;
+        for step in phase.steps.iter().filter(|step| step.role != Role::Stage) {
+            let items = match &step.each {
+                Some(each) => self.items(phase, direction, step, each, view).await?,
+                None => 1,
+            };
+            seconds = seconds.saturating_add(step.deadline_s.saturating_mul(items));
+        }
+        Ok(seconds)
+    }
+
+    /// How many items a step has. What cannot be asked yet, for it is made in this phase, counts as the parties that
+    /// there are.
+    async fn items(
+        &self,
+        phase: &Phase,
+        direction: Direction,
+        step: &Step,
+        each: &Expr,
+        view: &Value,
+    ) -> Result<u64, Stop> {
+        let id = StepId { phase: phase.name.clone(), direction, key: step.key.clone() };
+        let known = self.ledger.expansion(&id)?.map(|found| found.items.map_or(0, |items| items.len()));
+        let found = match known {
+            Some(known) => Some(known),
+            None => self.value(&id, each, None).await.ok().and_then(|items| items.as_array().map(Vec::len)),
+        };
+        let parties = || view.get("parties").and_then(Value::as_array).map_or(1, Vec::len);
+        Ok(u64::try_from(found.unwrap_or_else(parties)).unwrap_or(u64::MAX))
+    }
+
     async fn judge_forecast(
         &self,
         phase: &Phase,
@@ -141,7 +175,7 @@ impl Core {
         writes: &[Write],
     ) -> Result<(), Stop> {
         let from = self.world.clock.now();
-        let until = from + Duration::from_secs(seconds(phase));
+        let until = from + Duration::from_secs(self.longest(phase, direction, view).await?);
         let skew = self.options.skew;
         let forecast = self.options.trust.forecast(view, writes, from, until, skew).map_err(model_failed)?;
         let mut accepted = forecast.gap_free;
@@ -191,10 +225,4 @@ impl Core {
 
 fn model_failed(error: PrimError) -> Stop {
     Stop::Failed(Failure::of(ExitCode::of_step(&error), error))
-}
-
-/// The longest that a phase may take: the deadlines of all that can change or must still be proved.
-fn seconds(phase: &Phase) -> u64 {
-    let counted = phase.steps.iter().filter(|step| step.role != Role::Stage);
-    counted.map(|step| step.deadline_s).fold(0, u64::saturating_add)
 }

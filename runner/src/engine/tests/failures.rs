@@ -13,7 +13,7 @@ use crate::engine::Options;
 use crate::engine::approve::Nobody;
 use crate::events::{EndState, Event, StepResult};
 use crate::exit_code::ExitCode;
-use crate::plan::{Call, OnFailure, Plan, Role, Step};
+use crate::plan::{Call, Expr, OnFailure, Plan, Role, Step};
 
 /// The plan with one step replaced by one that fails.
 fn broken(mut plan: Plan, index: usize) -> (Plan, String) {
@@ -323,4 +323,23 @@ async fn a_phase_that_would_break_a_link_is_refused_before_its_first_change() {
     assert_eq!(ending.state, EndState::Done);
     // The window is the sum of the deadlines of what changes, settles and proves.
     assert!(machine.journal().contains("\"seconds\":120"), "{}", machine.journal());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_window_of_a_forecast_counts_each_item_of_a_step() {
+    let machine = Machine::new();
+    toy::write(&machine.world, "list", Some("pd kv")).unwrap();
+    let over =
+        |list: Expr| Step { each: Some(list), ..step(Role::Settle, "all", "t::restart", vec![item()]) };
+    let known = phase("known", vec![set("pd", "new"), over(call("t::words", vec![lit("list")]))]);
+    // This list is made by the phase itself: as many as there are parties may be in it.
+    let made = phase("made", vec![set("names", "pd"), over(of("made/change/names", &["names"]))]);
+    let mut plan = plan(vec![known, made]);
+    plan.trust = Some(Call { primitive: "t::view".into(), args: Vec::new() });
+    let options = Options { trust: Arc::new(Refuses(Vec::new())), ..machine.options() };
+    machine.start(plan, None, options).forward().await;
+    // A change and two restarts; a change and one for each of three parties.
+    let journal = machine.journal();
+    let windows: Vec<&str> = journal.split("\"seconds\":").skip(1).map(|rest| &rest[..3]).collect();
+    assert_eq!(windows, ["180", "240"], "{journal}");
 }
