@@ -205,6 +205,28 @@ fn the_three_parts_work_each_on_its_own() {
         leaves.step(issue).unwrap().action.args[0].to_value()["fingerprint"],
         site.new_ca["fingerprint"]
     );
+    // Nobody has a certificate of it yet: to remove the old CA now would cut everybody off.
+    let leaf = |ca: &Value| {
+        let request = json!({"CN": "TiDB", "key": {"algo": "ecdsa", "size": 256}});
+        let profile = json!({"expiry": "8760h", "usages": ["signing", "server auth", "client auth"]});
+        let leaf = pure(&site.world, "cfssl::issue", &json!([ca, request, profile]));
+        (leaf["cert"].clone(), leaf["key"].clone())
+    };
+    let (old_leaf, new_leaf) = (leaf(&site.pki["ca"]), leaf(&site.new_ca));
+    let give = |site: &mut Site, name: &str, (cert, key): &(Value, Value)| {
+        for secret in site.cluster["secrets"].as_array_mut().unwrap() {
+            if secret["component"] == name {
+                secret["tls.crt"] = cert.clone();
+                secret["tls.key"] = key.clone();
+            }
+        }
+    };
+    give(&mut site, "pd", &new_leaf);
+    give(&mut site, "client", &old_leaf);
+    let refused = site.refused("tidb/cfssl-remove-old-ca", &[]);
+    assert!(refused.contains("client still presents one"), "{refused}");
+    assert!(refused.contains("run tidb/cfssl-components first"), "{refused}");
+    give(&mut site, "client", &new_leaf);
     let remove = site.good("tidb/cfssl-remove-old-ca", &[]);
     assert_eq!(phases(&remove), ["inventory", "old-leaves-gone", "distrust-old", "finish"]);
     let old =
