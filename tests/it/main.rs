@@ -14,6 +14,7 @@ mod crash;
 mod gaps;
 mod hands;
 mod house;
+mod kills;
 mod lab;
 mod pages;
 mod parts;

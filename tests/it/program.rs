@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -38,16 +38,25 @@ impl Program {
 
     /// The same in a folder below.
     pub(crate) fn types_in(&self, folder: &str, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_rollover-under-test"))
+        self.command(folder, args).output().unwrap()
+    }
+
+    /// Begins a command that may be killed before it ends. What it says is not kept.
+    pub(crate) fn begins(&self, args: &[&str]) -> Child {
+        self.command("", args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn command(&self, folder: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollover-under-test"));
+        command
             .args(args)
             .env_clear()
             .env("HOME", self.path())
             .env("ROLLOVER_STATE", self.state())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.path().join(folder))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .stdin(Stdio::null());
+        command
     }
 
     /// Writes a file of this user's.
