@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use regex::Regex;
+use regex_lite::Regex;
 
 /// A block of an `if` or an `else`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,8 +110,8 @@ fn with_variables(text: &str, condition: &str) -> Option<String> {
         if value.as_str().contains("||") || value.as_str().contains("&&") {
             continue;
         }
-        let word = Regex::new(&format!(r"\b{}\b", regex::escape(name.as_str()))).ok()?;
-        condition = word.replace_all(&condition, regex::NoExpand(value.as_str())).into_owned();
+        let word = Regex::new(&format!(r"\b{}\b", regex_lite::escape(name.as_str()))).ok()?;
+        condition = word.replace_all(&condition, regex_lite::NoExpand(value.as_str())).into_owned();
     }
     Some(condition)
 }

@@ -1,6 +1,6 @@
 //! The phases that a script declares, from its text: for `describe`, which reads no cluster.
 
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::condition::{self, Block};
 use crate::script::Sources;
@@ -93,7 +93,7 @@ struct Call {
 }
 
 impl Call {
-    fn of(found: &regex::Captures) -> Self {
+    fn of(found: &regex_lite::Captures) -> Self {
         let group = |n: usize| found.get(n).map(|m| m.as_str().to_owned());
         Self {
             at: found.get(0).map_or(0, |m| m.start()),

@@ -203,7 +203,7 @@ impl ParamSpec {
             (ParamType::Text, Value::String(text)) => {
                 let Some(pattern) = &self.pattern else { return Ok(value) };
                 let whole =
-                    regex::Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())?;
+                    regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())?;
                 if whole.is_match(text) {
                     Ok(value)
                 } else {

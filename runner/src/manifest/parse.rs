@@ -117,7 +117,7 @@ fn wrong_with(name: &str, spec: &ParamSpec) -> Vec<String> {
         if spec.ty != ParamType::Text {
             wrong.push("`pattern` belongs to `type: text`".to_owned());
         }
-        if let Err(error) = regex::Regex::new(pattern) {
+        if let Err(error) = regex_lite::Regex::new(pattern) {
             let text = error.to_string();
             wrong.push(format!(
                 "`pattern` is no regular expression: {}",
