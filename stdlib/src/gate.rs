@@ -74,6 +74,15 @@ pub trait Gate: Send + Sync {
     /// not touch the place; [`crate::error::Code::Conflict`] when the world has a third digest.
     fn effect(&self, effect: Effect) -> BoxFuture<'_, Result<Permit, PrimError>>;
 
+    /// That the run still holds its target: asked right before a write and after the read that it is conditional upon.
+    ///
+    /// # Errors
+    /// [`crate::error::Code::Locked`] when another process has taken it; [`crate::error::Code::Unavailable`] when that
+    /// cannot be found out.
+    fn holds(&self) -> BoxFuture<'_, Result<(), PrimError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Shows progress; may be lost.
     fn progress(&self, progress: Progress);
 

@@ -139,11 +139,11 @@ impl Lab {
         Actor { program: "rollover test".into(), host: "lab".into(), user: "tester".into(), pid: 1 }
     }
 
-    fn tools(&self, tripwire: Arc<dyn Tripwire>) -> Tools {
+    pub(crate) fn tools(&self, tripwire: Arc<dyn Tripwire>) -> Tools {
         Tools { clock: self.world.clock(), signer: self.signer.clone(), tripwire }
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options {
             reporter: self.reporter.clone(),
             approver: Arc::new(Yes { outage: false, who: "tester".into() }),
@@ -166,7 +166,7 @@ impl Lab {
         given
     }
 
-    async fn plan_with(
+    pub(crate) async fn plan_with(
         &self,
         workflow: &Workflow,
         set: &[(&str, &str)],

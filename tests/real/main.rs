@@ -13,3 +13,4 @@
 mod bench;
 mod rights;
 mod rotate;
+mod two_processes;

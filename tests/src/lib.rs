@@ -3,3 +3,11 @@
 #[allow(clippy::disallowed_methods, reason = "it runs real programs, whose files and time are the machine's")]
 pub mod control_plane;
 pub mod reference;
+
+#[allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test that two test programs tell on different servers"
+)]
+pub mod two_processes;

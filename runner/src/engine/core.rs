@@ -1,6 +1,6 @@
 //! What every part of the engine shares while it works on one run.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use stdlib::PrimError;
@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub options: Options,
     /// The lock on the target once it is taken.
     pub held: watch::Sender<Option<Arc<dyn HeldLock>>>,
+    /// The step that began last, and what was written beside the mark last.
+    pub place: Mutex<(String, String)>,
     /// One question at a time.
     pub asking: tokio::sync::Mutex<()>,
 }
@@ -59,6 +61,7 @@ impl Core {
             primitive.to_owned(),
             role,
         )
+        .holding(self.held.borrow().clone())
     }
 
     pub(crate) fn primitive(&self, name: &str) -> Result<&'static Primitive, PrimError> {

@@ -11,6 +11,7 @@ use stdlib::gate::{Effect, Gate, Past, Permit, Place, Progress};
 use super::cancel::Cancel;
 use super::judge::{Seen, Verdict, judge, judge_restore};
 use super::ledger::{Ledger, StepId};
+use super::lock::HeldLock;
 use super::options::Hub;
 use crate::events::Event;
 use crate::plan::Role;
@@ -33,6 +34,7 @@ pub(crate) struct StepGate {
     pub hub: Hub,
     pub cancel: Cancel,
     pub may_touch: Option<MayTouch>,
+    pub held: Option<Arc<dyn HeldLock>>,
     pub id: StepId,
     pub primitive: String,
     pub role: Role,
@@ -55,12 +57,19 @@ impl StepGate {
             hub,
             cancel,
             may_touch,
+            held: None,
             id,
             primitive,
             role,
             restoring: None,
             sticky: Mutex::new(None),
         }
+    }
+
+    /// The lock without which nothing is written.
+    pub(crate) fn holding(mut self, held: Option<Arc<dyn HeldLock>>) -> Self {
+        self.held = held;
+        self
     }
 
     pub(crate) fn restoring(mut self, restoring: Restoring) -> Self {
@@ -149,7 +158,20 @@ impl StepGate {
 
 impl Gate for StepGate {
     fn effect(&self, effect: Effect) -> BoxFuture<'_, Result<Permit, PrimError>> {
-        Box::pin(async move { self.pass(&effect) })
+        Box::pin(async move {
+            self.holds().await?;
+            self.pass(&effect)
+        })
+    }
+
+    fn holds(&self) -> BoxFuture<'_, Result<(), PrimError>> {
+        Box::pin(async move {
+            let Some(held) = &self.held else { return Ok(()) };
+            held.holds().await.map_err(|error| match error.code {
+                Code::Locked => self.refuse(error),
+                _ => error,
+            })
+        })
     }
 
     fn progress(&self, progress: Progress) {

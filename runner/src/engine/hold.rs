@@ -1,6 +1,6 @@
 //! Holding the lock on the target while a run works on it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use stdlib::PrimError;
@@ -23,7 +23,26 @@ impl Core {
         let held = self.options.lock.take(target, self.ledger.run_id()).await.map_err(|error| {
             Stop::Refused(Failure::of(ExitCode::before_start(&error), error).on(target.title.clone()))
         })?;
-        self.held.send_replace(Some(held));
+        self.held.send_replace(Some(held.clone()));
+        if let Some(from) = held.taken_from() {
+            self.fence(held.as_ref(), &from).await?;
+        }
+        Ok(())
+    }
+
+    /// The one before may be stopped and not dead: nothing that it was about to write may land on what this process does.
+    async fn fence(&self, held: &dyn HeldLock, from: &str) -> Result<(), Stop> {
+        let steps = self.plan.touches(self.options.registry);
+        let touched: Vec<_> = steps.into_iter().flat_map(|(_, touches)| touches).collect();
+        let open = held.fence(&touched).await;
+        let mut text =
+            format!("the lock was taken from {from}, whose Lease had ended; it can write nothing more");
+        if !open.is_empty() {
+            text.push_str(", except for what has no version: ");
+            text.push_str(&open.join(", "));
+        }
+        self.ledger.note(&text)?;
+        self.hub.note(text);
         Ok(())
     }
 
@@ -42,12 +61,16 @@ impl Core {
             let mut wait = held.interval();
             loop {
                 self.world.clock.sleep(wait).await;
-                // A Lease lasts three intervals: it is given up before anybody else can take it.
-                let last = renewed + held.interval() * 5 / 2;
+                // A Lease lasts three intervals: it is given up before anybody else can take it. A process that was
+                // stopped for longer asks once more; until it knows, nothing is written.
+                let slept = wait == held.interval();
+                let again = if slept { Instant::now() + held.interval() / 2 } else { renewed };
+                let last = again.max(renewed + held.interval() * 5 / 2);
                 let error = match tokio::time::timeout_at(last, held.renew()).await {
                     Ok(Ok(())) => {
                         renewed = Instant::now();
                         wait = held.interval();
+                        self.note_progress().await;
                         continue;
                     }
                     Ok(Err(error)) => error,
@@ -61,8 +84,23 @@ impl Core {
         }
     }
 
+    /// Whether another process has the lock.
+    pub(crate) async fn lost_lock(&self) -> Option<Failure> {
+        let held = self.held.borrow().clone()?;
+        held.holds().await.err().filter(|error| error.code == Code::Locked).map(lost)
+    }
+
+    /// Tells whoever finds the target locked at which step the run is, where that is another than was said last.
+    async fn note_progress(&self) {
+        let (at, said) = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !at.is_empty() && at != said {
+            self.note_on_target(&at).await;
+        }
+    }
+
     /// Writes the head of the record beside the mark. It is evidence, not a condition: a failure is told and no more.
     pub(crate) async fn note_on_target(&self, step: &str) {
+        step.clone_into(&mut self.place.lock().unwrap_or_else(PoisonError::into_inner).1);
         let held = self.held.borrow().clone();
         if let Some(held) = held
             && let Err(error) = held.note(step, &self.ledger.head()).await

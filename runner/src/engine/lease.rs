@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use stdlib::PrimError;
 use stdlib::k8s::object::Ref;
 use stdlib::lease::{self, Held, Holder};
+use stdlib::registry::Touch;
 use stdlib::world::World;
 
 use super::lock::{HeldLock, TargetLock};
@@ -59,6 +60,18 @@ impl HeldLock for Held {
 
     fn renew(&self) -> BoxFuture<'_, Result<(), PrimError>> {
         Box::pin(Held::renew(self))
+    }
+
+    fn holds(&self) -> BoxFuture<'_, Result<(), PrimError>> {
+        Box::pin(Held::holds(self))
+    }
+
+    fn taken_from(&self) -> Option<String> {
+        Held::taken_from(self).map(str::to_owned)
+    }
+
+    fn fence<'a>(&'a self, touched: &'a [Touch]) -> BoxFuture<'a, Vec<String>> {
+        Box::pin(Held::fence(self, touched))
     }
 
     fn note<'a>(&'a self, step: &'a str, head: &'a Head) -> BoxFuture<'a, Result<(), PrimError>> {

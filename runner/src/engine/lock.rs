@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use stdlib::PrimError;
+use stdlib::registry::Touch;
 
 use crate::events::Head;
 use crate::plan::Target;
@@ -30,6 +31,18 @@ pub trait HeldLock: Send + Sync {
     /// Renews it. An error that may pass is [`stdlib::error::Code::Unavailable`]; a lock that is lost is
     /// [`stdlib::error::Code::Locked`].
     fn renew(&self) -> BoxFuture<'_, Result<(), PrimError>>;
+    /// That it is still held: asked before each write and after the read that the write is conditional upon.
+    fn holds(&self) -> BoxFuture<'_, Result<(), PrimError>> {
+        Box::pin(async { Ok(()) })
+    }
+    /// From whom it was taken, where that process may still live and go on.
+    fn taken_from(&self) -> Option<String> {
+        None
+    }
+    /// Makes whatever that process was about to write come late. Returns what this cannot be done for, in words.
+    fn fence<'a>(&'a self, _touched: &'a [Touch]) -> BoxFuture<'a, Vec<String>> {
+        Box::pin(async { Vec::new() })
+    }
     /// Writes the head of the record beside the mark, so that a cut of the record can be found.
     fn note<'a>(&'a self, step: &'a str, head: &'a Head) -> BoxFuture<'a, Result<(), PrimError>>;
     /// Lets go of the lock; clears the mark too where the run leaves nothing unfinished.

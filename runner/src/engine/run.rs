@@ -117,6 +117,7 @@ impl Run {
             hub,
             options,
             held: watch::Sender::new(None),
+            place: std::sync::Mutex::default(),
             asking: tokio::sync::Mutex::new(()),
         };
         Ok(Self { core, actor, resumed, worked: std::sync::atomic::AtomicBool::new(false) })
@@ -259,12 +260,20 @@ impl Run {
     /// Runs until the work is over or something from outside ends it. What ends it drops the work where it is, as a
     /// kill would; the record then says what is in doubt.
     async fn drive(&self, work: impl Future<Output = Result<(), Stop>>) -> Result<(), Stop> {
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             halt = self.core.ledger.halted() => Err(Stop::Halted(halt)),
             () = self.core.options.cancel.cancelled() => Err(Stop::Cancelled),
             result = work => result,
             failure = self.core.keep_lock() => Err(Stop::LockLost(failure)),
+        };
+        match result {
+            // What failed may have failed because the run goes on elsewhere: then it is not this process's to judge.
+            Err(Stop::Failed(_) | Stop::Stuck(_)) => match self.core.lost_lock().await {
+                Some(failure) => Err(Stop::LockLost(failure)),
+                None => result,
+            },
+            result => result,
         }
     }
 

@@ -1,6 +1,7 @@
 //! One step: its attempts, its deadline, what happens when it fails.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -106,6 +107,7 @@ impl Core {
     }
 
     pub(crate) fn started(&self, id: &StepId, step: &Step) {
+        id.key.clone_into(&mut self.place.lock().unwrap_or_else(PoisonError::into_inner).0);
         self.hub.tell(&Event::StepStarted {
             phase: id.phase.clone(),
             step: id.key.clone(),

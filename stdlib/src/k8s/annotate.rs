@@ -53,7 +53,7 @@ async fn write(
     wanted: &Map<String, Value>,
     only_over: Option<&str>,
 ) -> Result<bool, PrimError> {
-    let objects = Objects::of(world)?;
+    let objects = Objects::behind(world, gate)?;
     let mut announced = String::new();
     let mut conflict = None;
     for _ in 0..ROUNDS {

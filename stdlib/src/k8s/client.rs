@@ -8,6 +8,7 @@ use kube::core::params::{GetParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::error::{Code, PrimError};
+use crate::gate::Gate;
 use crate::world::World;
 
 use super::errors::{Attempt, explain, retry_after, transient};
@@ -25,12 +26,19 @@ pub struct Objects<'a> {
     world: &'a World,
     client: kube::Client,
     manager: String,
+    gate: Option<&'a dyn Gate>,
 }
 
 impl<'a> Objects<'a> {
     /// The cluster of this world.
     pub fn of(world: &'a World) -> Result<Self, PrimError> {
-        Ok(Self { world, client: world.cluster()?, manager: world.manager.clone() })
+        Ok(Self { world, client: world.cluster()?, manager: world.manager.clone(), gate: None })
+    }
+
+    /// The cluster of this world, for a step that changes it: before each write the gate is asked whether the run still
+    /// holds its target.
+    pub fn behind(world: &'a World, gate: &'a dyn Gate) -> Result<Self, PrimError> {
+        Ok(Self { gate: Some(gate), ..Self::of(world)? })
     }
 
     /// The same under another field manager, so that the server keeps its times apart from ours.
@@ -55,6 +63,17 @@ impl<'a> Objects<'a> {
             Err(error) if error.code == Code::NotFound => Ok(None),
             other => other.map(Some),
         }
+    }
+
+    /// What the server says at a path, e.g. of discovery.
+    pub async fn path(&self, path: &str) -> Result<Value, PrimError> {
+        let object = Ref::new("", "path", "", path);
+        let attempt = Attempt { verb: "get", object: &object };
+        let build = || {
+            let request = http::Request::get(path).body(Vec::new());
+            request.map_err(kube::core::request::Error::BuildRequest)
+        };
+        self.send(&attempt, build).await
     }
 
     /// All objects of a kind with these labels, page by page.
@@ -132,6 +151,12 @@ impl<'a> Objects<'a> {
     {
         let mut pauses = PAUSES_MS.iter().map(|ms| Duration::from_millis(*ms));
         loop {
+            // Asked at each try: what was read before the first one is what the write is conditional upon.
+            if let Some(gate) = self.gate
+                && !matches!(attempt.verb, "get" | "list")
+            {
+                gate.holds().await?;
+            }
             let request =
                 build().map_err(|e| PrimError::internal(e.to_string()).on(attempt.object.to_string()))?;
             let answer = Box::pin(self.client.request::<Value>(request));

@@ -54,7 +54,7 @@ pub async fn set(
     keys: &Content,
     create: bool,
 ) -> Result<Outcome, PrimError> {
-    let objects = Objects::of(world)?;
+    let objects = Objects::behind(world, gate)?;
     let decide = |present: &Present| -> Result<Content, PrimError> {
         if present.value.is_null() && !create {
             return Err(PrimError::not_found("it does not exist").on(object.to_string()));
@@ -77,7 +77,7 @@ pub async fn restore(
     object: &Ref,
     effect: &RecordedEffect,
 ) -> Result<(), PrimError> {
-    let objects = Objects::of(world)?;
+    let objects = Objects::behind(world, gate)?;
     let backup = effect.backup.as_ref().map(content::unseal).transpose()?;
     let now = present(world, &objects, object).await?;
     if now.digest == effect.before {

@@ -56,7 +56,7 @@ impl Spot {
 
 /// Writes the marker of this step, unless it is there already. Returns it.
 pub async fn put(world: &World, gate: &dyn Gate, object: &Ref, spot: &Spot) -> Result<String, PrimError> {
-    let objects = Objects::of(world)?;
+    let objects = Objects::behind(world, gate)?;
     let marker = gate.marker();
     if marker.is_empty() {
         return Err(

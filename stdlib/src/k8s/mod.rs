@@ -9,6 +9,7 @@ pub mod client;
 mod config_map;
 pub mod content;
 pub mod data;
+pub mod discovery;
 pub mod errors;
 mod get;
 pub mod marker;

@@ -10,6 +10,7 @@ use crate::k8s::object::{Ref, at, text};
 use crate::k8s::rollout::condition;
 use crate::k8s::secret::{Tls, describe};
 use crate::k8s::{args, owner};
+use crate::lease;
 use crate::world::World;
 
 use super::cluster::{self, API_VERSION, Cluster, KIND, Part, Runs};
@@ -20,7 +21,9 @@ use super::links;
 pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Value, PrimError> {
     let object = cluster::reference(args::text(args, 0, "namespace")?, args::text(args, 1, "name")?);
     let cluster = cluster::load(world, &object).await?;
-    let mut warnings = sound(&cluster, world.clock.now())?;
+    // What an unfinished run has left half done is that run's to finish, and says nothing about the cluster.
+    let mut warnings = sound(&cluster, world.clock.now())
+        .map_err(|error| lease::unfinished_run(&object, &cluster.value).unwrap_or(error))?;
     warnings.extend(cluster.warnings.iter().cloned());
     let mut secrets = Vec::new();
     for (name, tls) in &cluster.secrets {

@@ -31,7 +31,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             param("name", Type::Text, "Name of the TidbCluster."),
         ],
         returns: "`{id, namespace, name, uid, version, target, components, secrets, warnings}`; each component has `component, kind, namespace, cluster, name, replicas, secret, request, profile, verifier, port, endpoints, identity`; each secret what `k8s::secret` gives, and `component, request, profile`; `id` is what other primitives need to know the cluster by",
-        doc: "Reads a TiDB cluster: its components in the order to restart them in, everybody else who uses its Secrets, and the Secrets.\n\nFails with `no-target` (naming the clusters that exist), `not-found` for a missing Secret or key, `key-mismatch`, `expired`, or `unproved` when the cluster is not ready.",
+        doc: "Reads a TiDB cluster: its components in the order to restart them in, everybody else who uses its Secrets, and the Secrets.\n\nFails with `no-target` (naming the clusters that exist), `not-found` for a missing Secret or key, `key-mismatch`, `expired`, `unproved` when the cluster is not ready, or `locked` when it is not because another run is unfinished.",
         example: "let tidb = tidb::cluster(\"tidb\", \"basic\");",
         run: |world, args, gate| Box::pin(fact::run(world, args, gate)),
         restore: None,

@@ -4,27 +4,39 @@
 //! annotation on the target, says that a run is unfinished, so that after a crash only that run goes on. Both are written
 //! for the version that was read. Every taking has a token of its own: a holder that slept through its Lease finds another
 //! token there, and stops.
+//!
+//! A Lease fences nothing by itself: a process may be stopped after it was sure of its Lease and before it writes. So it
+//! asks ([`Held::holds`]) *after* the read that a write is conditional upon, and whoever takes the Lease from a process
+//! that may still live writes every object that the run may change once ([`Held::fence`]): whatever was read before that
+//! has another version now.
 
+mod fence;
+mod mark;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
+use tokio::time::Instant;
 
 use crate::error::{Code, PrimError};
 use crate::k8s::client::Objects;
-use crate::k8s::object::{Ref, at, number, text};
+use crate::k8s::object::{Ref, number, text};
 use crate::registry::Touch;
 use crate::world::World;
 
-/// The annotation on the target.
-pub const MARK: &str = "rollover.dev/run";
+pub use self::fence::FENCE;
+pub use self::mark::{MARK, Mark, unfinished_run};
+use self::mark::{annotation, busy, locked, mark_of, micros, seconds, unfinished, version};
+
 /// How long a Lease lasts without renewal.
 pub const DURATION: Duration = Duration::from_secs(30);
 /// How often it is renewed.
 pub const INTERVAL: Duration = Duration::from_secs(10);
+/// For how long after a renewal a holder is sure that nobody else has the Lease, without asking.
+const SURE: Duration = Duration::from_secs(20);
 /// By how much clocks may differ before an expired Lease is taken for one.
 const SKEW: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 6;
@@ -53,30 +65,6 @@ pub struct Holder {
     pub user: String,
 }
 
-/// The mark, as it stands in the annotation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Id of the run.
-    pub run: String,
-    /// When it took the target first.
-    pub since: String,
-    /// The step that it was at.
-    #[serde(default)]
-    pub step: String,
-    /// The head of its record.
-    #[serde(default)]
-    pub head: Value,
-    /// The machine.
-    #[serde(default)]
-    pub host: String,
-    /// The person.
-    #[serde(default)]
-    pub user: String,
-    /// The token of the taking.
-    #[serde(default)]
-    pub token: String,
-}
-
 /// A lock that is held.
 #[derive(Clone)]
 pub struct Held {
@@ -85,6 +73,28 @@ pub struct Held {
     holder: Holder,
     token: String,
     since: String,
+    renewed: Arc<Mutex<Renewed>>,
+    /// Whom the Lease was taken from, where that process may still live.
+    from: Option<String>,
+}
+
+/// When the last renewal that succeeded was begun. By two clocks: the one stands still while the machine sleeps, the other
+/// may be set back.
+#[derive(Debug, Clone, Copy)]
+struct Renewed {
+    timer: Instant,
+    wall: OffsetDateTime,
+}
+
+impl Renewed {
+    fn now(world: &World) -> Self {
+        Self { timer: Instant::now(), wall: world.clock.now() }
+    }
+
+    fn age(self, world: &World) -> Duration {
+        let wall = Duration::try_from(world.clock.now() - self.wall).unwrap_or_default();
+        wall.max(self.timer.elapsed())
+    }
 }
 
 /// What taking, renewing and releasing needs.
@@ -116,12 +126,20 @@ pub async fn acquire(world: &World, target: &Target, holder: &Holder) -> Result<
     let value = find_target(&objects, target).await?;
     let mark = mark_of(&value);
     if let Some(mark) = mark.as_ref().filter(|mark| mark.run != holder.run) {
-        return Err(unfinished(target, mark));
+        return Err(unfinished(&target.object, mark));
     }
     let token = format!("{:016x}", rand::random::<u64>());
     let since = mark.map_or_else(|| seconds(world.clock.now()), |mark| mark.since);
-    let held = Held { world: world.clone(), target: target.clone(), holder: holder.clone(), token, since };
-    held.take_lease(&objects).await?;
+    let mut held = Held {
+        world: world.clone(),
+        target: target.clone(),
+        holder: holder.clone(),
+        token,
+        since,
+        renewed: Arc::new(Mutex::new(Renewed::now(world))),
+        from: None,
+    };
+    held.from = held.take_lease(&objects).await?;
     if let Err(error) = held.write_mark(&objects, true, "", &Value::Null).await {
         // Somebody else's mark came first: our Lease must not keep its owner out.
         let _ = held.drop_lease(&objects).await;
@@ -135,16 +153,27 @@ pub async fn acquire(world: &World, target: &Target, holder: &Holder) -> Result<
 /// # Errors
 /// Another run's mark is there, or the target cannot be written.
 pub async fn clear(world: &World, object: &Ref, run: &str) -> Result<(), PrimError> {
-    let objects = lock_objects(world)?;
+    match remove_mark(&lock_objects(world)?, object, |mark| mark.run == run).await? {
+        Some(other) => Err(locked(object, &other)),
+        None => Ok(()),
+    }
+}
+
+/// Removes the mark of whoever is meant; another's is left, and returned.
+async fn remove_mark(
+    objects: &Objects<'_>,
+    object: &Ref,
+    ours: impl Fn(&Mark) -> bool,
+) -> Result<Option<Mark>, PrimError> {
     for _ in 0..ROUNDS {
-        let Some(value) = objects.find(object).await? else { return Ok(()) };
-        let Some(mark) = mark_of(&value) else { return Ok(()) };
-        if mark.run != run {
-            return Err(locked(object, &mark));
+        let Some(value) = objects.find(object).await? else { return Ok(None) };
+        let Some(mark) = mark_of(&value) else { return Ok(None) };
+        if !ours(&mark) {
+            return Ok(Some(mark));
         }
         match objects.merge(object, version(&value), annotation(&Value::Null)).await {
             Err(error) if error.code == Code::Conflict => {}
-            other => return other.map(|_| ()),
+            other => return other.map(|_| None),
         }
     }
     Err(busy(object))
@@ -193,18 +222,38 @@ impl Held {
         let objects = lock_objects(&self.world)?;
         let lease = lease_ref(&self.target);
         for _ in 0..ROUNDS {
+            let begun = Renewed::now(&self.world);
             let value = objects.find(&lease).await?.ok_or_else(|| self.lost("the Lease is gone"))?;
             if text(&value, &["spec", "holderIdentity"]) != self.identity() {
                 return Err(self
                     .lost(&format!("`{}` holds the Lease now", text(&value, &["spec", "holderIdentity"]))));
             }
-            let patch = json!({ "spec": { "renewTime": micros(self.world.clock.now()) } });
+            let patch = json!({ "spec": { "renewTime": micros(begun.wall) } });
             match objects.merge(&lease, version(&value), patch).await {
                 Err(error) if error.code == Code::Conflict => {}
-                other => return other.map(|_| ()),
+                other => {
+                    other?;
+                    *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+                    return Ok(());
+                }
             }
         }
         Err(busy(&lease))
+    }
+
+    /// That nobody else has the Lease. To be asked after the read that a write is conditional upon: whoever takes the
+    /// Lease later writes the object first, and the write comes late.
+    ///
+    /// # Errors
+    /// As [`Self::renew`], which is done when the last time was long ago: the process may have been stopped.
+    pub async fn holds(&self) -> Result<(), PrimError> {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if renewed.age(&self.world) < SURE { Ok(()) } else { self.renew().await }
+    }
+
+    /// Whom the Lease was taken from, where that process may still live and believe that it has it.
+    pub fn taken_from(&self) -> Option<&str> {
+        self.from.as_deref()
     }
 
     /// Writes step and head of the record into the mark.
@@ -222,19 +271,25 @@ impl Held {
     pub async fn release(&self, clear_mark: bool) -> Result<(), PrimError> {
         let objects = lock_objects(&self.world)?;
         if clear_mark {
-            clear(&self.world, &self.target.object, &self.holder.run).await?;
+            // The same run may go on elsewhere by now: then the mark is its, by another token.
+            let ours = |mark: &Mark| mark.run == self.holder.run && mark.token == self.token;
+            remove_mark(&objects, &self.target.object, ours).await?;
         }
         self.drop_lease(&objects).await
     }
 
     fn identity(&self) -> String {
-        format!("{}@{}/{}", self.holder.run, self.holder.host, self.token)
+        let process = std::process::id();
+        format!("{}@{}/{process}-{}", self.holder.run, self.holder.host, self.token)
     }
 
-    async fn take_lease(&self, objects: &Objects<'_>) -> Result<(), PrimError> {
+    /// Takes the Lease. Returns from whom, where that process may still live.
+    async fn take_lease(&self, objects: &Objects<'_>) -> Result<Option<String>, PrimError> {
         let lease = lease_ref(&self.target);
         for _ in 0..ROUNDS {
-            let now = self.world.clock.now();
+            let begun = Renewed::now(&self.world);
+            let now = begun.wall;
+            let mut from = None;
             let spec = json!({
                 "holderIdentity": self.identity(),
                 "leaseDurationSeconds": DURATION.as_secs(),
@@ -252,7 +307,7 @@ impl Held {
                     objects.create(&lease, &body).await
                 }
                 Some(value) => {
-                    self.may_take(&value, now)?;
+                    from = self.may_take(&value, now)?;
                     let transitions = number(&value, &["spec", "leaseTransitions"]) + 1;
                     let mut patch = json!({ "spec": spec });
                     if let Some(spec) = patch.get_mut("spec").and_then(Value::as_object_mut) {
@@ -263,34 +318,41 @@ impl Held {
             };
             match written {
                 Err(error) if error.code == Code::Conflict => {}
-                other => return other.map(|_| ()),
+                other => {
+                    other?;
+                    *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+                    return Ok(from);
+                }
             }
         }
         Err(busy(&lease))
     }
 
-    /// Whether the Lease may be taken over: it is free, it has ended, or this run held it on this machine, where the
-    /// folder of the run keeps a second process out.
-    fn may_take(&self, lease: &Value, now: OffsetDateTime) -> Result<(), PrimError> {
+    /// Whether the Lease may be taken: it is free, it has ended, or a process of this run held it on this machine and is
+    /// dead. Returns who held it, where that process may still live.
+    fn may_take(&self, lease: &Value, now: OffsetDateTime) -> Result<Option<String>, PrimError> {
         let identity = text(lease, &["spec", "holderIdentity"]);
-        let ours = format!("{}@{}/", self.holder.run, self.holder.host);
-        if identity.is_empty() || identity.starts_with(&ours) {
-            return Ok(());
+        let (who, process) = identity.split_once('/').unwrap_or((identity, ""));
+        let process = process.split_once('-').map_or("", |(process, _)| process);
+        let here = format!("{}@{}", self.holder.run, self.holder.host);
+        if identity.is_empty() || (who == here && fence::is_dead(process)) {
+            return Ok(None);
         }
+        let who =
+            if process.is_empty() { format!("`{who}`") } else { format!("`{who}` (process {process})") };
         let renewed = OffsetDateTime::parse(text(lease, &["spec", "renewTime"]), &Rfc3339);
         let lasts = number(lease, &["spec", "leaseDurationSeconds"]);
-        let Ok(renewed) = renewed else { return Ok(()) };
+        let Ok(renewed) = renewed else { return Ok(Some(who)) };
         let ends = renewed + time::Duration::seconds(lasts) + SKEW;
         if now > ends {
-            return Ok(());
+            return Ok(Some(who));
         }
-        let who = identity.split('/').next().unwrap_or(identity);
-        Err(PrimError::new(
-            Code::Locked,
-            format!("run `{who}` holds the Lease, renewed {}", seconds(renewed)),
-        )
-        .on(self.target.object.to_string())
-        .hint(format!("wait until it is done; should it be dead, its Lease ends at {}", seconds(ends))))
+        Err(PrimError::new(Code::Locked, format!("run {who} holds the Lease, renewed {}", seconds(renewed)))
+            .on(self.target.object.to_string())
+            .hint(format!(
+                "wait until it is done; should it be dead or stopped, its Lease ends at {}",
+                seconds(ends)
+            )))
     }
 
     async fn drop_lease(&self, objects: &Objects<'_>) -> Result<(), PrimError> {
@@ -308,7 +370,9 @@ impl Held {
             let value = find_target(objects, &self.target).await?;
             let present = mark_of(&value);
             match &present {
-                Some(mark) if mark.run != self.holder.run => return Err(unfinished(&self.target, mark)),
+                Some(mark) if mark.run != self.holder.run => {
+                    return Err(unfinished(&self.target.object, mark));
+                }
                 Some(mark) if !taking && mark.token != self.token => {
                     return Err(self.lost(&format!("run `{}` was resumed on {}", mark.run, mark.host)));
                 }
@@ -329,6 +393,7 @@ impl Held {
                 user: self.holder.user.clone(),
                 token: self.token.clone(),
             };
+            self.holds().await?;
             let written = serde_json::to_string(&mark).map_err(|e| PrimError::internal(e.to_string()))?;
             match objects.merge(&self.target.object, version(&value), annotation(&written.into())).await {
                 Err(error) if error.code == Code::Conflict => {}
@@ -365,57 +430,4 @@ async fn find_target(objects: &Objects<'_>, target: &Target) -> Result<Value, Pr
 
 fn lease_ref(target: &Target) -> Ref {
     Ref::new("coordination.k8s.io/v1", "Lease", &target.namespace, &target.lease)
-}
-
-fn mark_of(value: &Value) -> Option<Mark> {
-    let written = at(value, &["metadata", "annotations", MARK])?.as_str()?;
-    // What cannot be read was written by somebody all the same.
-    Some(serde_json::from_str(written).unwrap_or_else(|_| Mark {
-        run: written.chars().take(64).collect(),
-        since: String::new(),
-        step: String::new(),
-        head: Value::Null,
-        host: String::new(),
-        user: String::new(),
-        token: String::new(),
-    }))
-}
-
-fn annotation(mark: &Value) -> Value {
-    json!({ "metadata": { "annotations": { MARK: mark } } })
-}
-
-fn version(value: &Value) -> &str {
-    text(value, &["metadata", "resourceVersion"])
-}
-
-fn locked(object: &Ref, mark: &Mark) -> PrimError {
-    let step = if mark.step.is_empty() { String::new() } else { format!(", at step `{}`", mark.step) };
-    PrimError::new(
-        Code::Locked,
-        format!("run `{}` of {}@{} has it since {}{step}", mark.run, mark.user, mark.host, mark.since),
-    )
-    .on(object.to_string())
-}
-
-fn unfinished(target: &Target, mark: &Mark) -> PrimError {
-    locked(&target.object, mark).hint(format!(
-        "that run is not finished: `rollover resume {0}`, `rollover rollback {0}` or `rollover abort {0}`, on {1} or with its folder",
-        mark.run, mark.host
-    ))
-}
-
-fn busy(object: &Ref) -> PrimError {
-    PrimError::new(Code::Unavailable, "it changes so often that our write always comes late")
-        .on(object.to_string())
-}
-
-fn micros(at: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
-}
-
-fn seconds(at: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }

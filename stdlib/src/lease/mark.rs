@@ -1,0 +1,97 @@
+//! The mark on a target, and what is said of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::error::{Code, PrimError};
+use crate::k8s::object::{Ref, at, text};
+
+/// The annotation on the target.
+pub const MARK: &str = "rollover.dev/run";
+
+/// The mark, as it stands in the annotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Id of the run.
+    pub run: String,
+    /// When it took the target first.
+    pub since: String,
+    /// The step that it was at.
+    #[serde(default)]
+    pub step: String,
+    /// The head of its record.
+    #[serde(default)]
+    pub head: Value,
+    /// The machine.
+    #[serde(default)]
+    pub host: String,
+    /// The person.
+    #[serde(default)]
+    pub user: String,
+    /// The token of the taking.
+    #[serde(default)]
+    pub token: String,
+}
+
+pub(super) fn mark_of(value: &Value) -> Option<Mark> {
+    let written = at(value, &["metadata", "annotations", MARK])?.as_str()?;
+    // What cannot be read was written by somebody all the same.
+    Some(serde_json::from_str(written).unwrap_or_else(|_| Mark {
+        run: written.chars().take(64).collect(),
+        since: String::new(),
+        step: String::new(),
+        head: Value::Null,
+        host: String::new(),
+        user: String::new(),
+        token: String::new(),
+    }))
+}
+
+pub(super) fn annotation(mark: &Value) -> Value {
+    json!({ "metadata": { "annotations": { MARK: mark } } })
+}
+
+pub(super) fn version(value: &Value) -> &str {
+    text(value, &["metadata", "resourceVersion"])
+}
+
+pub(super) fn locked(object: &Ref, mark: &Mark) -> PrimError {
+    let step = match mark.step.as_str() {
+        "" => ", before its first step".to_owned(),
+        step => format!(", at step `{step}`"),
+    };
+    PrimError::new(
+        Code::Locked,
+        format!("run `{}` of {}@{} has it since {}{step}", mark.run, mark.user, mark.host, mark.since),
+    )
+    .on(object.to_string())
+}
+
+/// Who has not finished with a target, if there is a mark on it; for whoever finds it in no good state.
+pub fn unfinished_run(object: &Ref, value: &Value) -> Option<PrimError> {
+    mark_of(value).map(|mark| unfinished(object, &mark))
+}
+
+pub(super) fn unfinished(object: &Ref, mark: &Mark) -> PrimError {
+    locked(object, mark).hint(format!(
+        "that run is not finished: `rollover resume {0}`, `rollover rollback {0}` or `rollover abort {0}`, on {1} or with its folder",
+        mark.run, mark.host
+    ))
+}
+
+pub(super) fn busy(object: &Ref) -> PrimError {
+    PrimError::new(Code::Unavailable, "it changes so often that our write always comes late")
+        .on(object.to_string())
+}
+
+pub(super) fn micros(at: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}
+
+pub(super) fn seconds(at: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}
