@@ -10,6 +10,7 @@
 mod authors;
 mod by_hand;
 mod certificates;
+mod contract;
 mod crash;
 mod frozen;
 mod gaps;

@@ -11,6 +11,7 @@
 )]
 
 mod bench;
+mod contract;
 mod rights;
 mod rotate;
 mod two_processes;

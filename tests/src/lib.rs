@@ -11,3 +11,12 @@ pub mod reference;
     reason = "a test that two test programs tell on different servers"
 )]
 pub mod two_processes;
+
+#[allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    reason = "a talk that two test programs hold with different servers"
+)]
+pub mod contract;

@@ -43,14 +43,15 @@ pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> PrimError {
     };
     let said = status.message.as_str();
     match status.code {
-        401 => PrimError::new(Code::Forbidden, format!("the API server does not know us: {said}"))
-            .on(object)
-            .hint("log in again; `kubectl auth whoami` shows who you are"),
-        403 if admission(said) => {
+        // A webhook answers with a code of its own choice; where it gives none, older servers take 400 and newer ones 403.
+        400..=499 if admission(said) => {
             PrimError::new(Code::Forbidden, format!("an admission rule says no: {said}"))
                 .on(object)
                 .hint("the rule's owner has to allow this change")
         }
+        401 => PrimError::new(Code::Forbidden, format!("the API server does not know us: {said}"))
+            .on(object)
+            .hint("log in again; `kubectl auth whoami` shows who you are"),
         403 => {
             let scope = if attempt.object.namespace.is_empty() {
                 "a ClusterRole".to_owned()
@@ -151,7 +152,11 @@ mod tests {
             assert_eq!(explain(&error, &attempt).code, code, "{status}");
             assert_eq!(transient(&error), again, "{status}");
         }
-        let webhook = api(403, "admission webhook \"policy.example\" denied the request: no");
-        assert!(explain(&webhook, &attempt).message.contains("admission rule says no"));
+        for status in [400, 403, 422] {
+            let webhook = api(status, "admission webhook \"policy.example\" denied the request: no");
+            let error = explain(&webhook, &attempt);
+            assert!(error.message.contains("admission rule says no"), "{error}");
+            assert_eq!(error.code, Code::Forbidden);
+        }
     }
 }

@@ -30,12 +30,8 @@ impl Service<Request<kube::client::Body>> for InProcess {
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
         let this = self.clone();
         Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
+            let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await?;
-            parts
-                .headers
-                .entry(http::header::USER_AGENT)
-                .or_insert(http::HeaderValue::from_static("kube-rs"));
             Ok(this.server.handle(&this.user, Request::from_parts(parts, body)).await?)
         })
     }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::error::{ApiError, Result};
+use super::error::{ApiError, FieldError, Result};
 use super::object::{as_map, child};
 use super::request::Call;
 
@@ -117,9 +117,19 @@ fn prune(call: &Call, value: &mut Value) -> Result<()> {
 
 fn wrong_type(call: &Call, field: &str, expected: &str) -> ApiError {
     let kind = &call.resource.kind;
-    ApiError::bad_request(format!(
-        "{kind} in version \"v1\" cannot be handled as a {kind}: json: cannot unmarshal into Go struct field {kind}.{field} of type {expected}"
-    ))
+    undecodable(
+        call,
+        format!("json: cannot unmarshal into Go struct field {kind}.{field} of type {expected}"),
+    )
+}
+
+/// What cannot be an object of its kind: a bad request, but as the outcome of a patch an invalid patch.
+fn undecodable(call: &Call, why: String) -> ApiError {
+    let kind = &call.resource.kind;
+    if call.content_type.contains("patch") && !call.content_type.contains("apply") {
+        return ApiError::invalid("", "", "", vec![FieldError::invalid("patch", "\"\"", &why)]);
+    }
+    ApiError::bad_request(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {why}"))
 }
 
 fn check_bytes(call: &Call, value: &Value, field: &str) -> Result<()> {
@@ -128,10 +138,7 @@ fn check_bytes(call: &Call, value: &Value, field: &str) -> Result<()> {
     for text in map.values() {
         let text = text.as_str().ok_or_else(|| wrong_type(call, field, "[]uint8"))?;
         if let Some(at) = wrong_base64(text) {
-            let kind = &call.resource.kind;
-            return Err(ApiError::bad_request(format!(
-                "{kind} in version \"v1\" cannot be handled as a {kind}: illegal base64 data at input byte {at}"
-            )));
+            return Err(undecodable(call, format!("illegal base64 data at input byte {at}")));
         }
     }
     Ok(())

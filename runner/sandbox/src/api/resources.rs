@@ -183,6 +183,13 @@ impl Catalog {
         self.resources.values()
     }
 
+    /// Whether there is a group of this version at all.
+    pub(crate) fn serves(&self, group: &str, version: &str) -> bool {
+        self.resources.values().any(|resource| {
+            resource.gr.group == group && resource.versions.iter().any(|known| known.name == version)
+        })
+    }
+
     /// Groups and their versions, core excluded.
     pub(crate) fn groups(&self) -> BTreeMap<String, Vec<String>> {
         let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -30,6 +30,11 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The answer where there is not even an API.
+fn no_page() -> Response<Body> {
+    respond(404, "text/plain; charset=utf-8", full(Bytes::from_static(b"404 page not found\n")))
+}
+
 /// How a server is set up.
 #[derive(Clone)]
 pub struct Options {
@@ -206,6 +211,9 @@ impl Server {
         }
         let now = self.options.clock.now();
         let mut store = locked(&self.store);
+        if !store.catalog.serves(&path.group, &path.version) {
+            return Ok(no_page());
+        }
         let call = Call::new(&store.catalog, path, info, query, headers, body)?;
         if !call.sub().is_empty()
             && let Some(answer) = subresources::serve(self, &mut store, &call, now)?
@@ -288,9 +296,7 @@ impl Server {
                 respond(200, kind, full(Bytes::from(serde_json::to_vec(&body).unwrap_or_default())))
             }
             Some(body) => json_answer(200, &body),
-            None if path.starts_with("/api") => {
-                respond(404, "text/plain; charset=utf-8", full(Bytes::from_static(b"404 page not found\n")))
-            }
+            None if path.starts_with("/api") => no_page(),
             None => failure(&ApiError::no_such_path()),
         }
     }

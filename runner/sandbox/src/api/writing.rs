@@ -266,6 +266,10 @@ fn check_preconditions(call: &Call, old: &Value, new: &Value) -> Result<()> {
     let name = &call.info.name;
     let uid = meta_str(new, "uid");
     if !uid.is_empty() && uid != meta_str(old, "uid") {
+        if call.info.verb == "patch" && !call.content_type.contains("apply") {
+            let error = FieldError::invalid("metadata.uid", quoted(uid), "field is immutable");
+            return Err(call.invalid(name, vec![error]));
+        }
         let why = format!(
             "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
             meta_str(old, "uid")

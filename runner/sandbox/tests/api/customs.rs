@@ -35,10 +35,7 @@ async fn a_definition_serves_objects_with_a_status_of_their_own() {
     let server = server();
     let client = server.client("operator");
     let clusters = dynamic(&client, "pingcap.com/v1alpha1", "TidbCluster", "default");
-    assert_eq!(
-        refusal(clusters.list(&kube::api::ListParams::default()).await).message,
-        "the server could not find the requested resource"
-    );
+    assert_eq!(refusal(clusters.list(&kube::api::ListParams::default()).await).message, "404 page not found");
 
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     definitions.create(&PostParams::default(), &object(definition())).await.unwrap();

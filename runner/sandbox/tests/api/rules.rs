@@ -31,7 +31,7 @@ async fn secrets_keep_their_type_and_their_promise() {
         (422, "Secret \"tls\" is invalid: type: Invalid value: \"Opaque\": field is immutable")
     );
     let refused = refusal(merge("tls", json!({"data": {"tls.crt": "%%"}})).await);
-    assert_eq!((refused.code, refused.reason.as_str()), (400, "BadRequest"));
+    assert_eq!((refused.code, refused.reason.as_str()), (422, "Invalid"));
     merge("tls", json!({"immutable": true})).await.unwrap();
     let refused = refusal(merge("tls", json!({"stringData": {"tls.crt": "d"}})).await);
     assert_eq!(

@@ -1,0 +1,245 @@
+//! The primitives of `k8s` on a server.
+
+use std::sync::Mutex;
+
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use stdlib::error::PrimError;
+use stdlib::gate::{Effect, Gate, Past, Permit, Progress, RecordedEffect};
+use stdlib::k8s::client::Objects;
+use stdlib::k8s::discovery;
+use stdlib::k8s::object::Ref;
+use stdlib::registry;
+use stdlib::world::World;
+
+use super::Peer;
+use super::talk::{How, NS, Talk, config_map, path, secret, version};
+use super::weather::Weather;
+
+/// A gate that lets everything pass and remembers it.
+#[derive(Default)]
+pub(super) struct Remembering(Mutex<Vec<Effect>>);
+
+impl Remembering {
+    pub(super) fn effects(&self) -> Vec<Effect> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn last(&self) -> RecordedEffect {
+        let effect = self.effects().pop().unwrap();
+        RecordedEffect {
+            place: effect.place,
+            before: effect.before,
+            after: effect.after,
+            backup: effect.backup,
+        }
+    }
+}
+
+impl Gate for Remembering {
+    fn effect(&self, effect: Effect) -> BoxFuture<'_, Result<Permit, PrimError>> {
+        self.0.lock().unwrap().push(effect);
+        Box::pin(async { Ok(Permit::Apply) })
+    }
+    fn progress(&self, _: Progress) {}
+    fn marker(&self) -> String {
+        "run/phase/f".into()
+    }
+    fn history(&self) -> Vec<Past> {
+        Vec::new()
+    }
+}
+
+pub(super) fn world(client: kube::Client) -> World {
+    World::system(Some(client), "/".into())
+}
+
+pub(super) async fn call(
+    world: &World,
+    gate: &Remembering,
+    name: &str,
+    args: Value,
+) -> Result<Value, PrimError> {
+    (registry().get(name).unwrap().run)(world, args.as_array().unwrap(), gate).await
+}
+
+/// What came of a call, in a line.
+pub(super) fn outcome(result: &Result<Value, PrimError>) -> String {
+    match result {
+        Ok(value) => format!("changed={} warnings={}", value["changed"], value["warnings"]),
+        Err(error) => {
+            let hint = error.hint.as_deref().unwrap_or_default();
+            format!("{:?}: {error}; hint: {hint}", error.code)
+        }
+    }
+}
+
+pub(super) async fn talk(talk: &mut Talk, peer: &Peer) {
+    let world = world(peer.admin.clone());
+    secrets(talk, &world).await;
+    others(talk, peer).await;
+    config_maps(talk, &world).await;
+    annotations(talk, &world).await;
+    reads(talk, peer, &world).await;
+}
+
+async fn secrets(talk: &mut Talk, world: &World) {
+    talk.about("k8s::patch_secret");
+    let owner = talk.send("POST", &path("configmaps"), How::Json, &config_map("boss", json!({}))).await.1;
+    let owners =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "boss", "uid": owner["metadata"]["uid"]}]);
+    let kept = secret(
+        "kept",
+        json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "Yw==", "tls.key": "aw==", "more": "bQ=="},
+               "metadata": {"labels": {"app": "db"}, "annotations": {"meta.helm.sh/release-name": "shop"}, "ownerReferences": owners}}),
+    );
+    talk.send("POST", &path("secrets"), How::Json, &kept).await;
+    let gate = Remembering::default();
+    let args = json!([{"namespace": NS, "name": "kept"}, {"extra": "text"}]);
+    let result = call(world, &gate, "k8s::patch_secret", args.clone()).await;
+    talk.say(format!("a key: {}", outcome(&result)));
+    let now = talk.get(&path("secrets/kept")).await;
+    talk.show(
+        &now,
+        &["/type", "/data", "/metadata/labels", "/metadata/annotations", "/metadata/ownerReferences/0/name"],
+    );
+    talk.say(format!("  effects {}", gate.effects().len()));
+    let again = call(world, &gate, "k8s::patch_secret", args).await;
+    let same = talk.get(&path("secrets/kept")).await;
+    talk.say(format!("again: {} a new version: {}", outcome(&again), version(&same) != version(&now)));
+    let restore = registry().get("k8s::patch_secret").unwrap().restore.unwrap();
+    restore(world, &gate.last(), &gate).await.unwrap();
+    let back = talk.get(&path("secrets/kept")).await;
+    talk.say("put back");
+    talk.show(&back, &["/type", "/data", "/metadata/labels"]);
+
+    let gate = Remembering::default();
+    let args = json!([{"namespace": NS, "name": "kept"}, {"extra": "other"}]);
+    call(world, &gate, "k8s::patch_secret", args).await.unwrap();
+    // A second later, so that the server's times tell who was last.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let foreign = format!("{}?fieldManager=kubectl-edit", path("secrets/kept"));
+    talk.send("PATCH", &foreign, How::Merge, &json!({"data": {"extra": "Zm9yZWlnbg=="}})).await;
+    let refused = restore(world, &gate.last(), &gate).await.unwrap_err();
+    talk.say(format!("put back after somebody changed it: {:?}: {}", refused.code, named(&refused.message)));
+
+    let frozen = secret("frozen", json!({"immutable": true, "data": {"k": "dg=="}}));
+    talk.send("POST", &path("secrets"), How::Json, &frozen).await;
+    let gate = Remembering::default();
+    let result =
+        call(world, &gate, "k8s::patch_secret", json!([{"namespace": NS, "name": "frozen"}, {"k": "w"}]))
+            .await;
+    talk.say(format!("an immutable one: {}; effects {}", outcome(&result), gate.effects().len()));
+    let result =
+        call(world, &gate, "k8s::patch_secret", json!([{"namespace": NS, "name": "none"}, {"k": "w"}])).await;
+    talk.say(format!("one that is not there: {}", outcome(&result)));
+}
+
+/// Without the time of day.
+fn named(message: &str) -> String {
+    message.split(", 2").next().unwrap_or(message).to_owned()
+}
+
+/// Somebody else writes between our read and our write.
+async fn others(talk: &mut Talk, peer: &Peer) {
+    talk.about("Somebody else writes in between");
+    let one = path("secrets/kept");
+    let args = |value: &str| json!([{"namespace": NS, "name": "kept"}, {"extra": value}]);
+    for (what, edit) in [
+        ("another field", json!({"metadata": {"annotations": {"touched": "yes"}}})),
+        ("the same data", json!({"data": {"more": "bmV3"}})),
+    ] {
+        let weather = Weather::around(peer.admin.clone());
+        weather.before_write("PATCH", &one, edit);
+        let gate = Remembering::default();
+        let seen = super::primitives::world(weather.client());
+        let result = call(&seen, &gate, "k8s::patch_secret", args(what)).await;
+        talk.say(format!("{what}: {}; decided {} times", outcome(&result), gate.effects().len()));
+        let now = talk.get(&one).await;
+        talk.show(&now, &["/data", "/metadata/annotations/touched"]);
+    }
+    let stranger = super::primitives::world(peer.stranger.clone());
+    let gate = Remembering::default();
+    let result = call(&stranger, &gate, "k8s::patch_secret", args("stranger")).await;
+    talk.say(format!("by a stranger: {}", outcome(&result)));
+}
+
+async fn config_maps(talk: &mut Talk, world: &World) {
+    talk.about("k8s::config_map");
+    let one = path("configmaps/roots");
+    let gate = Remembering::default();
+    let result = call(world, &gate, "k8s::config_map", json!([NS, "roots", {"ca.crt": "one"}])).await;
+    talk.say(format!("made: {}", outcome(&result)));
+    let made = gate.last();
+    talk.say(format!("  before {}", made.before));
+    let gate = Remembering::default();
+    let result =
+        call(world, &gate, "k8s::config_map", json!([NS, "roots", {"ca.crt": "two", "b": "b"}])).await;
+    let now = talk.get(&one).await;
+    talk.say(format!("changed: {}", outcome(&result)));
+    talk.show(&now, &["/data"]);
+    talk.managers(&now);
+    let restore = registry().get("k8s::config_map").unwrap().restore.unwrap();
+    restore(world, &gate.last(), &gate).await.unwrap();
+    let now = talk.get(&one).await;
+    talk.say("put back");
+    talk.show(&now, &["/data"]);
+    restore(world, &made, &gate).await.unwrap();
+    talk.ask("and what was made is gone", "GET", &one, How::Json, Value::Null).await;
+}
+
+async fn annotations(talk: &mut Talk, world: &World) {
+    talk.about("k8s::annotate");
+    let gate = Remembering::default();
+    let kind =
+        |kind: &str, namespace: &str, name: &str, keys: Value| json!(["v1", kind, namespace, name, keys]);
+    let args = kind("Secret", NS, "kept", json!({"example.com/a": "1", "touched": null}));
+    let result = call(world, &gate, "k8s::annotate", args).await;
+    talk.say(format!("a Secret: {}", outcome(&result)));
+    let now = talk.get(&path("secrets/kept")).await;
+    talk.show(&now, &["/metadata/annotations"]);
+    let restore = registry().get("k8s::annotate").unwrap().restore.unwrap();
+    restore(world, &gate.last(), &gate).await.unwrap();
+    let now = talk.get(&path("secrets/kept")).await;
+    talk.show(&now, &["/metadata/annotations"]);
+    let result =
+        call(world, &gate, "k8s::annotate", kind("Namespace", "", NS, json!({"example.com/a": "1"}))).await;
+    talk.say(format!("what has no namespace: {}", outcome(&result)));
+    let town = json!(["contract.example.com/v1", "Town", NS, "t", {"example.com/a": "1"}]);
+    let result = call(world, &gate, "k8s::annotate", town).await;
+    talk.say(format!("a kind of others: {}", outcome(&result)));
+}
+
+async fn reads(talk: &mut Talk, peer: &Peer, world: &World) {
+    talk.about("k8s::get and discovery");
+    let gate = Remembering::default();
+    let get = |kind: &str, name: &str| json!(["v1", kind, NS, name]);
+    let read = call(world, &gate, "k8s::get", get("ConfigMap", "m")).await.unwrap();
+    talk.show(&read, &["/kind", "/data", "/metadata/managedFields"]);
+    let missing = call(world, &gate, "k8s::get", get("ConfigMap", "none")).await;
+    talk.say(format!("missing: {}", outcome(&missing)));
+    let stranger = super::primitives::world(peer.stranger.clone());
+    let refused = call(&stranger, &gate, "k8s::get", get("ConfigMap", "m")).await;
+    talk.say(format!("by a stranger: {}", outcome(&refused)));
+    let objects = Objects::of(world).unwrap();
+    for (group, plural) in [
+        ("", "secrets"),
+        ("apps", "statefulsets"),
+        ("contract.example.com", "towns"),
+        ("none.example.com", "x"),
+        ("apps", "x"),
+    ] {
+        let kind = discovery::kind_of(&objects, group, plural).await.unwrap();
+        talk.say(format!("{plural} of `{group}`: {kind:?}"));
+    }
+    let strangers = Objects::of(&stranger).unwrap();
+    let kind = discovery::kind_of(&strangers, "apps", "deployments").await.unwrap();
+    talk.say(format!("by a stranger: {kind:?}"));
+    let read = objects.get(&Ref::new("v1", "ConfigMap", NS, "m")).await.unwrap();
+    let uid = read["metadata"]["uid"].as_str().unwrap().to_owned();
+    let stale = objects.delete(&Ref::new("v1", "ConfigMap", NS, "m"), &uid, "1").await.unwrap_err();
+    talk.say(format!("deleted for another version: {:?}", stale.code));
+    objects.delete(&Ref::new("v1", "ConfigMap", NS, "m"), &uid, version(&read)).await.unwrap();
+    let listed = objects.list("v1", "ConfigMap", NS, "set=five").await.unwrap();
+    talk.say(format!("listed: {}", listed.len()));
+}
