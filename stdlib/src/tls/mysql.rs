@@ -115,7 +115,7 @@ fn request() -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
@@ -151,6 +151,14 @@ mod tests {
         assert!(parse(&blocked).unwrap_err().to_string().contains("refuses: Host is blocked"));
         for bad in [&b""[..], &[9, 0], &[10, b'x'], &[10, b'8', 0, 1, 2]] {
             assert!(parse(bad).unwrap_err().to_string().contains("this is no MySQL server"), "{bad:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_packet_is_read_without_panic(body: Vec<u8>, first in 0_usize..3) {
+            let kinds: [&[u8]; 3] = [&[], &[10], &[0xff]];
+            let _ = parse(&[kinds[first], &body].concat());
         }
     }
 

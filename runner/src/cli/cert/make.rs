@@ -3,9 +3,10 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use stdlib::cert::{Certificate, Key, KeyKind, SigningRequest};
 use stdlib::cfssl::{self, Config, Request, Rules};
+use zeroize::Zeroizing;
 
 use super::args::{CrossSign, Lax, MakeAuthority, MakeKey, MakeRequest, Out, Reissue, Renew, Sign};
 use super::files::{self, File, certificate, failed, key_beside, warn};
@@ -87,17 +88,38 @@ fn cfssl_json(certificate: &Certificate, key: Option<&Key>, csr: Option<&str>) -
         ));
     }
     let pem = key.map(Key::to_pem).transpose().map_err(failed)?;
-    // Not a `Value`: a string in it would not be wiped.
-    let field = |text: &str| Value::from(text).to_string();
-    let mut line = zeroize::Zeroizing::new(format!("{{\"cert\":{}", field(&certificate.pem())));
-    for (name, text) in [("csr", csr), ("key", pem.as_ref().map(|pem| pem.as_str()))] {
-        if let Some(text) = text {
-            line.push_str(&format!(",\"{name}\":{}", zeroize::Zeroizing::new(field(text)).as_str()));
+    let certificate = certificate.pem();
+    let fields =
+        [("cert", Some(certificate.as_str())), ("csr", csr), ("key", pem.as_ref().map(|pem| pem.as_str()))];
+    output::data(&cfssl_line(&fields));
+    Ok(ExitCode::Ok)
+}
+
+/// PEM texts as one line of JSON. By hand, so that no copy of the key stays in memory: of what JSON escapes, PEM has
+/// newlines alone.
+fn cfssl_line(fields: &[(&str, Option<&str>)]) -> Zeroizing<String> {
+    let room =
+        fields.iter().filter_map(|(_, text)| *text).map(|text| text.len() + text.len() / 32 + 64).sum();
+    let mut line = Zeroizing::new(String::with_capacity(room));
+    for (name, text) in fields.iter().filter_map(|(name, text)| Some((name, (*text)?))) {
+        let opening = if line.is_empty() { '{' } else { ',' };
+        line.push(opening);
+        line.push('"');
+        line.push_str(name);
+        line.push_str("\":\"");
+        for part in text.split_inclusive('\n') {
+            match part.strip_suffix('\n') {
+                Some(part) => {
+                    line.push_str(part);
+                    line.push_str("\\n");
+                }
+                None => line.push_str(part),
+            }
         }
+        line.push('"');
     }
     line.push('}');
-    output::data(&line);
-    Ok(ExitCode::Ok)
+    line
 }
 
 /// `rollover cert key`.
@@ -305,4 +327,18 @@ pub(super) fn reissue(context: &Context, args: &Reissue) -> Result<ExitCode, Fai
     shortened(&leaf, &ca);
     tell(context, Some(&leaf), None, &args.out.write(&files)?);
     Ok(ExitCode::Ok)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_cfssljson_is_json() {
+        let key = Key::generate(KeyKind::P256).unwrap().to_pem().unwrap();
+        let line = cfssl_line(&[("cert", Some("a\nb\n")), ("csr", None), ("key", Some(&key))]);
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, json!({ "cert": "a\nb\n", "key": key.as_str() }));
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use stdlib::cert::{Certificate, Key, SigningRequest, pem};
+use stdlib::error::Code;
 use stdlib::k8s::client::Objects;
 use stdlib::k8s::content::{self, Flavor};
 use stdlib::k8s::object::Ref;
@@ -217,7 +218,11 @@ pub(super) async fn secret(
 ) -> Result<(String, Vec<Item>), Failure> {
     let world = cluster(context, way).await?;
     let object = Ref::secret(namespace, name);
-    let value = Objects::of(&world).map_err(failed)?.get(&object).await.map_err(failed)?;
+    let value = Objects::of(&world).map_err(failed)?.get(&object).await.map_err(|error| {
+        let unreachable = error.code == Code::Unavailable;
+        let error = if unreachable { error.hint("check the connection: `kubectl version`") } else { error };
+        failed(error)
+    })?;
     let content = content::read(Flavor::Secret, &object, &value).map_err(failed)?;
     let mut items = Vec::new();
     for (key, bytes) in &content {
