@@ -11,10 +11,10 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::key_kind::KeyKind;
-use super::read::{Inner, read};
+use super::read::{How, Inner, made, read};
 use super::san::San;
 use super::usage::{ANY, ExtUsage, KeyUsage};
-use super::{pem, verify};
+use super::{Template, pem, verify};
 use crate::error::{Code, PrimError};
 
 /// More than any real certificate: TLS itself stops at 16 MiB for a whole chain.
@@ -43,13 +43,15 @@ impl Certificate {
     /// Not exactly one well-formed certificate.
     pub fn from_der(der: impl Into<Vec<u8>>) -> Result<Self, PrimError> {
         let der: Vec<u8> = der.into();
-        if der.len() > MAX_DER {
-            return Err(PrimError::invalid("is too large to be a certificate")
-                .expected(format!("at most {MAX_DER} bytes"), format!("{} bytes", der.len()))
-                .hint("no handshake carries a certificate of this size: issue it for fewer names"));
-        }
+        check_size(&der)?;
         let inner = read(&der)?;
         Ok(Self(Arc::new(Inner { der: CertificateDer::from(der), ..inner })))
+    }
+
+    /// What was just made from a template.
+    pub(super) fn made(template: &Template, der: Vec<u8>, how: &How<'_>) -> Result<Self, PrimError> {
+        check_size(&der)?;
+        Ok(Self(Arc::new(made(template, der, how)?)))
     }
 
     /// Reads a PEM text that holds exactly one certificate.
@@ -101,11 +103,11 @@ impl Certificate {
     }
     /// The kind of key, as `rsa 2048` or `ecdsa 256`.
     pub fn key_text(&self) -> &str {
-        &self.0.key_text
+        &self.0.words().key
     }
     /// The kind of key, where it is one that we can make.
     pub fn key_kind(&self) -> Option<KeyKind> {
-        match self.0.key_text.as_str() {
+        match self.0.words().key.as_str() {
             "ecdsa 256" => Some(KeyKind::P256),
             "ecdsa 384" => Some(KeyKind::P384),
             "ecdsa 521" => Some(KeyKind::P521),
@@ -123,7 +125,7 @@ impl Certificate {
     }
     /// The subject's name for people.
     pub fn subject_text(&self) -> &str {
-        &self.0.subject_text
+        &self.0.words().subject
     }
     /// The issuer's name, DER.
     pub fn issuer(&self) -> &[u8] {
@@ -131,19 +133,19 @@ impl Certificate {
     }
     /// The issuer's name for people.
     pub fn issuer_text(&self) -> &str {
-        &self.0.issuer_text
+        &self.0.words().issuer
     }
     /// All common names of the subject.
     pub fn common_names(&self) -> &[String] {
-        &self.0.common_names
+        &self.0.words().common_names
     }
     /// The first common name, or nothing.
     pub fn common_name(&self) -> &str {
-        self.0.common_names.first().map_or("", String::as_str)
+        self.0.words().common_names.first().map_or("", String::as_str)
     }
     /// All organizations of the subject: Kubernetes reads its groups from them.
     pub fn organizations(&self) -> &[String] {
-        &self.0.organizations
+        &self.0.words().organizations
     }
     /// The serial number, big-endian as encoded.
     pub fn serial(&self) -> &[u8] {
@@ -271,6 +273,15 @@ impl Certificate {
         }
         Ok(())
     }
+}
+
+fn check_size(der: &[u8]) -> Result<(), PrimError> {
+    if der.len() <= MAX_DER {
+        return Ok(());
+    }
+    Err(PrimError::invalid("is too large to be a certificate")
+        .expected(format!("at most {MAX_DER} bytes"), format!("{} bytes", der.len()))
+        .hint("no handshake carries a certificate of this size: issue it for fewer names"))
 }
 
 impl PartialEq for Certificate {

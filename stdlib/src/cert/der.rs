@@ -20,24 +20,32 @@ const SET: u8 = 0x31;
 
 /// Tag, length, content.
 pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(content.len() + 6);
+    tlv_of(tag, &[content])
+}
+
+/// Tag, length, and the content in parts.
+fn tlv_of(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut out = Vec::with_capacity(length + 6);
     out.push(tag);
-    let length = content.len();
     if let (true, Ok(short)) = (length < 0x80, u8::try_from(length)) {
         out.push(short);
     } else {
         let bytes = length.to_be_bytes();
-        let significant: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
+        let zeros = bytes.iter().take_while(|b| **b == 0).count();
+        let significant = bytes.get(zeros..).unwrap_or_default();
         // A length has at most eight octets, so the count fits the low seven bits.
         out.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
-        out.extend_from_slice(&significant);
+        out.extend_from_slice(significant);
     }
-    out.extend_from_slice(content);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
     out
 }
 
 pub(crate) fn seq(parts: &[&[u8]]) -> Vec<u8> {
-    tlv(SEQUENCE, &parts.concat())
+    tlv_of(SEQUENCE, parts)
 }
 
 /// A SET OF: DER sorts its members by their encodings.
@@ -62,11 +70,16 @@ pub(crate) fn boolean(value: bool) -> Vec<u8> {
 
 /// A non-negative integer from big-endian bytes.
 pub(crate) fn unsigned(bytes: &[u8]) -> Vec<u8> {
+    tlv(INTEGER, &unsigned_content(bytes))
+}
+
+/// As [`unsigned`], the content alone.
+pub(crate) fn unsigned_content(bytes: &[u8]) -> Vec<u8> {
     let mut content: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
     if content.first().is_none_or(|b| b & 0x80 != 0) {
         content.insert(0, 0);
     }
-    tlv(INTEGER, &content)
+    content
 }
 
 pub(crate) fn octets(bytes: &[u8]) -> Vec<u8> {
@@ -75,7 +88,7 @@ pub(crate) fn octets(bytes: &[u8]) -> Vec<u8> {
 
 /// A bit string of whole octets.
 pub(crate) fn bits(bytes: &[u8]) -> Vec<u8> {
-    tlv(BIT_STRING, &[&[0], bytes].concat())
+    tlv_of(BIT_STRING, &[&[0], bytes])
 }
 
 /// A named-bit list, bit 0 first, trailing zeros dropped as DER wants.
@@ -103,22 +116,21 @@ pub(crate) fn oid(dotted: &str) -> Result<Vec<u8>, PrimError> {
             .expected("numbers with dots between them", format!("`{}`", dotted.escape_debug()))
             .hint("write it as `1.3.6.1.4.1`")
     };
-    let arcs: Vec<u64> =
-        dotted.split('.').map(|arc| arc.parse().map_err(|_| bad())).collect::<Result<_, PrimError>>()?;
-    let [first, second, rest @ ..] = arcs.as_slice() else { return Err(bad()) };
-    if *first > 2 || (*first < 2 && *second > 39) {
+    let mut arcs = dotted.split('.').map(|arc| arc.parse::<u64>().map_err(|_| bad()));
+    let (first, second) = (arcs.next().ok_or_else(bad)??, arcs.next().ok_or_else(bad)??);
+    if first > 2 || (first < 2 && second > 39) {
         return Err(bad());
     }
-    let head = (first * 40).checked_add(*second).ok_or_else(bad)?;
-    let mut content = Vec::new();
-    for arc in std::iter::once(&head).chain(rest) {
-        let mut groups = vec![(arc & 0x7f) as u8];
-        let mut left = arc >> 7;
-        while left > 0 {
-            groups.push(0x80 | (left & 0x7f) as u8);
-            left >>= 7;
+    let head = (first * 40).checked_add(second).ok_or_else(bad)?;
+    let mut content = Vec::with_capacity(16);
+    for arc in std::iter::once(Ok(head)).chain(arcs) {
+        let arc = arc?;
+        // Seven bits an octet, the highest first.
+        let octets = (u64::BITS - arc.leading_zeros()).div_ceil(7).max(1);
+        for octet in (0..octets).rev() {
+            let more = if octet > 0 { 0x80 } else { 0 };
+            content.push(more | ((arc >> (7 * octet)) & 0x7f) as u8);
         }
-        content.extend(groups.iter().rev());
     }
     Ok(tlv(OBJECT_ID, &content))
 }

@@ -291,23 +291,24 @@ impl Key {
         }
     }
 
-    /// The AlgorithmIdentifier that [`Self::sign`] will name: it stands inside what is signed.
-    pub(crate) fn signature_algorithm(&self) -> Result<Vec<u8>, PrimError> {
-        let oid = match self.kind() {
-            KeyKind::Rsa(bits) => {
-                let oid = match bits {
-                    4096.. => "1.2.840.113549.1.1.13",
-                    3072.. => "1.2.840.113549.1.1.12",
-                    _ => "1.2.840.113549.1.1.11",
-                };
-                return Ok(der::seq(&[&der::oid(oid)?, &[5, 0]]));
-            }
+    /// The object identifier of the signatures that [`Self::sign`] makes.
+    pub(super) fn signature_oid(&self) -> &'static str {
+        match self.kind() {
+            KeyKind::Rsa(4096..) => "1.2.840.113549.1.1.13",
+            KeyKind::Rsa(3072..) => "1.2.840.113549.1.1.12",
+            KeyKind::Rsa(_) => "1.2.840.113549.1.1.11",
             KeyKind::P256 => "1.2.840.10045.4.3.2",
             KeyKind::P384 => "1.2.840.10045.4.3.3",
             KeyKind::P521 => "1.2.840.10045.4.3.4",
             KeyKind::Ed25519 => "1.3.101.112",
-        };
-        Ok(der::seq(&[&der::oid(oid)?]))
+        }
+    }
+
+    /// The AlgorithmIdentifier that [`Self::sign`] will name: it stands inside what is signed.
+    pub(crate) fn signature_algorithm(&self) -> Result<Vec<u8>, PrimError> {
+        let oid = der::oid(self.signature_oid())?;
+        let parameters: &[u8] = if matches!(self.pair, Pair::Rsa(_)) { &[5, 0] } else { &[] };
+        Ok(der::seq(&[&oid, parameters]))
     }
 }
 

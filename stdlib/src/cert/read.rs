@@ -1,32 +1,30 @@
 //! What DER says, read once.
 
+use std::sync::OnceLock;
+
 use rustls_pki_types::CertificateDer;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo, X509Certificate, X509Name};
 
 use super::certificate::{BasicConstraints, Extension};
 use super::san::San;
 use super::usage::{ExtUsage, KeyUsage};
-use super::{constraints, name, verify};
+use super::{Template, constraints, name, verify};
 use crate::error::PrimError;
 
 /// What a certificate says.
+#[derive(Debug, PartialEq)]
 pub(super) struct Inner {
     pub(super) der: CertificateDer<'static>,
     pub(super) version: u32,
     pub(super) serial: Vec<u8>,
     pub(super) issuer: Vec<u8>,
-    pub(super) issuer_text: String,
     pub(super) subject: Vec<u8>,
-    pub(super) subject_text: String,
-    pub(super) common_names: Vec<String>,
-    pub(super) organizations: Vec<String>,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
     pub(super) spki: Vec<u8>,
     pub(super) key_bits: Vec<u8>,
-    pub(super) key_text: String,
     pub(super) signature_oid: String,
     pub(super) basic: Option<BasicConstraints>,
     pub(super) key_usage: Option<KeyUsage>,
@@ -36,6 +34,92 @@ pub(super) struct Inner {
     pub(super) akid: Option<Vec<u8>>,
     pub(super) others: Vec<Extension>,
     pub(super) constraints: Vec<String>,
+    pub(super) words: OnceLock<Words>,
+}
+
+/// What is told to people, found when it is asked for.
+#[derive(Debug, PartialEq)]
+pub(super) struct Words {
+    pub(super) issuer: String,
+    pub(super) subject: String,
+    pub(super) common_names: Vec<String>,
+    pub(super) organizations: Vec<String>,
+    pub(super) key: String,
+}
+
+impl Inner {
+    pub(super) fn words(&self) -> &Words {
+        self.words.get_or_init(|| {
+            // They were read before, as parts of the certificate.
+            let name = |der| X509Name::from_der(der).map(|(_, name)| name).ok();
+            let text =
+                |der| name(der).map_or_else(|| format!("#{}", hex::encode(der)), |name| name::text(&name));
+            let subject = name(&self.subject);
+            let key = SubjectPublicKeyInfo::from_der(&self.spki).map(|(_, spki)| verify::key_name(&spki));
+            Words {
+                issuer: text(&self.issuer),
+                subject: text(&self.subject),
+                common_names: subject
+                    .as_ref()
+                    .map(|name| strings(name.iter_common_name()))
+                    .unwrap_or_default(),
+                organizations: subject
+                    .as_ref()
+                    .map(|name| strings(name.iter_organization()))
+                    .unwrap_or_default(),
+                key: key.unwrap_or_default(),
+            }
+        })
+    }
+}
+
+/// What [`read`] would find in a certificate that was just made, without reading it: that costs as much as half of a
+/// signature. Builds with checks read it all the same, and compare.
+pub(super) fn made(template: &Template, der: Vec<u8>, how: &How<'_>) -> Result<Inner, PrimError> {
+    let plain = template.extra.is_empty() && template.sans.iter().all(|san| !matches!(san, San::Other(_)));
+    if !plain {
+        return Ok(Inner { der: CertificateDer::from(der.clone()), ..read(&der)? });
+    }
+    let whole = |at: OffsetDateTime| at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
+    let made = Inner {
+        version: 3,
+        serial: how.serial.to_vec(),
+        issuer: how.issuer.to_vec(),
+        subject: template.subject.clone(),
+        not_before: whole(template.not_before),
+        not_after: whole(template.not_after),
+        spki: template.spki.clone(),
+        key_bits: how.key_bits.to_vec(),
+        signature_oid: how.signature_oid.to_owned(),
+        basic: template
+            .basic
+            .map(|basic| if basic.ca { basic } else { BasicConstraints { path_len: None, ..basic } }),
+        key_usage: template.key_usage.filter(|usage| usage.0 != 0),
+        ext_usage: Some(template.ext_usage.clone()).filter(|usages| !usages.is_empty()),
+        sans: San::in_order(&template.sans).into_iter().cloned().collect(),
+        skid: how.skid.map(<[u8]>::to_vec),
+        akid: how.akid.map(<[u8]>::to_vec),
+        others: Vec::new(),
+        constraints: Vec::new(),
+        words: OnceLock::new(),
+        der: CertificateDer::from(der),
+    };
+    #[cfg(debug_assertions)]
+    {
+        let read = Inner { der: made.der.clone(), ..read(&made.der)? };
+        debug_assert_eq!(made, read, "a certificate is not what was asked for");
+    }
+    Ok(made)
+}
+
+/// What a certificate says beside its template.
+pub(super) struct How<'a> {
+    pub(super) serial: &'a [u8],
+    pub(super) issuer: &'a [u8],
+    pub(super) key_bits: &'a [u8],
+    pub(super) signature_oid: &'a str,
+    pub(super) skid: Option<&'a [u8]>,
+    pub(super) akid: Option<&'a [u8]>,
 }
 
 /// Reads DER; the bytes themselves are the caller's to add.
@@ -55,16 +139,11 @@ pub(super) fn read(der: &[u8]) -> Result<Inner, PrimError> {
         version: tbs.version.0 + 1,
         serial: tbs.raw_serial().to_vec(),
         issuer: tbs.issuer.as_raw().to_vec(),
-        issuer_text: name::text(&tbs.issuer),
         subject: tbs.subject.as_raw().to_vec(),
-        subject_text: name::text(&tbs.subject),
-        common_names: strings(tbs.subject.iter_common_name()),
-        organizations: strings(tbs.subject.iter_organization()),
         not_before: tbs.validity.not_before.to_datetime(),
         not_after: tbs.validity.not_after.to_datetime(),
         spki: tbs.subject_pki.raw.to_vec(),
         key_bits: tbs.subject_pki.subject_public_key.data.to_vec(),
-        key_text: verify::key_name(&tbs.subject_pki),
         signature_oid: x509.signature_algorithm.algorithm.to_id_string(),
         basic: None,
         key_usage: None,
@@ -74,6 +153,7 @@ pub(super) fn read(der: &[u8]) -> Result<Inner, PrimError> {
         akid: None,
         others: Vec::new(),
         constraints: Vec::new(),
+        words: OnceLock::new(),
     };
     for extension in tbs.extensions() {
         let own = match extension.parsed_extension() {

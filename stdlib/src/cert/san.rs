@@ -124,13 +124,17 @@ impl San {
         }
     }
 
-    /// The extension's value: kinds in Go's order, names within a kind as given, twins dropped.
-    pub(crate) fn extension(names: &[San]) -> Result<Vec<u8>, PrimError> {
-        let mut sorted: Vec<&San> = Vec::with_capacity(names.len());
-        let mut seen = std::collections::HashSet::new();
-        sorted.extend(names.iter().filter(|name| seen.insert(*name)));
+    /// As a certificate holds them: kinds in Go's order, names within a kind as given, twins dropped.
+    pub(crate) fn in_order(names: &[San]) -> Vec<&San> {
+        let mut seen = std::collections::HashSet::with_capacity(names.len());
+        let mut sorted: Vec<&San> = names.iter().filter(|name| seen.insert(*name)).collect();
         sorted.sort_by_key(|name| name.rank());
-        let encoded = sorted.into_iter().map(San::to_der).collect::<Result<Vec<_>, _>>()?;
+        sorted
+    }
+
+    /// The extension's value.
+    pub(crate) fn extension(names: &[San]) -> Result<Vec<u8>, PrimError> {
+        let encoded = Self::in_order(names).into_iter().map(San::to_der).collect::<Result<Vec<_>, _>>()?;
         Ok(der::seq(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>()))
     }
 

@@ -8,6 +8,7 @@ use sha1::{Digest as _, Sha1};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 
+use super::read::How;
 use super::{BasicConstraints, Certificate, ExtUsage, Extension, Key, KeyUsage, San, der};
 use crate::error::PrimError;
 
@@ -111,7 +112,7 @@ impl Template {
         issuer.key.check_matches(issuer.certificate, issuer.certificate.subject_text())?;
         let akid = match issuer.certificate.skid() {
             Some(skid) => skid.to_vec(),
-            None => key_id(issuer.certificate.spki())?,
+            None => key_id(&key_bits(issuer.certificate.spki())?),
         };
         self.encode(issuer.certificate.subject(), self.with_akid.then_some(akid.as_slice()), issuer.key)
     }
@@ -138,9 +139,16 @@ impl Template {
             Some(serial) => serial.clone(),
             None => random_serial()?,
         };
+        let signature_oid = key.signature_oid();
         let algorithm = key.signature_algorithm()?;
+        let key_bits = key_bits(&self.spki)?;
+        let skid = match &self.skid {
+            KeyId::Computed => Some(key_id(&key_bits)),
+            KeyId::Given(id) => Some(id.clone()),
+            KeyId::Absent => None,
+        };
         let validity = der::seq(&[&der::time(self.not_before)?, &der::time(self.not_after)?]);
-        let extensions = self.extensions(akid)?;
+        let extensions = self.extensions(skid.as_deref(), akid)?;
         let tbs = der::seq(&[
             &der::context(0, &der::unsigned(&[2])),
             &der::unsigned(&serial),
@@ -152,10 +160,17 @@ impl Template {
             &der::context(3, &der::seq(&extensions.iter().map(Vec::as_slice).collect::<Vec<_>>())),
         ]);
         let signature = key.sign(&tbs)?;
-        Certificate::from_der(der::seq(&[&tbs, &algorithm, &der::bits(&signature)]))
+        let der = der::seq(&[&tbs, &algorithm, &der::bits(&signature)]);
+        let serial = &der::unsigned_content(&serial);
+        let (key_bits, skid) = (key_bits.as_slice(), skid.as_deref());
+        Certificate::made(
+            self,
+            der,
+            &How { serial, issuer: issuer_name, key_bits, signature_oid, skid, akid },
+        )
     }
 
-    fn extensions(&self, akid: Option<&[u8]>) -> Result<Vec<Vec<u8>>, PrimError> {
+    fn extensions(&self, skid: Option<&[u8]>, akid: Option<&[u8]>) -> Result<Vec<Vec<u8>>, PrimError> {
         let mut out = Vec::new();
         if let Some(usage) = self.key_usage.filter(|usage| usage.0 != 0) {
             out.push(extension("2.5.29.15", true, &der::named_bits(usage.0))?);
@@ -166,13 +181,8 @@ impl Template {
         if let Some(basic) = self.basic {
             out.push(basic_constraints(basic)?);
         }
-        let skid = match &self.skid {
-            KeyId::Computed => Some(key_id(&self.spki)?),
-            KeyId::Given(id) => Some(id.clone()),
-            KeyId::Absent => None,
-        };
         if let Some(skid) = skid {
-            out.push(extension("2.5.29.14", false, &der::octets(&skid))?);
+            out.push(extension("2.5.29.14", false, &der::octets(skid))?);
         }
         if let Some(akid) = akid {
             out.push(extension("2.5.29.35", false, &der::seq(&[&der::context_primitive(0, akid)]))?);
@@ -205,11 +215,16 @@ pub(crate) fn basic_constraints(basic: BasicConstraints) -> Result<Vec<u8>, Prim
     extension("2.5.29.19", true, &der::seq(&[&value]))
 }
 
-/// The SHA-1 of the key's bits: a label, as cfssl and OpenSSL compute it.
-fn key_id(spki: &[u8]) -> Result<Vec<u8>, PrimError> {
+/// The bits of a public key.
+fn key_bits(spki: &[u8]) -> Result<Vec<u8>, PrimError> {
     let (_, spki) =
         SubjectPublicKeyInfo::from_der(spki).map_err(|_| PrimError::invalid("malformed public key"))?;
-    Ok(Sha1::digest(&spki.subject_public_key.data).to_vec())
+    Ok(spki.subject_public_key.data.to_vec())
+}
+
+/// The SHA-1 of the key's bits: a label, as cfssl and OpenSSL compute it.
+fn key_id(key_bits: &[u8]) -> Vec<u8> {
+    Sha1::digest(key_bits).to_vec()
 }
 
 /// 20 octets with the top bit clear and never zero.
