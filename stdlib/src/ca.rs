@@ -190,18 +190,12 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "ca::create",
         kind: Kind::Make,
         params: &[
-            Param {
-                name: "csr",
-                ty: Type::Map,
-                optional: false,
-                doc: "A cfssl request for an authority, as `ca-csr.json` has it.",
-            },
-            Param {
-                name: "options",
-                ty: Type::Map,
-                optional: true,
-                doc: "`cfssl_lax`: true reads the request as cfssl does, where that bites; each is told in `warnings`.",
-            },
+            Param::required("csr", Type::Map, "A cfssl request for an authority, as `ca-csr.json` has it."),
+            Param::optional(
+                "options",
+                Type::Map,
+                "`cfssl_lax`: true reads the request as cfssl does, where that bites; each is told in `warnings`.",
+            ),
         ],
         returns: RETURNS,
         doc: "Makes a certificate authority with a new key.\n\nFails with `invalid` where the request names nobody or \
@@ -223,18 +217,12 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "ca::renew",
         kind: Kind::Make,
         params: &[
-            Param {
-                name: "ca",
-                ty: Type::Map,
-                optional: false,
-                doc: "The authority: a map with `cert` and `key`.",
-            },
-            Param {
-                name: "lifetime",
-                ty: Type::Duration,
-                optional: true,
-                doc: "How long the new certificate is valid, as `87600h`; as long as the old one was when left out.",
-            },
+            Param::required("ca", Type::Map, "The authority: a map with `cert` and `key`."),
+            Param::optional(
+                "lifetime",
+                Type::Duration,
+                "How long the new certificate is valid, as `87600h`; as long as the old one was when left out.",
+            ),
         ],
         returns: RETURNS,
         doc: "Signs an authority anew with its own key: same name and key, new dates.\n\nWhat it issued stays valid. It \
@@ -256,18 +244,12 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "ca::cross_sign",
         kind: Kind::Make,
         params: &[
-            Param {
-                name: "issuer",
-                ty: Type::Map,
-                optional: false,
-                doc: "The authority that signs: a map with `cert` and `key`.",
-            },
-            Param {
-                name: "other",
-                ty: Type::Any,
-                optional: false,
-                doc: "The authority that is signed: PEM text or a map with `cert`.",
-            },
+            Param::required("issuer", Type::Map, "The authority that signs: a map with `cert` and `key`."),
+            Param::required(
+                "other",
+                Type::Any,
+                "The authority that is signed: PEM text or a map with `cert`.",
+            ),
         ],
         returns: "PEM text of the cross certificate",
         doc: "Signs another authority's name and key.\n\nWho trusts only the issuer accepts what the other issues, where \

@@ -57,6 +57,7 @@ pub fn again(block: &Block, what: &str) -> Result<Zeroizing<String>, PrimError> 
             block.line
         ))
         .on(what)
+        .expected("`ENCRYPTED PRIVATE KEY`, or none", "`Proc-Type: 4,ENCRYPTED`")
         .hint("convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`"));
     }
     Ok(Zeroizing::new(encode(label(block), &block.der)))
@@ -77,6 +78,12 @@ pub fn join<'a>(
     Ok(text)
 }
 
+fn wrong(message: &str, expected: &str) -> PrimError {
+    PrimError::argument(message)
+        .expected(expected, "something else")
+        .hint("pass what `pem::split` or `files::read` gave")
+}
+
 /// The blocks of texts that a script holds; a private key among them is refused.
 fn public(value: &Value, what: &str) -> Result<Vec<Block>, PrimError> {
     match value {
@@ -86,6 +93,7 @@ fn public(value: &Value, what: &str) -> Result<Vec<Block>, PrimError> {
                 Some(key) => {
                     Err(PrimError::invalid(format!("line {}: a private key stands in the text", key.line))
                         .on(what)
+                        .expected("certificates and requests", "a private key")
                         .hint("keys are secrets: read them with `cert::read_key`, and pass the handle on"))
                 }
                 None => Ok(found.blocks),
@@ -96,13 +104,13 @@ fn public(value: &Value, what: &str) -> Result<Vec<Block>, PrimError> {
             for (index, item) in items.iter().enumerate() {
                 let name = format!("{what}[{index}]");
                 if item.is_array() {
-                    return Err(PrimError::argument(format!("{name} is a list within a list")));
+                    return Err(wrong(&format!("{name} is a list within a list"), "PEM text"));
                 }
                 all.extend(public(item, &name)?);
             }
             Ok(all)
         }
-        _ => Err(PrimError::argument(format!("{what} is no PEM text"))),
+        _ => Err(wrong(&format!("{what} is no text"), "PEM text")),
     }
 }
 
@@ -124,10 +132,10 @@ pub fn describe(block: &Block) -> Value {
     value
 }
 
-const PEM: Param = Param { name: "pem", ty: Type::Text, optional: false, doc: "A PEM text." };
+const PEM: Param = Param::required("pem", Type::Text, "A PEM text.");
 
 fn text_of(args: &[Value]) -> Result<&str, PrimError> {
-    args.first().and_then(Value::as_str).ok_or_else(|| PrimError::argument("a PEM text is expected"))
+    args.first().and_then(Value::as_str).ok_or_else(|| wrong("`pem` is no text", "PEM text"))
 }
 
 /// The primitives of this namespace.
@@ -192,12 +200,11 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "pem::join",
         kind: Kind::Pure,
-        params: &[Param {
-            name: "texts",
-            ty: Type::List,
-            optional: false,
-            doc: "PEM texts, in the order in which their blocks shall follow each other.",
-        }],
+        params: &[Param::required(
+            "texts",
+            Type::List,
+            "PEM texts, in the order in which their blocks shall follow each other.",
+        )],
         returns: "one PEM text with every block, duplicates among them; `bundle::of` drops duplicates",
         doc: "Joins PEM texts by writing their blocks anew, so that no missing newline can lose one.\n\nFor a leaf with its \
               intermediates. Fails as `pem::split` does, naming the text.",
@@ -205,7 +212,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |_, args, _| {
             Box::pin(async move {
                 let list = args.first().filter(|list| list.is_array());
-                let list = list.ok_or_else(|| PrimError::argument("a list of PEM texts is expected"))?;
+                let list = list.ok_or_else(|| wrong("`texts` is no list", "a list of PEM texts"))?;
                 Ok(join(&public(list, "texts")?, "texts")?.as_str().into())
             })
         },

@@ -84,6 +84,17 @@ pub struct Param {
     pub doc: &'static str,
 }
 
+impl Param {
+    /// One that every call names.
+    pub const fn required(name: &'static str, ty: Type, doc: &'static str) -> Self {
+        Self { name, ty, optional: false, doc }
+    }
+    /// One that may be left out.
+    pub const fn optional(name: &'static str, ty: Type, doc: &'static str) -> Self {
+        Self { name, ty, optional: true, doc }
+    }
+}
+
 /// Something that a call reads or changes, for capabilities, plans and least RBAC.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "on", rename_all = "kebab-case")]

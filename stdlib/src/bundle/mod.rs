@@ -81,24 +81,19 @@ pub fn certificates(value: &Value, what: &str) -> Result<Vec<Certificate>, PrimE
     }
 }
 
-const BUNDLE: Param = Param {
-    name: "bundle",
-    ty: Type::Any,
-    optional: false,
-    doc: "PEM text, a map with `cert`, or a list of these.",
-};
+const BUNDLE: Param =
+    Param::required("bundle", Type::Any, "PEM text, a map with `cert`, or a list of these.");
 
 /// The primitives of this namespace.
 pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "bundle::of",
         kind: Kind::Pure,
-        params: &[Param {
-            name: "certificates",
-            ty: Type::List,
-            optional: false,
-            doc: "PEM texts or maps with `cert`, in the order in which the bundle shall hold them.",
-        }],
+        params: &[Param::required(
+            "certificates",
+            Type::List,
+            "PEM texts or maps with `cert`, in the order in which the bundle shall hold them.",
+        )],
         returns: "PEM text; duplicates are dropped",
         doc: "Makes a bundle of several certificates or bundles.\n\nIt is parsed and encoded anew, so that no missing \
               newline can lose a certificate.",
@@ -119,12 +114,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Pure,
         params: &[
             BUNDLE,
-            Param {
-                name: "cert",
-                ty: Type::Any,
-                optional: false,
-                doc: "What to take out: PEM text, a map with `cert`, or a list.",
-            },
+            Param::required("cert", Type::Any, "What to take out: PEM text, a map with `cert`, or a list."),
         ],
         returns: "PEM text of what is left",
         doc: "Takes certificates out of a bundle.\n\nFails with `argument` where nothing would be left.",
@@ -162,12 +152,11 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Pure,
         params: &[
             BUNDLE,
-            Param {
-                name: "other",
-                ty: Type::Any,
-                optional: false,
-                doc: "The bundle to compare it with: PEM text, a map with `cert`, or a list of these.",
-            },
+            Param::required(
+                "other",
+                Type::Any,
+                "The bundle to compare it with: PEM text, a map with `cert`, or a list of these.",
+            ),
         ],
         returns: "a map: `same`; `same_order`; `only_first`, `only_second` and `both`, lists of maps (`subject`, `issuer`, \
                   `fingerprint`, `spki`, `not_after`); `same_key`, pairs of different certificates of one key (`first`, \
@@ -191,12 +180,11 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Read,
         params: &[
             BUNDLE,
-            Param {
-                name: "at",
-                ty: Type::Text,
-                optional: true,
-                doc: "For which time, as `2036-11-19T00:00:00Z`; now when left out.",
-            },
+            Param::optional(
+                "at",
+                Type::Text,
+                "For which time, as `2036-11-19T00:00:00Z`; now when left out.",
+            ),
         ],
         returns: "a map: `certificates`, a list of maps (`subject`, `issuer`, `fingerprint`, `spki`, `not_after`); \
                   `findings`, a list of maps (`position` from 1, `code`, `text`)",

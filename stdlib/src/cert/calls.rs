@@ -8,9 +8,10 @@ use super::opinion::{Opinion, Question, differences, names_of, who};
 use super::primitives::{moment, options};
 use super::{Certificate, Key, KeyKind, SigningRequest, describe, describe_request, pem};
 use crate::bundle;
-use crate::cfssl::Request;
+use crate::cfssl::{Request, Rules};
 use crate::error::PrimError;
 use crate::files::change::io_error;
+use crate::files::read_at_most;
 use crate::secret::{Secret, handle_id};
 use crate::trust::{Usage, Verifier};
 use crate::world::World;
@@ -19,11 +20,15 @@ fn arg(args: &[Value], index: usize) -> &Value {
     args.get(index).unwrap_or(&Value::Null)
 }
 
+fn wrong(message: &str, expected: &str, hint: &str) -> PrimError {
+    PrimError::argument(message).expected(expected, "something else").hint(hint)
+}
+
 /// `cert::inspect(pem)`.
 pub(super) fn inspect(args: &[Value]) -> Result<Value, PrimError> {
     let text = arg(args, 0)
         .as_str()
-        .ok_or_else(|| PrimError::argument("cert::inspect takes a PEM text"))?
+        .ok_or_else(|| wrong("`pem` is no text", "PEM text", "pass the content of the file"))?
         .as_bytes();
     let found = pem::scan(text, "the text")?;
     let is_request = |block: &pem::Block| block.label.ends_with("CERTIFICATE REQUEST");
@@ -54,15 +59,19 @@ pub(super) fn inspect(args: &[Value]) -> Result<Value, PrimError> {
 /// `cert::matches(cert, key)`.
 pub(super) fn matches(args: &[Value]) -> Result<Value, PrimError> {
     let chain = bundle::certificates(arg(args, 0), "cert")?;
-    let leaf = chain.first().ok_or_else(|| PrimError::argument("`cert` holds no certificate"))?;
+    let leaf =
+        chain.first().ok_or_else(|| wrong("`cert` holds no certificate", "PEM text", "pass a leaf"))?;
     let key = arg(args, 1);
     let fingerprint = handle_id(key).and_then(|_| key.get("fp")).and_then(Value::as_str);
     match fingerprint {
         Some(fingerprint) if fingerprint.starts_with("spki:") => {
             Ok((fingerprint == leaf.spki_fingerprint()).into())
         }
-        _ => Err(PrimError::argument("`key` is no private key's handle")
-            .hint("pass what `cert::read_key`, `cert::key` or `k8s::secret` gave")),
+        _ => Err(wrong(
+            "`key` is no private key's handle",
+            "a handle",
+            "pass what `cert::read_key`, `cert::key` or `k8s::secret` gave",
+        )),
     }
 }
 
@@ -74,7 +83,8 @@ fn question(value: Option<&Value>, now: OffsetDateTime) -> Result<Question, Prim
         Some("client") => Usage::Client,
         Some(other) => {
             return Err(PrimError::argument("`usage` is not known")
-                .expected("`server` or `client`", format!("`{}`", other.escape_debug())));
+                .expected("`server` or `client`", format!("`{}`", other.escape_debug()))
+                .hint("write `usage: \"server\"`"));
         }
     };
     let texts = |field: &str| -> Result<Vec<String>, PrimError> {
@@ -85,8 +95,14 @@ fn question(value: Option<&Value>, now: OffsetDateTime) -> Result<Question, Prim
                 .iter()
                 .map(|one| one.as_str().map(str::to_owned))
                 .collect::<Option<_>>()
-                .ok_or_else(|| PrimError::argument(format!("`{field}` is no list of texts"))),
-            Some(_) => Err(PrimError::argument(format!("`{field}` is neither a text nor a list of texts"))),
+                .ok_or_else(|| {
+                    wrong(&format!("`{field}` is no list of texts"), "texts alone", "write each in quotes")
+                }),
+            Some(_) => Err(wrong(
+                &format!("`{field}` is neither a text nor a list of texts"),
+                "a text or a list of texts",
+                "write it in quotes",
+            )),
         }
     };
     let mut names = texts("names")?;
@@ -153,7 +169,8 @@ pub(super) fn verify(args: &[Value], now: OffsetDateTime) -> Result<Value, PrimE
         Some("openssl") => Some(Verifier::Openssl),
         _ => {
             return Err(PrimError::argument("`verifier` is not known")
-                .expected("`webpki`, `go`, `openssl` or `all`", arg(args, 2).to_string()));
+                .expected("`webpki`, `go`, `openssl` or `all`", arg(args, 2).to_string())
+                .hint("write `\"all\"` to hear them all"));
         }
     };
     let question = question(args.get(3), now)?;
@@ -174,7 +191,9 @@ pub(super) fn make_key(world: &World, args: &[Value]) -> Result<Value, PrimError
         Value::Null => KeyKind::P256,
         Value::String(text) => KeyKind::parse(text)?,
         other => {
-            return Err(PrimError::argument("`kind` is no text").expected("as `rsa 4096`", other.to_string()));
+            return Err(PrimError::argument("`kind` is no text")
+                .expected("as `rsa 4096`", other.to_string())
+                .hint("write it in quotes"));
         }
     };
     key_value(world, &Key::generate(kind)?)
@@ -183,9 +202,12 @@ pub(super) fn make_key(world: &World, args: &[Value]) -> Result<Value, PrimError
 /// `cert::read_key(path, [options])`.
 pub(super) fn read_key(world: &World, args: &[Value]) -> Result<Value, PrimError> {
     let path = arg(args, 0).as_str().filter(|path| !path.is_empty());
-    let path = world.folder.join(path.ok_or_else(|| PrimError::argument("`path` is no path"))?);
+    let path =
+        world.folder.join(path.ok_or_else(|| wrong("`path` is no path", "a path", "name the key file"))?);
     let passphrase = passphrase_of_options(world, args.get(1))?;
-    let bytes = world.disk.read(&path).map(Zeroizing::new).map_err(|error| io_error(&error, &path))?;
+    let bytes = read_at_most(world.disk.as_ref(), &path, pem::MAX_BYTES)
+        .map(Zeroizing::new)
+        .map_err(|error| io_error(&error, &path))?;
     let mode = world.disk.mode(&path).map_err(|error| io_error(&error, &path))?;
     let key = Key::from_bytes(&bytes, &path.display().to_string(), passphrase.as_ref())?;
     let mut value = key_value(world, &key)?;
@@ -197,11 +219,12 @@ pub(super) fn read_key(world: &World, args: &[Value]) -> Result<Value, PrimError
 
 /// `cert::request(request, [key])`.
 pub(super) fn make_request(world: &World, args: &[Value]) -> Result<Value, PrimError> {
-    let request = Request::from_value(arg(args, 0), "the request")?;
-    let key = match arg(args, 1) {
-        Value::Null => Key::generate(request.key)?,
-        handle => Key::from_secret(&world.secrets.get(handle)?)?,
+    let own = match arg(args, 1) {
+        Value::Null => None,
+        handle => Some(Key::from_secret(&world.secrets.get(handle)?)?),
     };
+    let request = Request::read_for(arg(args, 0), "the request", Rules::Strict, own.as_ref())?;
+    let key = own.map_or_else(|| Key::generate(request.key), Ok)?;
     let csr = request.signing_request(&key)?;
     let handle = world.secrets.put(&key.to_secret()?)?;
     Ok(json!({ "csr": csr, "key": handle, "spki": key.fingerprint() }))
@@ -214,8 +237,12 @@ pub(crate) fn passphrase_of_options(
 ) -> Result<Option<Secret>, PrimError> {
     let file = options(value)?.and_then(|fields| fields.get("passphrase_file"));
     let Some(file) = file.filter(|file| !file.is_null()) else { return Ok(None) };
-    let path = file.as_str().ok_or_else(|| PrimError::argument("`passphrase_file` is no path"))?;
+    let path = file.as_str().ok_or_else(|| {
+        wrong("`passphrase_file` is no path", "a path", "name the file whose first line is the passphrase")
+    })?;
     let path = world.folder.join(path);
-    let bytes = world.disk.read(&path).map(Zeroizing::new).map_err(|error| io_error(&error, &path))?;
+    let bytes = read_at_most(world.disk.as_ref(), &path, pem::MAX_BYTES)
+        .map(Zeroizing::new)
+        .map_err(|error| io_error(&error, &path))?;
     Ok(Some(super::passphrase(&bytes)))
 }

@@ -7,37 +7,33 @@ use super::calls;
 use crate::error::PrimError;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
 
-const QUESTION: Param = Param {
-    name: "options",
-    ty: Type::Map,
-    optional: true,
-    doc: "`usage`: `server` (if left out) or `client`. `name` or `names`: what is dialled. `allowed_cn`: common names that \
+const QUESTION: Param = Param::optional(
+    "options",
+    Type::Map,
+    "`usage`: `server` (if left out) or `client`. `name` or `names`: what is dialled. `allowed_cn`: common names that \
           the leaf may have. `at`: for which time, as `2036-11-19T00:00:00Z`; now when left out.",
-};
-const CHAIN: Param = Param {
-    name: "chain",
-    ty: Type::Any,
-    optional: false,
-    doc: "What the peer presents, leaf first: PEM text, a map with `cert`, or a list of these.",
-};
-const ANCHORS: Param = Param {
-    name: "anchors",
-    ty: Type::Any,
-    optional: false,
-    doc: "What the verifier trusts: PEM text, a map with `cert`, or a list of these.",
-};
+);
+const CHAIN: Param = Param::required(
+    "chain",
+    Type::Any,
+    "What the peer presents, leaf first: PEM text, a map with `cert`, or a list of these.",
+);
+const ANCHORS: Param = Param::required(
+    "anchors",
+    Type::Any,
+    "What the verifier trusts: PEM text, a map with `cert`, or a list of these.",
+);
 
 /// The primitives of this namespace.
 pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "cert::inspect",
         kind: Kind::Pure,
-        params: &[Param {
-            name: "pem",
-            ty: Type::Text,
-            optional: false,
-            doc: "PEM text with one or more certificates or signing requests.",
-        }],
+        params: &[Param::required(
+            "pem",
+            Type::Text,
+            "PEM text with one or more certificates or signing requests.",
+        )],
         returns: "a map: `certificates`, a list of maps (`subject`, `subject_der` in base64, `issuer`, `issuer_der`, \
                   `common_name`, `organizations`, `sans`, `key`, `key_usage`, `ext_usage`, `is_ca`, `path_len`, \
                   `name_constraints`, `other_extensions`, `version`, `serial`, `not_before`, `not_after`, `fingerprint`, \
@@ -55,18 +51,16 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "cert::matches",
         kind: Kind::Pure,
         params: &[
-            Param {
-                name: "cert",
-                ty: Type::Any,
-                optional: false,
-                doc: "PEM text, or a map with `cert`; of several certificates the first, the leaf, counts.",
-            },
-            Param {
-                name: "key",
-                ty: Type::Secret,
-                optional: false,
-                doc: "A private key's handle, as `cert::read_key` and `k8s::secret` give it.",
-            },
+            Param::required(
+                "cert",
+                Type::Any,
+                "PEM text, or a map with `cert`; of several certificates the first, the leaf, counts.",
+            ),
+            Param::required(
+                "key",
+                Type::Secret,
+                "A private key's handle, as `cert::read_key` and `k8s::secret` give it.",
+            ),
         ],
         returns: "true where the key is the certificate's",
         doc: "Whether a private key belongs to a certificate.\n\nThe public halves are compared.",
@@ -82,12 +76,11 @@ pub const PRIMITIVES: &[Primitive] = &[
         params: &[
             CHAIN,
             ANCHORS,
-            Param {
-                name: "verifier",
-                ty: Type::Text,
-                optional: false,
-                doc: "Whose rules count: `webpki`, `go`, `openssl`, or `all` of them.",
-            },
+            Param::required(
+                "verifier",
+                Type::Text,
+                "Whose rules count: `webpki`, `go`, `openssl`, or `all` of them.",
+            ),
             QUESTION,
         ],
         returns: "a map: `accepted`; `anchor`, the fingerprint of the anchor found, or nothing; `subject`, its name; `code` \
@@ -117,13 +110,12 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "cert::key",
         kind: Kind::Make,
-        params: &[Param {
-            name: "kind",
-            ty: Type::Text,
-            optional: true,
-            doc: "`rsa 2048`, `rsa 3072`, `rsa 4096`, `rsa 8192`, `ecdsa 256`, `ecdsa 384`, `ecdsa 521` or `ed25519`; \
+        params: &[Param::optional(
+            "kind",
+            Type::Text,
+            "`rsa 2048`, `rsa 3072`, `rsa 4096`, `rsa 8192`, `ecdsa 256`, `ecdsa 384`, `ecdsa 521` or `ed25519`; \
                   `ecdsa 256` when left out.",
-        }],
+        )],
         returns: "a map: `key` (a secret handle), `kind`, `spki` (`spki:HEX`)",
         doc: "Makes a private key.\n\nFails with `argument` where such a key cannot be made.",
         example: "let k = leaves.stage(\"key\", cert::key(\"rsa 4096\"));",
@@ -136,18 +128,16 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "cert::read_key",
         kind: Kind::Read,
         params: &[
-            Param {
-                name: "path",
-                ty: Type::Text,
-                optional: false,
-                doc: "The file: PEM or DER; PKCS#8 (encrypted too), PKCS#1 or SEC1.",
-            },
-            Param {
-                name: "options",
-                ty: Type::Map,
-                optional: true,
-                doc: "`passphrase_file`: a file whose first line opens an encrypted key.",
-            },
+            Param::required(
+                "path",
+                Type::Text,
+                "The file: PEM or DER; PKCS#8 (encrypted too), PKCS#1 or SEC1.",
+            ),
+            Param::optional(
+                "options",
+                Type::Map,
+                "`passphrase_file`: a file whose first line opens an encrypted key.",
+            ),
         ],
         returns: "a map: `key` (a secret handle), `kind`, `spki` (`spki:HEX`), `mode` of the file in octal",
         doc: "Reads a private key of this machine, as a secret.\n\nFails with `not-found`, `forbidden`, `no-key` or \
@@ -166,18 +156,16 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "cert::request",
         kind: Kind::Make,
         params: &[
-            Param {
-                name: "request",
-                ty: Type::Map,
-                optional: false,
-                doc: "A cfssl request: its names and hosts, and the kind of key.",
-            },
-            Param {
-                name: "key",
-                ty: Type::Secret,
-                optional: true,
-                doc: "The key to ask for; a new one of the request's kind when left out.",
-            },
+            Param::required(
+                "request",
+                Type::Map,
+                "A cfssl request: its names and hosts, and the kind of key.",
+            ),
+            Param::optional(
+                "key",
+                Type::Secret,
+                "The key to ask for; a new one of the request's kind when left out.",
+            ),
         ],
         returns: "a map: `csr` (PEM), `key` (a secret handle), `spki`",
         doc: "Makes a signing request, as `cfssl genkey` and `cfssl gencsr` do.\n\nFor authorities that are not ours: \
@@ -198,10 +186,9 @@ pub(crate) fn moment(value: Option<&Value>, now: OffsetDateTime) -> Result<Offse
     match value.filter(|value| !value.is_null()) {
         None => Ok(now),
         Some(Value::String(text)) => time_of(text),
-        Some(other) => {
-            Err(PrimError::argument("`at` is no time")
-                .expected("as `2036-11-19T00:00:00Z`", other.to_string()))
-        }
+        Some(other) => Err(PrimError::argument("`at` is no time")
+            .expected("as `2036-11-19T00:00:00Z`", other.to_string())
+            .hint("write it as a text")),
     }
 }
 
@@ -215,6 +202,7 @@ pub fn time_of(text: &str) -> Result<OffsetDateTime, PrimError> {
     OffsetDateTime::parse(text_or_day, &time::format_description::well_known::Rfc3339).map_err(|_| {
         PrimError::argument("is no time")
             .expected("as `2036-11-19T00:00:00Z` or `2036-11-19`", format!("`{}`", text.escape_debug()))
+            .hint("write date, time and zone as RFC 3339 has them, or a day")
     })
 }
 
@@ -223,9 +211,8 @@ pub(super) fn options(value: Option<&Value>) -> Result<Option<&Map<String, Value
     match value.filter(|value| !value.is_null()) {
         None => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),
-        Some(other) => {
-            Err(PrimError::argument("`options` has the wrong type")
-                .expected("a map", json!(other).to_string()))
-        }
+        Some(other) => Err(PrimError::argument("`options` has the wrong type")
+            .expected("a map", json!(other).to_string())
+            .hint("write `#{ NAME: VALUE }`")),
     }
 }

@@ -54,7 +54,7 @@ fn curve(spki: &SubjectPublicKeyInfo<'_>) -> Option<String> {
 /// Checks the signature of a certificate with an issuer's SubjectPublicKeyInfo.
 pub(crate) fn signature(certificate: &[u8], issuer_spki: &[u8]) -> Result<(), PrimError> {
     let (_, x509) = X509Certificate::from_der(certificate)
-        .map_err(|_| PrimError::invalid("is no well-formed certificate"))?;
+        .map_err(|_| PrimError::invalid("is no well-formed certificate").expected("DER", "broken DER"))?;
     let parameters = x509.signature_algorithm.parameters.as_ref().map(|p| p.data).unwrap_or_default();
     check(
         issuer_spki,
@@ -81,6 +81,7 @@ pub(crate) fn check(
             signature_name(algorithm),
             key_name(&spki)
         ))
+        .expected("RSA with SHA-1 or SHA-2, ECDSA with SHA-2, or Ed25519", "another")
     };
     let curve = curve(&spki);
     let algorithm: &dyn VerificationAlgorithm = match (signature_name(algorithm), curve.as_deref()) {
@@ -107,9 +108,12 @@ pub(crate) fn check(
         ("Ed25519", None) => &signature::ED25519,
         _ => return Err(unsupported()),
     };
-    UnparsedPublicKey::new(algorithm, &spki.subject_public_key.data)
-        .verify(message, signature)
-        .map_err(|_| PrimError::invalid("its signature was not made by this key"))
+    UnparsedPublicKey::new(algorithm, &spki.subject_public_key.data).verify(message, signature).map_err(
+        |_| {
+            PrimError::invalid("its signature was not made by this key")
+                .expected("a signature by it", "another's, or an altered text")
+        },
+    )
 }
 
 /// Last arc of the hash in RSASSA-PSS parameters, which begin with `[0] SEQUENCE { OID 2.16.840.1.101.3.4.2.N`.

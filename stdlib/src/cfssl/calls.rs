@@ -167,7 +167,11 @@ pub(super) fn sign(world: &World, args: &[Value]) -> Result<Value, PrimError> {
 pub(super) fn reissue(world: &World, args: &[Value]) -> Result<Value, PrimError> {
     let (certificate, key) = ca::from_value(world, arg(args, 0), "ca")?;
     let chain = crate::bundle::certificates(arg(args, 1), "old")?;
-    let old = chain.first().ok_or_else(|| PrimError::argument("old holds no certificate"))?;
+    let old = chain.first().ok_or_else(|| {
+        PrimError::argument("old holds no certificate")
+            .expected("a leaf", "none")
+            .hint("pass the leaf in use")
+    })?;
     let own = given(args, 2).map(|handle| Key::from_secret(&world.secrets.get(handle)?)).transpose()?;
     let (leaf, leaf_key) = super::reissue(&certificate, &key, old, own, world.clock.now())?;
     leaf_value(world, &leaf, &leaf_key)

@@ -10,7 +10,10 @@ use crate::error::PrimError;
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// Parses a JSON text; errors name line and column.
-pub(crate) fn parse(text: &[u8], what: &str) -> Result<Value, PrimError> {
+///
+/// # Errors
+/// Malformed or too large, or a field given twice.
+pub fn parse(text: &[u8], what: &str) -> Result<Value, PrimError> {
     if text.len() > MAX_BYTES {
         return Err(PrimError::invalid("is too large")
             .on(what)

@@ -16,6 +16,7 @@ pub(crate) use config::BACKDATE;
 pub use config::{Config, Profile};
 pub use issue::{check_authority, issue, issue_for, reissue, sign};
 pub(crate) use issue::{past_9999, whole_minute};
+pub use json::parse as parse_json;
 pub use primitives::PRIMITIVES;
 pub use request::{Authority, Names, Request};
 pub use rules::Rules;

@@ -7,35 +7,26 @@ use super::install::{install, stage_files, write_leaf};
 use crate::files::change::restore;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
 
-const FOLDER: Param =
-    Param { name: "folder", ty: Type::Map, optional: false, doc: "The fact that `cfssl::folder` gave." };
-const CA: Param =
-    Param { name: "ca", ty: Type::Map, optional: false, doc: "The authority: a map with `cert` and `key`." };
-const REQUEST: Param = Param {
-    name: "request",
-    ty: Type::Map,
-    optional: false,
-    doc: "A cfssl request, as `pki.requests[\"pd-server\"]`.",
-};
-const PROFILE: Param = Param {
-    name: "profile",
-    ty: Type::Any,
-    optional: false,
-    doc: "A profile of the fact, as `pki.profiles.internal`; or its name, with `profiles` given.",
-};
-const PROFILES: Param = Param {
-    name: "profiles",
-    ty: Type::Map,
-    optional: true,
-    doc: "All profiles, as `pki.profiles`; only where `profile` is a name.",
-};
-const OPTIONS: Param = Param {
-    name: "options",
-    ty: Type::Map,
-    optional: true,
-    doc: "`cfssl_lax`: true reads request and profile as cfssl does, where that bites: a profile that is not there is \
+const FOLDER: Param = Param::required("folder", Type::Map, "The fact that `cfssl::folder` gave.");
+const CA: Param = Param::required("ca", Type::Map, "The authority: a map with `cert` and `key`.");
+const REQUEST: Param =
+    Param::required("request", Type::Map, "A cfssl request, as `pki.requests[\"pd-server\"]`.");
+const PROFILE: Param = Param::required(
+    "profile",
+    Type::Any,
+    "A profile of the fact, as `pki.profiles.internal`; or its name, with `profiles` given.",
+);
+const PROFILES: Param = Param::optional(
+    "profiles",
+    Type::Map,
+    "All profiles, as `pki.profiles`; only where `profile` is a name.",
+);
+const OPTIONS: Param = Param::optional(
+    "options",
+    Type::Map,
+    "`cfssl_lax`: true reads request and profile as cfssl does, where that bites: a profile that is not there is \
           `default`, a misspelt usage is dropped, an expiry may be negative. Each is told in `warnings`.",
-};
+);
 const LEAF: &str = "a map: `cert` (PEM), `key` (a secret handle), `fingerprint` (`sha256:HEX`), `not_after`; \
                     `warnings`, where `cfssl_lax` let something pass";
 
@@ -45,19 +36,17 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "cfssl::folder",
         kind: Kind::Read,
         params: &[
-            Param {
-                name: "path",
-                ty: Type::Text,
-                optional: false,
-                doc: "The folder with `ca.pem`, `ca-key.pem`, `ca-config.json` and the requests.",
-            },
-            Param {
-                name: "options",
-                ty: Type::Map,
-                optional: true,
-                doc: "`passphrase_file`: a file whose first line opens keys that are encrypted (PKCS#8). `cfssl_lax`: \
+            Param::required(
+                "path",
+                Type::Text,
+                "The folder with `ca.pem`, `ca-key.pem`, `ca-config.json` and the requests.",
+            ),
+            Param::optional(
+                "options",
+                Type::Map,
+                "`passphrase_file`: a file whose first line opens keys that are encrypted (PKCS#8). `cfssl_lax`: \
                       true reads the JSON files as cfssl does; calls that use them need it too.",
-            },
+            ),
         ],
         returns: "a map: `path`; `ca`, the authority in force (`cert`, `key`, `fingerprint`, `subject`, `not_after`); \
                   `successor`, one that was made by hand, or nothing; `ca_csr`; `profiles` by name; `requests` by file \
@@ -75,12 +64,11 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Make,
         params: &[
             FOLDER,
-            Param {
-                name: "csr",
-                ty: Type::Map,
-                optional: true,
-                doc: "The request for the new authority; the folder's `ca_csr` when left out.",
-            },
+            Param::optional(
+                "csr",
+                Type::Map,
+                "The request for the new authority; the folder's `ca_csr` when left out.",
+            ),
             OPTIONS,
         ],
         returns: "a map: `cert`, `key`, `fingerprint`, `not_after`, `adopted` (whether a person had made it)",
@@ -110,7 +98,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Make,
         params: &[
             CA,
-            Param { name: "csr", ty: Type::Text, optional: false, doc: "PEM text of a signing request." },
+            Param::required("csr", Type::Text, "PEM text of a signing request."),
             PROFILE,
             PROFILES,
             OPTIONS,
@@ -129,18 +117,12 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Make,
         params: &[
             CA,
-            Param {
-                name: "old",
-                ty: Type::Any,
-                optional: false,
-                doc: "The certificate to follow: PEM text or a map with `cert`.",
-            },
-            Param {
-                name: "key",
-                ty: Type::Secret,
-                optional: true,
-                doc: "The key to issue it for, as `cert::read_key` gives it; a new one when left out.",
-            },
+            Param::required("old", Type::Any, "The certificate to follow: PEM text or a map with `cert`."),
+            Param::optional(
+                "key",
+                Type::Secret,
+                "The key to issue it for, as `cert::read_key` gives it; a new one when left out.",
+            ),
         ],
         returns: LEAF,
         doc: "Issues a leaf like one that is there: same name, alternative names, usages and length of life.\n\nFor \
@@ -158,12 +140,11 @@ pub const PRIMITIVES: &[Primitive] = &[
             CA,
             REQUEST,
             PROFILE,
-            Param {
-                name: "secret",
-                ty: Type::Map,
-                optional: false,
-                doc: "The Secret in use, as `k8s::secret` gave it: `tls.crt` and `tls.key` are looked at.",
-            },
+            Param::required(
+                "secret",
+                Type::Map,
+                "The Secret in use, as `k8s::secret` gave it: `tls.crt` and `tls.key` are looked at.",
+            ),
             OPTIONS,
         ],
         returns: "a map: `cert`, `key`, `fingerprint`, `not_after`; `adopted`, whether the leaf in use was kept; `why`, \
@@ -210,12 +191,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         params: &[
             FOLDER,
             CA,
-            Param {
-                name: "bundle",
-                ty: Type::Any,
-                optional: false,
-                doc: "What `ca.pem` shall hold: the new and the old authority.",
-            },
+            Param::required("bundle", Type::Any, "What `ca.pem` shall hold: the new and the old authority."),
         ],
         returns: "a map: `changed`, the files that were written or removed",
         doc: "Leaves the PKI folder as the TiDB page does after its first section, so that a person can go on by hand.\n\n\
@@ -237,13 +213,8 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Change,
         params: &[
             FOLDER,
-            Param {
-                name: "stem",
-                ty: Type::Text,
-                optional: false,
-                doc: "The files' name without ending, as `pd-server`.",
-            },
-            Param { name: "leaf", ty: Type::Map, optional: false, doc: "A map with `cert` and `key`." },
+            Param::required("stem", Type::Text, "The files' name without ending, as `pd-server`."),
+            Param::required("leaf", Type::Map, "A map with `cert` and `key`."),
         ],
         returns: "a map: `changed`, the files that were written",
         doc: "Writes a leaf as `cfssljson -bare` names it: `STEM.pem`, and `STEM-key.pem` with mode 0600.\n\nEach file is an \

@@ -97,13 +97,21 @@ impl Request {
     /// # Errors
     /// As [`Self::from_value`]; under cfssl's rules only what cfssl refuses too.
     pub fn read(value: &Value, what: &str, rules: Rules) -> Result<Self, PrimError> {
+        Self::read_for(value, what, rules, None)
+    }
+
+    /// As [`Self::read`], for a key that is there already: what the request says of its key does not count.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_for(value: &Value, what: &str, rules: Rules, own: Option<&Key>) -> Result<Self, PrimError> {
         let top = Fields::new(value, what, "")?;
         let mut warnings = Vec::new();
         let mut read = Self {
             cn: top.text("CN")?.to_owned(),
             names: names(&top, rules, &mut warnings)?,
             hosts: hosts(&top, rules, &mut warnings)?,
-            key: key(&top)?,
+            key: own.map_or_else(|| key(&top), |own| Ok(own.kind()))?,
             ca: None,
             serial_number: top.text("serialnumber")?.to_owned(),
             what: what.to_owned(),

@@ -28,7 +28,8 @@ impl Rules {
             None | Some(Value::Null | Value::Bool(false)) => Ok(Self::Strict),
             Some(Value::Bool(true)) => Ok(Self::Cfssl),
             Some(other) => Err(PrimError::argument(format!("`{FIELD}` has the wrong type"))
-                .expected("true or false", other.to_string())),
+                .expected("true or false", other.to_string())
+                .hint("write `cfssl_lax: true`, or leave it out")),
         }
     }
 
