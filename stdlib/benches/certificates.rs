@@ -2,6 +2,7 @@
 //! line for each measurement: name, how many, seconds.
 #![allow(
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a measurement of the real clock"
@@ -10,6 +11,10 @@
 
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{self, KeySize};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256};
 use stdlib::cert::{Certificate, Key, KeyKind};
 use stdlib::cfssl::{self, Config, Profile, Request};
 use stdlib::trust::{Ask, Usage, Verifier, verify};
@@ -62,21 +67,78 @@ fn say(name: &str, count: u32, time: Duration) {
     println!("{name}\t{count}\t{:.9}", time.as_secs_f64());
 }
 
-/// One at a time: key and certificate; and apart, from the same keys: the key, what is around it, the bare signature.
+/// The cryptography library alone: a key made as PKCS#8, and a signature.
+enum Library {
+    Ecdsa(EcdsaKeyPair),
+    Rsa(rsa::KeyPair),
+}
+
+impl Library {
+    fn new(kind: KeyKind) -> Self {
+        match kind {
+            KeyKind::Rsa(_) => Self::Rsa(rsa::KeyPair::generate(KeySize::Rsa2048).unwrap()),
+            _ => Self::Ecdsa(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()),
+        }
+    }
+
+    fn key(&self) {
+        match self {
+            Self::Rsa(_) => {
+                let pair = rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
+                std::hint::black_box(pair.as_der().unwrap());
+            }
+            Self::Ecdsa(_) => {
+                let random = SystemRandom::new();
+                let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
+                std::hint::black_box(made);
+            }
+        }
+    }
+
+    fn sign(&self, message: &[u8]) {
+        match self {
+            Self::Rsa(pair) => {
+                let mut out = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut out).unwrap();
+                std::hint::black_box(out);
+            }
+            Self::Ecdsa(pair) => {
+                std::hint::black_box(pair.sign(&SystemRandom::new(), message).unwrap());
+            }
+        }
+    }
+}
+
+/// One at a time, ours and the library's in turn, so that what else the machine does slows both: key and certificate;
+/// the library's own key, and its own signature of as many bytes. The median of each counts, since whoever is interrupted
+/// within takes many times as long; of RSA keys the mean, since each takes another time.
 fn single(algorithm: &str, count: u32) {
     let setting = setting(algorithm);
-    let [mut key_time, mut certificate_time, mut signature_time] = [Duration::ZERO; 3];
+    let library = Library::new(setting.kind);
+    let mut times: [Vec<Duration>; 4] = Default::default();
     for _ in 0..count {
-        let key = timed(&mut key_time, || Key::generate(setting.kind).unwrap());
-        let leaf = timed(&mut certificate_time, || {
+        let [key, certificate, limit_key, limit_signature] = &mut times;
+        let made = each(key, || Key::generate(setting.kind).unwrap());
+        let leaf = each(certificate, || {
             let Setting { ca, ca_key, request, profile, .. } = &setting;
-            cfssl::issue_for(ca, ca_key, request, profile, key.spki(), now()).unwrap()
+            cfssl::issue_for(ca, ca_key, request, profile, made.spki(), now()).unwrap()
         });
-        timed(&mut signature_time, || setting.ca_key.sign(leaf.der()).unwrap());
+        each(limit_key, || library.key());
+        each(limit_signature, || library.sign(leaf.der()));
     }
-    say("key", count, key_time);
-    say("certificate", count, certificate_time);
-    say("signature", count, signature_time);
+    for (name, mut times) in ["key", "certificate", "limit key", "limit signature"].into_iter().zip(times) {
+        times.sort();
+        let varies = algorithm == "rsa" && name.ends_with("key");
+        let total = if varies { times.iter().sum() } else { times[times.len() / 2] * count };
+        say(name, count, total);
+    }
+}
+
+fn each<T>(times: &mut Vec<Duration>, work: impl FnOnce() -> T) -> T {
+    let mut time = Duration::ZERO;
+    let made = timed(&mut time, work);
+    times.push(time);
+    made
 }
 
 /// Many, on several threads.

@@ -49,7 +49,7 @@ impl Certificate {
     }
 
     /// What was just made from a template.
-    pub(super) fn made(template: &Template, der: Vec<u8>, how: &How<'_>) -> Result<Self, PrimError> {
+    pub(super) fn made(template: Template, der: Vec<u8>, how: How) -> Result<Self, PrimError> {
         check_size(&der)?;
         Ok(Self(Arc::new(made(template, der, how)?)))
     }

@@ -61,7 +61,7 @@ pub(crate) fn check_rsa_size(bits: u32) -> Result<(), PrimError> {
     Err(PrimError::argument("an RSA key of this size cannot be made")
         .expected("2048, 3072, 4096 or 8192 bits", bits.to_string())
         .hint(if (2048..8192).contains(&bits) {
-            "a key of another size that is there already can be used: make it with `openssl genrsa`, and name its file"
+            "a key of another size that is there already can be used: make it with `openssl genrsa`, and name its file (`--key FILE`; in a script `cert::read_key`)"
         } else {
             "take one of these sizes"
         }))

@@ -2,7 +2,7 @@
 
 use x509_parser::x509::X509Name;
 
-use super::der;
+use super::der::{self, Writer};
 use crate::error::PrimError;
 
 /// Attribute types with the short names under which they are shown.
@@ -25,20 +25,19 @@ const SHORT_NAMES: &[(&str, &str)] = &[
 /// A name under construction: attribute types in order, each with one or more values. Several values of one type
 /// become one multi-valued part, as in cfssl.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Builder {
-    parts: Vec<(String, Vec<String>)>,
+pub struct Builder<'a> {
+    parts: Vec<(&'a str, Vec<&'a str>)>,
 }
 
-impl Builder {
+impl<'a> Builder<'a> {
     /// Adds the values of one attribute type, given as a short name (`CN`, `OU`) or an object identifier. Blank ones
     /// are left out.
     #[must_use]
-    pub fn with<'a>(mut self, attribute: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn with(mut self, attribute: &'a str, values: impl IntoIterator<Item = &'a str>) -> Self {
         let oid = SHORT_NAMES.iter().find(|(_, short)| *short == attribute).map_or(attribute, |(oid, _)| oid);
-        let values: Vec<String> =
-            values.into_iter().filter(|value| !value.is_empty()).map(str::to_owned).collect();
+        let values: Vec<&str> = values.into_iter().filter(|value| !value.is_empty()).collect();
         if !values.is_empty() {
-            self.parts.push((oid.to_owned(), values));
+            self.parts.push((oid, values));
         }
         self
     }
@@ -48,27 +47,44 @@ impl Builder {
     /// # Errors
     /// An attribute type that is no object identifier.
     pub fn to_der(&self) -> Result<Vec<u8>, PrimError> {
-        let mut parts = Vec::with_capacity(self.parts.len());
-        for (attribute, values) in &self.parts {
-            let oid = der::oid(attribute)?;
-            let members = values.iter().map(|value| der::seq(&[&oid, &string(attribute, value)])).collect();
-            parts.push(der::set_of(members));
-        }
-        Ok(der::seq(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+        let mut writer = Writer::with_room(128);
+        writer.sequence(|writer| {
+            for (attribute, values) in &self.parts {
+                let one = |writer: &mut Writer, value: &str| {
+                    writer.sequence(|writer| {
+                        writer.oid(attribute)?;
+                        writer.value(string(attribute, value), value.as_bytes());
+                        Ok(())
+                    })
+                };
+                if let [only] = values.as_slice() {
+                    writer.within(der::SET, |writer| one(writer, only))?;
+                    continue;
+                }
+                let mut members = Vec::with_capacity(values.len());
+                for value in values {
+                    let mut member = Writer::with_room(32);
+                    one(&mut member, value)?;
+                    members.push(member.finish());
+                }
+                writer.raw(&der::set_of(members));
+            }
+            Ok(())
+        })?;
+        Ok(writer.finish())
     }
 }
 
 /// The string type that Go chooses: PrintableString where it can be, UTF8String otherwise; e-mail addresses are IA5.
-fn string(attribute: &str, value: &str) -> Vec<u8> {
+fn string(attribute: &str, value: &str) -> u8 {
     let printable = |c: char| c.is_ascii_alphanumeric() || " '()+,-./:=?".contains(c);
-    let tag = if attribute == "1.2.840.113549.1.9.1" && value.is_ascii() {
+    if attribute == "1.2.840.113549.1.9.1" && value.is_ascii() {
         der::IA5_STRING
     } else if value.chars().all(printable) {
         der::PRINTABLE_STRING
     } else {
         der::UTF8_STRING
-    };
-    der::tlv(tag, value.as_bytes())
+    }
 }
 
 /// `C=US, ST=Beijing, CN=TiDB`, parts in the order of the certificate, `+` within a multi-valued part, control

@@ -75,7 +75,7 @@ impl Inner {
 
 /// What [`read`] would find in a certificate that was just made, without reading it: that costs as much as half of a
 /// signature. Builds with checks read it all the same, and compare.
-pub(super) fn made(template: &Template, der: Vec<u8>, how: &How<'_>) -> Result<Inner, PrimError> {
+pub(super) fn made(template: Template, der: Vec<u8>, how: How) -> Result<Inner, PrimError> {
     let plain = template.extra.is_empty() && template.sans.iter().all(|san| !matches!(san, San::Other(_)));
     if !plain {
         return Ok(Inner { der: CertificateDer::from(der.clone()), ..read(&der)? });
@@ -83,22 +83,22 @@ pub(super) fn made(template: &Template, der: Vec<u8>, how: &How<'_>) -> Result<I
     let whole = |at: OffsetDateTime| at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
     let made = Inner {
         version: 3,
-        serial: how.serial.to_vec(),
-        issuer: how.issuer.to_vec(),
-        subject: template.subject.clone(),
+        serial: how.serial,
+        issuer: how.issuer,
+        subject: template.subject,
         not_before: whole(template.not_before),
         not_after: whole(template.not_after),
-        spki: template.spki.clone(),
-        key_bits: how.key_bits.to_vec(),
+        spki: template.spki,
+        key_bits: how.key_bits,
         signature_oid: how.signature_oid.to_owned(),
         basic: template
             .basic
             .map(|basic| if basic.ca { basic } else { BasicConstraints { path_len: None, ..basic } }),
         key_usage: template.key_usage.filter(|usage| usage.0 != 0),
-        ext_usage: Some(template.ext_usage.clone()).filter(|usages| !usages.is_empty()),
-        sans: San::in_order(&template.sans).into_iter().cloned().collect(),
-        skid: how.skid.map(<[u8]>::to_vec),
-        akid: how.akid.map(<[u8]>::to_vec),
+        ext_usage: Some(template.ext_usage).filter(|usages| !usages.is_empty()),
+        sans: template.sans,
+        skid: how.skid,
+        akid: how.akid,
         others: Vec::new(),
         constraints: Vec::new(),
         words: OnceLock::new(),
@@ -112,14 +112,14 @@ pub(super) fn made(template: &Template, der: Vec<u8>, how: &How<'_>) -> Result<I
     Ok(made)
 }
 
-/// What a certificate says beside its template.
-pub(super) struct How<'a> {
-    pub(super) serial: &'a [u8],
-    pub(super) issuer: &'a [u8],
-    pub(super) key_bits: &'a [u8],
-    pub(super) signature_oid: &'a str,
-    pub(super) skid: Option<&'a [u8]>,
-    pub(super) akid: Option<&'a [u8]>,
+/// What a certificate says beside its template, whose names are in order.
+pub(super) struct How {
+    pub(super) serial: Vec<u8>,
+    pub(super) issuer: Vec<u8>,
+    pub(super) key_bits: Vec<u8>,
+    pub(super) signature_oid: &'static str,
+    pub(super) skid: Option<Vec<u8>>,
+    pub(super) akid: Option<Vec<u8>>,
 }
 
 /// Reads DER; the bytes themselves are the caller's to add.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use x509_parser::asn1_rs::{Any, Class, FromDer as _};
 
-use super::der;
+use super::der::{self, Writer, Written};
 use crate::error::PrimError;
 
 /// A name under which a certificate's owner is known.
@@ -100,17 +100,20 @@ impl San {
         })
     }
 
-    fn to_der(&self) -> Result<Vec<u8>, PrimError> {
-        Ok(match self {
-            Self::Email(name) => der::context_primitive(1, name.as_bytes()),
-            Self::Dns(name) => der::context_primitive(2, name.as_bytes()),
-            Self::Uri(uri) => der::context_primitive(6, uri.as_bytes()),
-            Self::Ip(IpAddr::V4(ip)) => der::context_primitive(7, &ip.octets()),
-            Self::Ip(IpAddr::V6(ip)) => der::context_primitive(7, &ip.octets()),
+    fn write(&self, writer: &mut Writer) -> Written {
+        let (kind, content): (u8, &[u8]) = match self {
+            Self::Email(name) => (1, name.as_bytes()),
+            Self::Dns(name) => (2, name.as_bytes()),
+            Self::Uri(uri) => (6, uri.as_bytes()),
+            Self::Ip(IpAddr::V4(ip)) => (7, &ip.octets()),
+            Self::Ip(IpAddr::V6(ip)) => (7, &ip.octets()),
             Self::Other(bytes) => {
-                hex::decode(bytes).map_err(|_| PrimError::argument("a name that is not hex"))?
+                writer.raw(&hex::decode(bytes).map_err(|_| PrimError::argument("a name that is not hex"))?);
+                return Ok(());
             }
-        })
+        };
+        writer.value(der::CONTEXT | kind, content);
+        Ok(())
     }
 
     /// The rank of its kind in the order in which Go writes them: DNS, e-mail, IP, URI, others.
@@ -125,17 +128,34 @@ impl San {
     }
 
     /// As a certificate holds them: kinds in Go's order, names within a kind as given, twins dropped.
-    pub(crate) fn in_order(names: &[San]) -> Vec<&San> {
-        let mut seen = std::collections::HashSet::with_capacity(names.len());
-        let mut sorted: Vec<&San> = names.iter().filter(|name| seen.insert(*name)).collect();
-        sorted.sort_by_key(|name| name.rank());
-        sorted
+    pub(crate) fn in_order(mut names: Vec<San>) -> Vec<San> {
+        // Few are compared faster than hashed.
+        if names.len() > 32 {
+            let mut seen = std::collections::HashSet::with_capacity(names.len());
+            names.retain(|name| seen.insert(name.clone()));
+        } else {
+            let mut kept: Vec<San> = Vec::with_capacity(names.len());
+            for name in names {
+                if !kept.contains(&name) {
+                    kept.push(name);
+                }
+            }
+            names = kept;
+        }
+        names.sort_by_key(San::rank);
+        names
+    }
+
+    /// The extension's value, of names in order.
+    pub(crate) fn write_extension(names: &[San], writer: &mut Writer) -> Written {
+        writer.sequence(|writer| names.iter().try_for_each(|name| name.write(writer)))
     }
 
     /// The extension's value.
     pub(crate) fn extension(names: &[San]) -> Result<Vec<u8>, PrimError> {
-        let encoded = Self::in_order(names).into_iter().map(San::to_der).collect::<Result<Vec<_>, _>>()?;
-        Ok(der::seq(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+        let mut writer = Writer::with_room(256);
+        Self::write_extension(&Self::in_order(names.to_vec()), &mut writer)?;
+        Ok(writer.finish())
     }
 
     /// Whether two names mean the same to a verifier: DNS names without regard to case.

@@ -8,6 +8,7 @@ use sha1::{Digest as _, Sha1};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 
+use super::der::{Writer, Written};
 use super::read::How;
 use super::{BasicConstraints, Certificate, ExtUsage, Extension, Key, KeyUsage, San, der};
 use crate::error::PrimError;
@@ -108,25 +109,34 @@ impl Template {
     ///
     /// # Errors
     /// The issuer's key is not its certificate's, or something cannot be encoded.
-    pub fn sign(&self, issuer: Issuer<'_>) -> Result<Certificate, PrimError> {
-        issuer.key.check_matches(issuer.certificate, issuer.certificate.subject_text())?;
+    pub fn sign(self, issuer: Issuer<'_>) -> Result<Certificate, PrimError> {
+        // The name takes reading: only where it is told.
+        if !issuer.key.matches(issuer.certificate) {
+            issuer.key.check_matches(issuer.certificate, issuer.certificate.subject_text())?;
+        }
         let akid = match issuer.certificate.skid() {
             Some(skid) => skid.to_vec(),
             None => key_id(&key_bits(issuer.certificate.spki())?),
         };
-        self.encode(issuer.certificate.subject(), self.with_akid.then_some(akid.as_slice()), issuer.key)
+        let akid = self.with_akid.then_some(akid);
+        self.encode(Some(issuer.certificate.subject()), akid, issuer.key)
     }
 
     /// Signs it with its own key: a root. As with cfssl it carries no authority key id.
     ///
     /// # Errors
     /// Something cannot be encoded.
-    pub fn self_sign(&self, key: &Key) -> Result<Certificate, PrimError> {
-        let own = Self { spki: key.spki().to_vec(), ..self.clone() };
-        own.encode(&self.subject, None, key)
+    pub fn self_sign(self, key: &Key) -> Result<Certificate, PrimError> {
+        Self { spki: key.spki().to_vec(), ..self }.encode(None, None, key)
     }
 
-    fn encode(&self, issuer_name: &[u8], akid: Option<&[u8]>, key: &Key) -> Result<Certificate, PrimError> {
+    /// Encodes and signs; without an issuer's name, under its own.
+    fn encode(
+        mut self,
+        issuer: Option<&[u8]>,
+        akid: Option<Vec<u8>>,
+        key: &Key,
+    ) -> Result<Certificate, PrimError> {
         if self.not_after <= self.not_before && !self.never_valid {
             return Err(PrimError::argument("a certificate would end before it begins")
                 .expected(
@@ -135,10 +145,12 @@ impl Template {
                 )
                 .hint("check the lifetime that was asked for, and the CA's end"));
         }
-        let serial = match &self.serial {
-            Some(serial) => serial.clone(),
+        self.sans = San::in_order(std::mem::take(&mut self.sans));
+        let issuer = issuer.unwrap_or(&self.subject).to_vec();
+        let serial = der::unsigned_content(&match self.serial.take() {
+            Some(serial) => serial,
             None => random_serial()?,
-        };
+        });
         let signature_oid = key.signature_oid();
         let algorithm = key.signature_algorithm()?;
         let key_bits = key_bits(&self.spki)?;
@@ -147,72 +159,126 @@ impl Template {
             KeyId::Given(id) => Some(id.clone()),
             KeyId::Absent => None,
         };
-        let validity = der::seq(&[&der::time(self.not_before)?, &der::time(self.not_after)?]);
-        let extensions = self.extensions(skid.as_deref(), akid)?;
-        let tbs = der::seq(&[
-            &der::context(0, &der::unsigned(&[2])),
-            &der::unsigned(&serial),
-            &algorithm,
-            issuer_name,
-            &validity,
-            &self.subject,
-            &self.spki,
-            &der::context(3, &der::seq(&extensions.iter().map(Vec::as_slice).collect::<Vec<_>>())),
-        ]);
+        let mut tbs = Writer::with_room(1024);
+        tbs.sequence(|tbs| {
+            tbs.within(der::CONSTRUCTED, |version| {
+                version.unsigned(&[2]);
+                Ok(())
+            })?;
+            tbs.value(der::INTEGER, &serial);
+            tbs.raw(&algorithm);
+            tbs.raw(&issuer);
+            tbs.sequence(|validity| {
+                validity.time(self.not_before)?;
+                validity.time(self.not_after)
+            })?;
+            tbs.raw(&self.subject);
+            tbs.raw(&self.spki);
+            tbs.within(der::CONSTRUCTED | 3, |outer| {
+                outer.sequence(|extensions| self.extensions(extensions, skid.as_deref(), akid.as_deref()))
+            })
+        })?;
+        let tbs = tbs.finish();
         let signature = key.sign(&tbs)?;
-        let der = der::seq(&[&tbs, &algorithm, &der::bits(&signature)]);
-        let serial = &der::unsigned_content(&serial);
-        let (key_bits, skid) = (key_bits.as_slice(), skid.as_deref());
-        Certificate::made(
-            self,
-            der,
-            &How { serial, issuer: issuer_name, key_bits, signature_oid, skid, akid },
-        )
+        let mut whole = Writer::with_room(tbs.len() + algorithm.len() + signature.len() + 16);
+        whole.sequence(|whole| {
+            whole.raw(&tbs);
+            whole.raw(&algorithm);
+            whole.bits(&signature);
+            Ok(())
+        })?;
+        Certificate::made(self, whole.finish(), How { serial, issuer, key_bits, signature_oid, skid, akid })
     }
 
-    fn extensions(&self, skid: Option<&[u8]>, akid: Option<&[u8]>) -> Result<Vec<Vec<u8>>, PrimError> {
-        let mut out = Vec::new();
+    fn extensions(&self, out: &mut Writer, skid: Option<&[u8]>, akid: Option<&[u8]>) -> Written {
         if let Some(usage) = self.key_usage.filter(|usage| usage.0 != 0) {
-            out.push(extension("2.5.29.15", true, &der::named_bits(usage.0))?);
+            write_extension(out, "2.5.29.15", true, |value| {
+                value.raw(&der::named_bits(usage.0));
+                Ok(())
+            })?;
         }
         if !self.ext_usage.is_empty() {
-            out.push(extension("2.5.29.37", false, &ExtUsage::extension(&self.ext_usage)?)?);
+            write_extension(out, "2.5.29.37", false, |value| {
+                ExtUsage::write_extension(&self.ext_usage, value)
+            })?;
         }
         if let Some(basic) = self.basic {
-            out.push(basic_constraints(basic)?);
+            write_basic_constraints(out, basic)?;
         }
         if let Some(skid) = skid {
-            out.push(extension("2.5.29.14", false, &der::octets(skid))?);
+            write_extension(out, "2.5.29.14", false, |value| {
+                value.value(der::OCTET_STRING, skid);
+                Ok(())
+            })?;
         }
         if let Some(akid) = akid {
-            out.push(extension("2.5.29.35", false, &der::seq(&[&der::context_primitive(0, akid)]))?);
+            write_extension(out, "2.5.29.35", false, |value| {
+                value.sequence(|value| {
+                    value.value(der::CONTEXT, akid);
+                    Ok(())
+                })
+            })?;
         }
         if !self.sans.is_empty() {
             // RFC 5280: critical where the subject is empty.
-            let subject_is_empty = self.subject == der::seq(&[]);
-            out.push(extension("2.5.29.17", subject_is_empty, &San::extension(&self.sans)?)?);
+            let subject_is_empty = self.subject == [der::SEQUENCE, 0];
+            write_extension(out, "2.5.29.17", subject_is_empty, |value| {
+                San::write_extension(&self.sans, value)
+            })?;
         }
-        for (oid, critical, value) in &self.extra {
-            out.push(extension(oid, *critical, value)?);
+        for (oid, critical, content) in &self.extra {
+            write_extension(out, oid, *critical, |value| {
+                value.raw(content);
+                Ok(())
+            })?;
         }
-        Ok(out)
+        Ok(())
     }
+}
+
+/// An extension whose value is written within.
+fn write_extension(
+    out: &mut Writer,
+    oid: &str,
+    critical: bool,
+    value: impl FnOnce(&mut Writer) -> Written,
+) -> Written {
+    out.sequence(|out| {
+        out.oid(oid)?;
+        if critical {
+            out.value(der::BOOLEAN, &[0xff]);
+        }
+        out.within(der::OCTET_STRING, value)
+    })
+}
+
+fn write_basic_constraints(out: &mut Writer, basic: BasicConstraints) -> Written {
+    write_extension(out, "2.5.29.19", true, |value| {
+        value.sequence(|value| {
+            if basic.ca {
+                value.value(der::BOOLEAN, &[0xff]);
+                if let Some(length) = basic.path_len {
+                    value.unsigned(&length.to_be_bytes());
+                }
+            }
+            Ok(())
+        })
+    })
 }
 
 pub(crate) fn extension(oid: &str, critical: bool, value: &[u8]) -> Result<Vec<u8>, PrimError> {
-    let flag = if critical { der::boolean(true) } else { Vec::new() };
-    Ok(der::seq(&[&der::oid(oid)?, &flag, &der::octets(value)]))
+    let mut out = Writer::with_room(value.len() + 16);
+    write_extension(&mut out, oid, critical, |out| {
+        out.raw(value);
+        Ok(())
+    })?;
+    Ok(out.finish())
 }
 
 pub(crate) fn basic_constraints(basic: BasicConstraints) -> Result<Vec<u8>, PrimError> {
-    let mut value = Vec::new();
-    if basic.ca {
-        value.extend(der::boolean(true));
-        if let Some(length) = basic.path_len {
-            value.extend(der::unsigned(&length.to_be_bytes()));
-        }
-    }
-    extension("2.5.29.19", true, &der::seq(&[&value]))
+    let mut out = Writer::with_room(32);
+    write_basic_constraints(&mut out, basic)?;
+    Ok(out.finish())
 }
 
 /// The bits of a public key.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use x509_parser::asn1_rs::{FromDer as _, Oid};
 
-use super::der;
+use super::der::{Writer, Written};
 use crate::error::PrimError;
 
 /// The key usage extension: a set of named bits.
@@ -120,9 +120,9 @@ impl ExtUsage {
         Some(oids.iter().map(|oid| Self(oid.to_id_string())).collect())
     }
 
-    pub(crate) fn extension(usages: &[ExtUsage]) -> Result<Vec<u8>, PrimError> {
-        let oids = usages.iter().map(|usage| der::oid(&usage.0)).collect::<Result<Vec<_>, _>>()?;
-        Ok(der::seq(&oids.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    /// The extension's value.
+    pub(crate) fn write_extension(usages: &[ExtUsage], writer: &mut Writer) -> Written {
+        writer.sequence(|writer| usages.iter().try_for_each(|usage| writer.oid(&usage.0)))
     }
 }
 

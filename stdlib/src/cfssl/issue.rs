@@ -24,7 +24,7 @@ pub fn issue(
 ) -> Result<(Certificate, Key), PrimError> {
     check_authority(ca, ca_key, now)?;
     let key = Key::generate(request.key).map_err(|error| error.on(request.what.clone()))?;
-    let certificate = issue_for(ca, ca_key, request, profile, key.spki(), now)?;
+    let certificate = certify(ca, ca_key, request, profile, key.spki(), now)?;
     Ok((certificate, key))
 }
 
@@ -41,6 +41,18 @@ pub fn issue_for(
     now: OffsetDateTime,
 ) -> Result<Certificate, PrimError> {
     check_authority(ca, ca_key, now)?;
+    certify(ca, ca_key, request, profile, spki, now)
+}
+
+/// As [`issue_for`], with an authority that was looked at.
+fn certify(
+    ca: &Certificate,
+    ca_key: &Key,
+    request: &Request,
+    profile: &Profile,
+    spki: &[u8],
+    now: OffsetDateTime,
+) -> Result<Certificate, PrimError> {
     if request.ca.is_some() {
         return Err(PrimError::invalid("ca: this section belongs only into the request of an authority")
             .on(request.what.clone())
@@ -159,22 +171,22 @@ pub(crate) fn template(
     spki: &[u8],
     now: OffsetDateTime,
 ) -> Result<Template, PrimError> {
-    let place = format!("{} profile `{}`", profile.what, profile.name);
+    let place = || format!("{} profile `{}`", profile.what, profile.name);
     if let Some(field) = profile.unsupported.first() {
         return Err(PrimError::invalid(format!("`{field}` is not supported"))
-            .on(place)
+            .on(place())
             .expected("a profile without it", format!("`{field}`"))
             .hint("remove the field, or use a profile without it"));
     }
     if !profile.has_usages() {
         return Err(PrimError::invalid("has no usages")
-            .on(place)
+            .on(place())
             .expected("as `\"usages\": [\"server auth\"]`", "none")
             .hint("name a profile with usages"));
     }
     if profile.basic.ca && ca.basic_constraints().is_some_and(|basic| basic.path_len == Some(0)) {
         return Err(PrimError::invalid("makes authorities, which this CA does not allow below itself")
-            .on(place)
+            .on(place())
             .expected("a CA without a path length, or one of 1 or more", "path length 0")
             .hint("issue leaves with it; an authority below it would be refused by every verifier"));
     }
@@ -183,12 +195,12 @@ pub(crate) fn template(
         Some(end) => end,
         None => not_before
             .checked_add(profile.expiry)
-            .ok_or_else(|| past_9999("the expiry reaches past the year 9999").on(place.clone()))?,
+            .ok_or_else(|| past_9999("the expiry reaches past the year 9999").on(place()))?,
     };
     let born_expired = wanted - now < Duration::minutes(1);
     if born_expired && !profile.rules.are_cfssls() {
         return Err(PrimError::invalid("a certificate of this profile would be born expired")
-            .on(place)
+            .on(place())
             .expected(format!("an end after {}", date(now)), date(wanted))
             .hint("the expiry counts from the backdated start: make it longer than the backdate (5m unless set)"));
     }
