@@ -4,5 +4,6 @@ mod desk;
 mod keys;
 mod looking;
 mod making;
+mod rotation;
 mod stores;
 mod wire;

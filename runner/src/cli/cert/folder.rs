@@ -5,7 +5,7 @@ use stdlib::cert::describe;
 use stdlib::cfssl::folder::{Found, Reading, read_with};
 use stdlib::files::SystemDisk;
 
-use super::args::Folder;
+use super::args::{Folder, Passphrase};
 use super::files::failed;
 use super::inspect::note;
 use super::lines::Facts;
@@ -17,7 +17,8 @@ use crate::exit_code::ExitCode;
 use crate::output;
 
 pub(super) fn folder(context: &Context, args: &Folder) -> Result<ExitCode, Failure> {
-    let reading = Reading { rules: args.lax.rules(), passphrase: args.passphrase.named()? };
+    let passphrase = Passphrase { passphrase_file: args.passphrase_file.clone() };
+    let reading = Reading { rules: args.lax.rules(), passphrase: passphrase.named()? };
     let folder = read_with(&SystemDisk, &args.folder, now(), &reading).map_err(failed)?;
     let profiles: Vec<&String> = folder.config.profiles.keys().collect();
     let requests: Vec<&String> = folder.requests.keys().collect();

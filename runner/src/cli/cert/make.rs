@@ -3,12 +3,12 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stdlib::cert::{Certificate, Key, KeyKind, SigningRequest};
 use stdlib::cfssl::{self, Config, Request, Rules};
 use zeroize::Zeroizing;
 
-use super::args::{CrossSign, Lax, MakeAuthority, MakeKey, MakeRequest, Out, Reissue, Renew, Sign};
+use super::args::{CrossSign, Lax, MakeAuthority, MakeKey, MakeRequest, Making, Out, Reissue, Renew, Sign};
 use super::files::{self, File, certificate, failed, key_beside, warn};
 use super::now;
 use super::show::{left, minute, whose};
@@ -44,9 +44,11 @@ fn or_lax(failure: Failure, lax: Lax) -> Failure {
     Failure { hint: Some(hint), ..failure }
 }
 
-fn request(path: &Path, lax: Lax) -> Result<Request, Failure> {
-    let bytes = files::read(path)?;
-    let request = Request::read_json(&bytes, &path.display().to_string(), lax.rules())
+/// A request; with a key that is there, what it says of its key does not count.
+fn request(path: &Path, lax: Lax, own: Option<&Key>) -> Result<Request, Failure> {
+    let what = path.display().to_string();
+    let request = cfssl::parse_json(&files::read(path)?, &what)
+        .and_then(|value| Request::read_for(&value, &what, lax.rules(), own))
         .map_err(|error| or_lax(failed(error), lax))?;
     warn_all(&request.warnings);
     Ok(request)
@@ -54,8 +56,21 @@ fn request(path: &Path, lax: Lax) -> Result<Request, Failure> {
 
 /// What was made, for a person or for a program.
 fn tell(context: &Context, made: Option<&Certificate>, key: Option<&Key>, written: &[String]) {
+    tell_with(context, made, key, written, json!({}));
+}
+
+/// As [`tell`], with further fields for programs.
+pub(super) fn tell_with(
+    context: &Context,
+    made: Option<&Certificate>,
+    key: Option<&Key>,
+    written: &[String],
+    mut value: Value,
+) {
     if context.json() {
-        let mut value = json!({ "written": written });
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("written".into(), written.into());
+        }
         if let (Some(fields), Some(one)) = (value.as_object_mut(), made) {
             fields.insert("certificate".into(), stdlib::cert::describe(one));
         }
@@ -139,10 +154,10 @@ pub(super) fn key(context: &Context, args: &MakeKey) -> Result<ExitCode, Failure
 
 /// `rollover cert csr`.
 pub(super) fn csr(context: &Context, args: &MakeRequest) -> Result<ExitCode, Failure> {
-    let request = request(&args.request, args.lax)?;
+    let own = args.key.as_ref().map(|path| args.passphrase.key(path)).transpose()?;
+    let request = request(&args.request, args.lax, own.as_ref())?;
     let (csr_path, key_path) =
         (args.out.path(&args.request, ".csr"), args.out.path(&args.request, "-key.pem"));
-    let own = args.key.as_ref().map(|path| args.passphrase.key(path)).transpose()?;
     let mut files = Vec::new();
     let key = match own {
         Some(key) => {
@@ -163,29 +178,41 @@ pub(super) fn csr(context: &Context, args: &MakeRequest) -> Result<ExitCode, Fai
 
 /// `rollover cert ca`.
 pub(super) fn ca(context: &Context, args: &MakeAuthority) -> Result<ExitCode, Failure> {
-    let request = request(&args.request, args.lax)?;
-    let [cert_path, key_path, csr_path] =
-        [".pem", "-key.pem", ".csr"].map(|ending| args.out.path(&args.request, ending));
-    if !args.cfssl_json {
-        args.out.check_free(&[cert_path.as_path(), key_path.as_path(), csr_path.as_path()])?;
+    let Making { lax, cfssl_json: printed, out } = &args.making;
+    let own = args.key.as_ref().map(|path| args.passphrase.key(path)).transpose()?;
+    let request = request(&args.request, *lax, own.as_ref())?;
+    let [cert_path, csr_path, key_path] =
+        [".pem", ".csr", "-key.pem"].map(|ending| out.path(&args.request, ending));
+    let made = own.is_none();
+    if !printed {
+        let paths = [cert_path.as_path(), csr_path.as_path(), key_path.as_path()];
+        out.check_free(paths.get(..if made { 3 } else { 2 }).unwrap_or_default())?;
     }
-    let (ca, key) = stdlib::ca::create(&request, now()).map_err(|error| or_lax(failed(error), args.lax))?;
+    let (ca, key) = match own {
+        Some(key) => stdlib::ca::create_for(&request, &key, now()).map(|ca| (ca, key)),
+        None => stdlib::ca::create(&request, now()),
+    }
+    .map_err(|error| or_lax(failed(error), *lax))?;
     // Without a `ca` section cfssl asks for an authority all the same.
     let asks = Request { ca: Some(request.ca.clone().unwrap_or_default()), ..request };
     let csr = asks.signing_request(&key).map_err(failed)?;
-    if args.cfssl_json {
+    if *printed {
         return cfssl_json(&ca, Some(&key), Some(&csr));
     }
-    let files =
-        [File::key(key_path, &key)?, File::public(cert_path, &ca.pem()), File::public(csr_path, &csr)];
-    tell(context, Some(&ca), None, &args.out.write(&files)?);
+    let mut files = Vec::new();
+    if made {
+        files.push(File::key(key_path, &key)?);
+    }
+    files.extend([File::public(cert_path, &ca.pem()), File::public(csr_path, &csr)]);
+    tell(context, Some(&ca), None, &out.write(&files)?);
     Ok(ExitCode::Ok)
 }
 
 /// `rollover cert sign`.
 pub(super) fn sign(context: &Context, args: &Sign) -> Result<ExitCode, Failure> {
-    let rules = args.lax.rules();
-    let lax = |error| or_lax(failed(error), args.lax);
+    let Making { lax: switch, cfssl_json: printed, out } = &args.making;
+    let rules = switch.rules();
+    let lax = |error| or_lax(failed(error), *switch);
     let bytes = files::read(&args.request)?;
     let (ca, ca_key) = args.authority.read()?;
     let config = Config::read_json(&files::read(&args.config)?, &args.config.display().to_string(), rules)
@@ -193,7 +220,7 @@ pub(super) fn sign(context: &Context, args: &Sign) -> Result<ExitCode, Failure> 
     let profile = config.select(&args.profile, rules).map_err(lax)?;
     warn_all(&profile.warnings);
     let [cert_path, key_path, csr_path] =
-        [".pem", "-key.pem", ".csr"].map(|ending| args.out.path(&args.request, ending));
+        [".pem", "-key.pem", ".csr"].map(|ending| out.path(&args.request, ending));
     let what = args.request.display().to_string();
     if !bytes.trim_ascii_start().starts_with(b"{") {
         if !args.hostname.is_empty() || args.key.is_some() {
@@ -201,26 +228,26 @@ pub(super) fn sign(context: &Context, args: &Sign) -> Result<ExitCode, Failure> 
                 .on(what)
                 .hint("leave `--hostname` and `--key` out, or name a cfssl request (JSON)"));
         }
-        if !args.cfssl_json {
-            args.out.check_free(&[cert_path.as_path()])?;
+        if !printed {
+            out.check_free(&[cert_path.as_path()])?;
         }
         let csr = signing_request(&bytes, &what)?;
         let leaf = cfssl::sign(&ca, &ca_key, &csr, &profile, now()).map_err(lax)?;
-        if args.cfssl_json {
+        if *printed {
             return cfssl_json(&leaf, None, None);
         }
         shortened(&leaf, &ca);
-        tell(context, Some(&leaf), None, &args.out.write(&[File::public(cert_path, &leaf.pem())])?);
+        tell(context, Some(&leaf), None, &out.write(&[File::public(cert_path, &leaf.pem())])?);
         return Ok(ExitCode::Ok);
     }
-    let mut request = request(&args.request, args.lax)?;
+    let own = args.key.as_ref().map(|path| args.authority.passphrase.key(path)).transpose()?;
+    let mut request = request(&args.request, *switch, own.as_ref())?;
     if !args.hostname.is_empty() {
         request = request.with_hosts(&args.hostname).map_err(failed)?;
     }
-    let own = args.key.as_ref().map(|path| args.authority.passphrase.key(path)).transpose()?;
-    if !args.cfssl_json {
+    if !printed {
         let paths = [cert_path.as_path(), csr_path.as_path(), key_path.as_path()];
-        args.out.check_free(paths.get(..if own.is_some() { 1 } else { 3 }).unwrap_or_default())?;
+        out.check_free(paths.get(..if own.is_some() { 1 } else { 3 }).unwrap_or_default())?;
     }
     let (key, made) = match own {
         Some(key) => (key, false),
@@ -228,7 +255,7 @@ pub(super) fn sign(context: &Context, args: &Sign) -> Result<ExitCode, Failure> 
     };
     let leaf = cfssl::issue_for(&ca, &ca_key, &request, &profile, key.spki(), now()).map_err(lax)?;
     let csr = request.signing_request(&key).map_err(failed)?;
-    if args.cfssl_json {
+    if *printed {
         return cfssl_json(&leaf, Some(&key), Some(&csr));
     }
     let mut files = Vec::new();
@@ -237,7 +264,7 @@ pub(super) fn sign(context: &Context, args: &Sign) -> Result<ExitCode, Failure> 
     }
     files.push(File::public(cert_path, &leaf.pem()));
     shortened(&leaf, &ca);
-    tell(context, Some(&leaf), None, &args.out.write(&files)?);
+    tell(context, Some(&leaf), None, &out.write(&files)?);
     Ok(ExitCode::Ok)
 }
 

@@ -11,6 +11,7 @@ mod lines;
 mod make;
 mod pem;
 mod probe;
+mod rotation;
 mod show;
 mod source;
 
@@ -36,6 +37,9 @@ pub(crate) async fn cert(context: &Context, command: Cert) -> Result<ExitCode, F
         Cert::Bundle(command) => bundle::bundle(context, command).await,
         Cert::Pem(command) => pem::pem(context, command),
         Cert::Folder(args) => folder::folder(context, &args),
+        Cert::Successor(args) => rotation::successor(context, &args).await,
+        Cert::Leaf(args) => rotation::leaf(context, &args).await,
+        Cert::Install(args) => rotation::install(context, &args).await,
         Cert::Probe(args) => probe::probe(context, &args).await,
     }
 }

@@ -1,10 +1,16 @@
 //! The arguments of `rollover cert`. Texts here are the reference that people see first.
 
+mod folder;
+mod groups;
+mod stores;
+
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use crate::cli::args::Reach;
+pub use folder::{Folder, Install, Leaf, Successor};
+pub use groups::{Authority, By, Cluster, Dial, Lax, Making, Out, Passphrase, TextOut, Usage};
+pub use stores::{Bundle, Pem};
 
 /// Certificates, keys and bundles.
 #[derive(Debug, Subcommand)]
@@ -90,8 +96,32 @@ Servers send the cross certificate along after their own: `rollover cert pem joi
     #[command(after_help = "Example:
   rollover cert folder /srv/pki
 
-Installing a new CA there is a step of a run (`rollover describe tidb/cfssl-rotate`), which can be taken back.")]
+`successor`, `leaf` and `install` take a folder through a rotation by hand. A run (`rollover describe tidb/cfssl-rotate`) does
+the same and more, and can be taken back.")]
     Folder(Folder),
+    /// Begin a rotation in a PKI folder: a CA that follows the one in force, and ca.pem with both
+    #[command(after_help = "Examples:
+  rollover cert successor /srv/pki
+  rollover cert successor /srv/pki --csr next-csr.json
+
+Leaves the folder as the TiDB page does after its first section: ca.new.pem, ca.old.pem and their keys, and ca.pem with both. A
+CA that somebody has begun with is adopted; no second one is made. Where something fails, all is put back.")]
+    Successor(Successor),
+    /// Have a leaf in a PKI folder: keep the one in use where it is good, or issue one with all of its names
+    #[command(after_help = "Examples:
+  rollover cert leaf /srv/pki pd-server --profile internal
+  rollover cert leaf /srv/pki pd-server --profile internal --in-use secret/tidb/basic-pd-cluster-secret --force
+
+The successor signs, where there is one, and else the CA in force. Kept is what that CA signed, with its key, the request's CN,
+names and usages, and more than half of its life before it. Writes NAME.pem and NAME-key.pem into the folder.")]
+    Leaf(Leaf),
+    /// End a rotation in a PKI folder: the successor as ca.pem and ca-key.pem, the old CA in retired/
+    #[command(after_help = "Examples:
+  rollover cert install /srv/pki
+  rollover cert install /srv/pki --ca next.pem        a CA that lies elsewhere, with next-key.pem beside it
+
+Only when nobody needs ca.pem with both any more. Where something fails, all is put back.")]
+    Install(Install),
     /// Connect to an endpoint: what it serves, whether it asks for a certificate, whether the two accept each other
     #[command(after_help = "Examples:
   rollover cert probe 10.0.0.7:2379 --anchors ca.pem --cert client.pem
@@ -101,39 +131,6 @@ Installing a new CA there is a step of a run (`rollover describe tidb/cfssl-rota
 Every answer comes from a new connection with a deadline; nobody is logged in. Exit code 0: accepted, or nothing to try; 42: one
 of the two refuses; 19: nobody answers, or no TLS.")]
     Probe(Probe),
-}
-
-/// What opens encrypted keys.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Passphrase {
-    /// A file whose first line is the passphrase of an encrypted key; asked for on the terminal when left out
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
-}
-
-/// Where files are written.
-#[derive(Debug, Clone, Args)]
-pub struct Out {
-    /// The files' name without ending: NAME.pem, NAME-key.pem, NAME.csr [default: that of the file given, in this folder]
-    #[arg(long, short, value_name = "NAME")]
-    pub out: Option<PathBuf>,
-    /// Write over files that are there, private keys too
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// The authority that signs.
-#[derive(Debug, Clone, Args)]
-pub struct Authority {
-    /// The CA's certificate
-    #[arg(long, value_name = "FILE", default_value = "ca.pem")]
-    pub ca: PathBuf,
-    /// The CA's private key [default: NAME-key.pem beside NAME.pem]
-    #[arg(long, value_name = "FILE")]
-    pub ca_key: Option<PathBuf>,
-    /// Passphrase
-    #[command(flatten)]
-    pub passphrase: Passphrase,
 }
 
 /// Arguments of `inspect`.
@@ -160,53 +157,6 @@ pub struct Inspect {
     /// How a cluster is reached
     #[command(flatten)]
     pub cluster: Cluster,
-}
-
-/// How an endpoint is dialled.
-#[derive(Debug, Clone, Args)]
-pub struct Dial {
-    /// The name to ask for and to judge by, where it is not the host
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-    /// A MySQL port: TLS begins after the server's greeting
-    #[arg(long)]
-    pub mysql: bool,
-    /// The deadline of each connection
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = stdlib::duration::parse)]
-    pub timeout: std::time::Duration,
-}
-
-/// How a cluster is reached.
-#[derive(Debug, Clone, Args)]
-pub struct Cluster {
-    /// Which cluster
-    #[command(flatten)]
-    pub reach: Reach,
-    /// Use a sandbox that runs: its folder, as `rollover sandbox list` shows it
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["context", "kubeconfig"])]
-    pub sandbox_dir: Option<PathBuf>,
-}
-
-/// What a certificate is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Usage {
-    /// By a server before its clients.
-    Server,
-    /// By a client before its server.
-    Client,
-}
-
-/// Whose rules count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum By {
-    /// All three of them.
-    All,
-    /// Programs on rustls.
-    Webpki,
-    /// PD, TiDB, TiCDC, TiProxy, Kubernetes, etcd.
-    Go,
-    /// TiKV, TiFlash, MySQL clients, curl.
-    Openssl,
 }
 
 /// Arguments of `verify`.
@@ -273,28 +223,20 @@ pub struct MakeRequest {
     pub out: Out,
 }
 
-/// The switch for cfssl's own behaviour.
-#[derive(Debug, Clone, Copy, Default, Args)]
-pub struct Lax {
-    /// Take what cfssl takes although it bites (an unknown profile, a misspelt usage, a negative expiry, …), with a warning
-    #[arg(long)]
-    pub cfssl_lax: bool,
-}
-
 /// Arguments of `ca`.
 #[derive(Debug, Clone, Args)]
 pub struct MakeAuthority {
     /// The cfssl request, as ca-csr.json
     pub request: PathBuf,
-    /// How requests are read
+    /// The key to certify, of any RSA size from 2048 to 8192 bits too (`cfssl gencert -initca -ca-key`); a new one when left out
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Passphrase
     #[command(flatten)]
-    pub lax: Lax,
-    /// Print certificate, request and PRIVATE KEY as cfssl does, for `cfssljson -bare`; write no files
-    #[arg(long, conflicts_with_all = ["out", "force"])]
-    pub cfssl_json: bool,
-    /// Where files are written
+    pub passphrase: Passphrase,
+    /// How it is made
     #[command(flatten)]
-    pub out: Out,
+    pub making: Making,
 }
 
 /// Arguments of `sign`.
@@ -317,15 +259,9 @@ pub struct Sign {
     /// Who signs
     #[command(flatten)]
     pub authority: Authority,
-    /// How requests and configurations are read
+    /// How it is made
     #[command(flatten)]
-    pub lax: Lax,
-    /// Print certificate, request and PRIVATE KEY as cfssl does, for `cfssljson -bare`; write no files
-    #[arg(long, conflicts_with_all = ["out", "force"])]
-    pub cfssl_json: bool,
-    /// Where files are written
-    #[command(flatten)]
-    pub out: Out,
+    pub making: Making,
 }
 
 /// Arguments of `renew`.
@@ -374,128 +310,6 @@ pub struct Reissue {
     /// Where files are written
     #[command(flatten)]
     pub out: Out,
-}
-
-/// Where public text is written.
-#[derive(Debug, Clone, Args)]
-pub struct TextOut {
-    /// The file to write; standard output when left out
-    #[arg(long, short, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Write over a file that is there
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// Trust stores.
-#[derive(Debug, Subcommand)]
-pub enum Bundle {
-    /// List a bundle's certificates, and what somebody will trip over: expired ones, twins, intermediates, one name twice
-    #[command(after_help = "Example:\n  rollover cert bundle list ca.pem")]
-    List {
-        /// The bundle
-        bundle: PathBuf,
-        /// At which time [default: now]
-        #[arg(long, value_name = "TIME")]
-        at: Option<String>,
-    },
-    /// Write one bundle with the certificates of several, in order, each once
-    #[command(
-        after_help = "Example:\n  rollover cert bundle merge ca.new.pem ca.old.pem --out both.pem\n\nFiles are parsed and written anew: no missing newline can lose a certificate, as with `cat`."
-    )]
-    Merge {
-        /// The bundles
-        #[arg(required = true)]
-        bundles: Vec<PathBuf>,
-        /// Where it is written
-        #[command(flatten)]
-        out: TextOut,
-    },
-    /// Write a bundle without some of its certificates
-    #[command(
-        after_help = "Examples:\n  rollover cert bundle remove both.pem --cert ca.old.pem --out ca.pem\n  rollover cert bundle remove both.pem --fingerprint sha256:9f86… --out ca.pem\n  rollover cert bundle remove both.pem --expired --out ca.pem\n\nRefused where nothing would be left: an empty trust store refuses everybody."
-    )]
-    Remove {
-        /// The bundle
-        bundle: PathBuf,
-        /// Certificates to take out; may be given more than once
-        #[arg(long, value_name = "FILE")]
-        cert: Vec<PathBuf>,
-        /// The beginning of a fingerprint to take out, `sha256:` or `spki:`; may be given more than once
-        #[arg(long, value_name = "FINGERPRINT")]
-        fingerprint: Vec<String>,
-        /// Take out those that have expired
-        #[arg(long)]
-        expired: bool,
-        /// Where it is written
-        #[command(flatten)]
-        out: TextOut,
-    },
-    /// Tell what one bundle has that another has not, by fingerprint and by key
-    #[command(
-        after_help = "Example:\n  rollover cert bundle compare ca.pem secret/tidb/basic-pd-cluster-secret\n\nExit code 0: both trust the same; 42: they differ."
-    )]
-    Compare {
-        /// The first: a file, or secret/NAMESPACE/NAME, whose ca.crt is taken
-        first: String,
-        /// The second
-        second: String,
-        /// How a cluster is reached
-        #[command(flatten)]
-        cluster: Cluster,
-    },
-}
-
-/// Blocks of PEM files.
-#[derive(Debug, Subcommand)]
-pub enum Pem {
-    /// List the blocks of a file, with their lines; of private keys, only that they are there
-    #[command(after_help = "Example:\n  rollover cert pem list haproxy.pem")]
-    List {
-        /// The file
-        file: PathBuf,
-    },
-    /// Write every block into a file of its own: NAME-1.pem, NAME-2.pem, NAME-key.pem, NAME.csr
-    #[command(after_help = "Example:\n  rollover cert pem split haproxy.pem --out haproxy")]
-    Split {
-        /// The file
-        file: PathBuf,
-        /// Where files are written
-        #[command(flatten)]
-        out: Out,
-    },
-    /// Write a file anew, so that every program finds every block: line ends, line lengths, no text between
-    #[command(after_help = "Example:\n  rollover cert pem normalise ca.pem --out ca.clean.pem")]
-    Normalise {
-        /// The file
-        file: PathBuf,
-        /// Where it is written
-        #[command(flatten)]
-        out: TextOut,
-    },
-    /// Join files block by block, in order, twins among them; for a leaf and its intermediates
-    #[command(after_help = "Example:\n  rollover cert pem join leaf.pem bridge.pem --out chain.pem")]
-    Join {
-        /// The files
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Where it is written
-        #[command(flatten)]
-        out: TextOut,
-    },
-}
-
-/// Arguments of `folder`.
-#[derive(Debug, Clone, Args)]
-pub struct Folder {
-    /// The folder with ca.pem, ca-key.pem, ca-config.json and the requests
-    pub folder: PathBuf,
-    /// How requests and configurations are read
-    #[command(flatten)]
-    pub lax: Lax,
-    /// Passphrase
-    #[command(flatten)]
-    pub passphrase: Passphrase,
 }
 
 /// Arguments of `probe`.
