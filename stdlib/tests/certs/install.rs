@@ -24,14 +24,35 @@ fn page_state(folder: &Path) {
     write(folder, &[("ca.pem", &(new.pem() + &old))]);
 }
 
+/// A folder, what it says, and the CA that follows.
+struct Begun {
+    folder: tempfile::TempDir,
+    world: World,
+    before: Value,
+    new: Value,
+}
+
+impl Begun {
+    fn untouched() -> Self {
+        Self::of(pki())
+    }
+    fn by_the_page() -> Self {
+        let folder = pki();
+        page_state(folder.path());
+        Self::of(folder)
+    }
+    fn of(folder: tempfile::TempDir) -> Self {
+        let world = world(folder.path(), now());
+        let before = fact(&world, folder.path());
+        let new = call(&world, &ReadOnly, "cfssl::successor", std::slice::from_ref(&before)).unwrap();
+        Self { folder, world, before, new }
+    }
+}
+
 #[test]
 fn a_finished_rotation_has_the_new_ca_and_keeps_the_old_one_apart() {
-    let folder = pki();
+    let Begun { folder, world, before, new } = Begun::by_the_page();
     let path = folder.path();
-    page_state(path);
-    let world = world(path, now());
-    let before = fact(&world, path);
-    let new = call(&world, &ReadOnly, "cfssl::successor", std::slice::from_ref(&before)).unwrap();
     let gate = Recorder::default();
     let done = call(&world, &gate, "cfssl::install", &[before.clone(), new.clone()]).unwrap();
     let after = fact(&world, path);
@@ -60,15 +81,10 @@ fn a_finished_rotation_has_the_new_ca_and_keeps_the_old_one_apart() {
 fn stopped_anywhere_it_goes_on_or_back() {
     for from_the_page in [false, true] {
         for stop in 0.. {
-            let folder = pki();
+            let begun = if from_the_page { Begun::by_the_page() } else { Begun::untouched() };
+            let Begun { folder, world, before, new } = begun;
             let path = folder.path();
-            if from_the_page {
-                page_state(path);
-            }
             let original = files(path);
-            let world = world(path, now());
-            let before = fact(&world, path);
-            let new = call(&world, &ReadOnly, "cfssl::successor", std::slice::from_ref(&before)).unwrap();
             let args = [before.clone(), new.clone()];
             let gate = Recorder { refuse_at: Some(stop), ..Recorder::default() };
             let result = call(&world, &gate, "cfssl::install", &args);
@@ -103,11 +119,8 @@ fn stopped_anywhere_it_goes_on_or_back() {
 /// A leftover that is neither the old CA nor the new one is not thrown away.
 #[test]
 fn a_foreign_leftover_is_kept() {
-    let folder = pki();
+    let Begun { folder, world, before, new } = Begun::untouched();
     let path = folder.path();
-    let world = world(path, now());
-    let before = fact(&world, path);
-    let new = call(&world, &ReadOnly, "cfssl::successor", std::slice::from_ref(&before)).unwrap();
     let (older, older_key) = new_ca();
     write_pair(path, "ca.old.pem", "ca-key.old.pem", &older, &older_key);
     call(&world, &Recorder::default(), "cfssl::install", &[before.clone(), new]).unwrap();
@@ -118,11 +131,8 @@ fn a_foreign_leftover_is_kept() {
 
 #[test]
 fn a_person_can_go_on_by_hand_from_staged_files() {
-    let folder = pki();
+    let Begun { folder, world, before, new } = Begun::untouched();
     let path = folder.path();
-    let world = world(path, now());
-    let before = fact(&world, path);
-    let new = call(&world, &ReadOnly, "cfssl::successor", std::slice::from_ref(&before)).unwrap();
     let both = call(&world, &ReadOnly, "bundle::of", &[json!([new.clone(), before["ca"].clone()])]).unwrap();
     for stop in 0..7 {
         let gate = Recorder { refuse_at: Some(stop), ..Recorder::default() };
@@ -179,11 +189,8 @@ fn a_leaf_is_written_as_cfssljson_names_it() {
 
 #[test]
 fn somebody_elses_change_is_not_overwritten() {
-    let folder = pki();
+    let Begun { folder, world, before, new } = Begun::untouched();
     let path = folder.path();
-    let world = world(path, now());
-    let before = fact(&world, path);
-    let new = call(&world, &ReadOnly, "cfssl::successor", std::slice::from_ref(&before)).unwrap();
     let (other, other_key): (Certificate, Key) = new_ca();
     write_pair(path, "ca.pem", "ca-key.pem", &other, &other_key);
     let gate = Recorder::default();
@@ -191,11 +198,8 @@ fn somebody_elses_change_is_not_overwritten() {
     assert_eq!(error.code, Code::Conflict);
     assert!(gate.recorded().is_empty());
 
-    let folder = pki();
+    let Begun { folder, world, before, new } = Begun::untouched();
     let path = folder.path();
-    let world = self::world_of(path);
-    let before = fact(&world, path);
-    let new = call(&world, &ReadOnly, "cfssl::successor", std::slice::from_ref(&before)).unwrap();
     call(&world, &gate, "cfssl::install", &[before, new]).unwrap();
     write(path, &[("ca.pem", "edited by hand")]);
     let effect =
@@ -205,19 +209,11 @@ fn somebody_elses_change_is_not_overwritten() {
     assert_eq!(std::fs::read_to_string(path.join("ca.pem")).unwrap(), "edited by hand");
 }
 
-fn world_of(path: &Path) -> World {
-    world(path, now())
-}
-
 /// What passes the gate may be written into a record: no key may be in it.
 #[test]
 fn no_key_is_in_what_the_gate_is_told() {
-    let folder = pki();
+    let Begun { folder, world, before, new } = Begun::by_the_page();
     let path = folder.path();
-    page_state(path);
-    let world = world(path, now());
-    let before = fact(&world, path);
-    let new = call(&world, &ReadOnly, "cfssl::successor", std::slice::from_ref(&before)).unwrap();
     let gate = Recorder::default();
     call(&world, &gate, "cfssl::install", &[before, new]).unwrap();
     let shown = format!("{:?}", gate.effects.lock().unwrap());

@@ -45,7 +45,7 @@ fn renewed_and_cross_signed_authorities_hold_in_openssl() {
 
     let (new, new_key) = new_ca();
     let bridge = ca::cross_sign(&old, &old_key, &new, now()).unwrap();
-    let (leaf, _) = ours::issue(&new, &new_key, &request(PD), &internal, now()).unwrap();
+    let leaf = leaf_of(&new, &new_key, now());
     write(folder, &[("old.pem", &old.pem()), ("bridge.pem", &bridge.pem()), ("leaf.pem", &leaf.pem())]);
     let args = ["verify", "-x509_strict", "-CAfile", "old.pem", "-untrusted", "bridge.pem", "leaf.pem"];
     run(folder, "openssl", &args, true);

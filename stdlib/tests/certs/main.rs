@@ -18,6 +18,7 @@ mod keys;
 mod lax;
 mod limits;
 mod matrix;
+mod odd_inputs;
 mod peers;
 mod properties;
 mod refusals;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stdlib::cert::Certificate;
 use stdlib::gate::ReadOnly;
-use stdlib::{bundle, ca, cfssl as ours};
+use stdlib::{bundle, ca};
 use time::Duration;
 
 use crate::support::*;
@@ -49,8 +49,7 @@ fn what_somebody_will_trip_over_is_found_in_a_store() {
     let short = CA_CSR.replace("87600h", "24h").replace("TiDB", "short");
     let (short, _) = ca::create(&request(&short), now()).unwrap();
     let renewed = ca::renew(&old, &old_key, None, now()).unwrap();
-    let internal = config().profile("internal").unwrap().clone();
-    let (leaf, _) = ours::issue(&old, &old_key, &request(PD), &internal, now()).unwrap();
+    let leaf = leaf_of(&old, &old_key, now());
     let (other, other_key) = ca::create(&request(&CA_CSR.replace("TiDB", "other")), now()).unwrap();
     let bridge = ca::cross_sign(&other, &other_key, &twin, now()).unwrap();
     let store = [old.clone(), twin, old, renewed, short, leaf, bridge];
@@ -83,16 +82,9 @@ fn what_somebody_will_trip_over_is_found_in_a_store() {
 fn where_verifiers_differ_it_is_said_why() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let same = r#"{"CN":"TiDB","hosts":["basic-pd"],"key":{"algo":"ecdsa","size":256},
-      "names":[{"C":"US","L":"CA","O":"PingCAP","ST":"Beijing","OU":"TiDB"}]}"#;
-    write(folder, &[("ca-csr.json", CA_CSR), ("ca-config.json", CA_CONFIG), ("same.json", same)]);
-    cfssl(folder, &["gencert", "-initca", "ca-csr.json"], "old");
-    cfssl(folder, &["gencert", "-initca", "ca-csr.json"], "new");
-    let args =
-        ["gencert", "-ca=new.pem", "-ca-key=new-key.pem", "-config=ca-config.json", "-profile=internal"];
-    cfssl(folder, &[&args[..], &["same.json"]].concat(), "leaf");
+    same_named_by_cfssl(folder);
     let [old, new, leaf] =
-        ["old.pem", "new.pem", "leaf.pem"].map(|name| read_certificate(&folder.join(name)).pem());
+        ["old.pem", "new.pem", "theirs.pem"].map(|name| read_certificate(&folder.join(name)).pem());
     let both = json!([old.clone(), new.clone()]);
 
     let seen = ask("cert::opinions", &[json!(leaf), both.clone(), json!({ "name": "basic-pd" })]);
@@ -109,7 +101,7 @@ fn where_verifiers_differ_it_is_said_why() {
 
     // openssl itself says the same.
     write(folder, &[("both.pem", &format!("{old}{new}"))]);
-    run(folder, "openssl", &["verify", "-CAfile", "both.pem", "leaf.pem"], false);
+    run(folder, "openssl", &["verify", "-CAfile", "both.pem", "theirs.pem"], false);
 
     let verdict =
         ask("cert::verify", &[json!(leaf), both.clone(), json!("openssl"), json!({ "name": "basic-pd" })]);
@@ -125,11 +117,10 @@ fn where_verifiers_differ_it_is_said_why() {
 #[test]
 fn an_expired_anchor_holds_for_webpki_alone() {
     let (ca, key) = ca::create(&request(&CA_CSR.replace("87600h", "24h")), now()).unwrap();
-    let internal = config().profile("internal").unwrap().clone();
-    let (leaf, _) = ours::issue(&ca, &key, &request(PD), &internal, now()).unwrap();
+    let leaf = leaf_of(&ca, &key, now());
     // The leaf ends with its CA, so another leaf of the same key that outlives it is needed.
     let longer = ca::renew(&ca, &key, Some(Duration::days(30)), now()).unwrap();
-    let (long_leaf, _) = ours::issue(&longer, &key, &request(PD), &internal, now()).unwrap();
+    let long_leaf = leaf_of(&longer, &key, now());
     assert!(long_leaf.not_after() > leaf.not_after());
     let at = stdlib::cert::date(now() + Duration::days(3));
     let options = json!({ "name": "basic-pd", "at": at });

@@ -67,6 +67,26 @@ pub(crate) fn cfssl(folder: &Path, args: &[&str], name: &str) {
     assert!(status.success(), "cfssljson after cfssl {args:?}");
 }
 
+/// What cfssl makes of two CAs with one name, `old.pem` and `new.pem`, and a leaf of the new one with that name too,
+/// `theirs.pem`. Returns the leaf's request.
+pub(crate) fn same_named_by_cfssl(folder: &Path) -> &'static str {
+    let same = r#"{"CN":"TiDB","hosts":["basic-pd"],"key":{"algo":"ecdsa","size":256},
+      "names":[{"C":"US","L":"CA","O":"PingCAP","ST":"Beijing","OU":"TiDB"}]}"#;
+    write(folder, &[("ca-csr.json", CA_CSR), ("ca-config.json", CA_CONFIG), ("same.json", same)]);
+    cfssl(folder, &["gencert", "-initca", "ca-csr.json"], "old");
+    cfssl(folder, &["gencert", "-initca", "ca-csr.json"], "new");
+    let args =
+        ["gencert", "-ca=new.pem", "-ca-key=new-key.pem", "-config=ca-config.json", "-profile=internal"];
+    cfssl(folder, &[&args[..], &["same.json"]].concat(), "theirs");
+    same
+}
+
+/// A leaf for PD.
+pub(crate) fn leaf_of(ca: &Certificate, key: &Key, at: OffsetDateTime) -> Certificate {
+    let internal = config().profile("internal").unwrap().clone();
+    stdlib::cfssl::issue(ca, key, &request(PD), &internal, at).unwrap().0
+}
+
 pub(crate) fn write(folder: &Path, files: &[(&str, &str)]) {
     for (name, text) in files {
         std::fs::write(folder.join(name), text).unwrap();

@@ -36,23 +36,7 @@ fn trap_missing_final_newline() {
 fn trap_same_dn_leaf_without_authority_key_id() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let same = r#"{"CN":"TiDB","hosts":["basic-pd"],"key":{"algo":"ecdsa","size":256},
-      "names":[{"C":"US","L":"CA","O":"PingCAP","ST":"Beijing","OU":"TiDB"}]}"#;
-    write(folder, &[("ca-csr.json", CA_CSR), ("ca-config.json", CA_CONFIG), ("same.json", same)]);
-    cfssl(folder, &["gencert", "-initca", "ca-csr.json"], "old");
-    cfssl(folder, &["gencert", "-initca", "ca-csr.json"], "new");
-    cfssl(
-        folder,
-        &[
-            "gencert",
-            "-ca=new.pem",
-            "-ca-key=new-key.pem",
-            "-config=ca-config.json",
-            "-profile=internal",
-            "same.json",
-        ],
-        "theirs",
-    );
+    let same = same_named_by_cfssl(folder);
     let (old, new) = (read_certificate(&folder.join("old.pem")), read_certificate(&folder.join("new.pem")));
     let theirs = read_certificate(&folder.join("theirs.pem"));
     assert_eq!(theirs.subject(), new.subject());
@@ -128,8 +112,7 @@ fn trap_rsa_without_a_size() {
 fn trap_leaf_outlives_its_ca() {
     let short = CA_CSR.replace("87600h", "100h");
     let (ca, key) = ca::create(&request(&short), now()).unwrap();
-    let internal = config().profile("internal").unwrap().clone();
-    let (leaf, _) = ours::issue(&ca, &key, &request(PD), &internal, now()).unwrap();
+    let leaf = leaf_of(&ca, &key, now());
     assert_eq!(leaf.not_after(), ca.not_after());
 }
 

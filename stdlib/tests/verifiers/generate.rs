@@ -13,16 +13,16 @@ pub(crate) use crate::judges::Case;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
 
-const CN: &str = "2.5.4.3";
-const O: &str = "2.5.4.10";
-const PRINTABLE: u8 = 0x13;
-const UTF8: u8 = 0x0c;
+pub(crate) const CN: &str = "2.5.4.3";
+pub(crate) const O: &str = "2.5.4.10";
+pub(crate) const PRINTABLE: u8 = 0x13;
+pub(crate) const UTF8: u8 = 0x0c;
 pub(crate) const SERVER: &str = "1.3.6.1.5.5.7.3.1";
 pub(crate) const CLIENT: &str = "1.3.6.1.5.5.7.3.2";
-const ANY: &str = "2.5.29.37.0";
-const CODE: &str = "1.3.6.1.5.5.7.3.3";
-const SGC: &str = "1.3.6.1.4.1.311.10.3.3";
-const UNKNOWN: &str = "1.3.6.1.4.1.99999.1";
+pub(crate) const ANY: &str = "2.5.29.37.0";
+pub(crate) const CODE: &str = "1.3.6.1.5.5.7.3.3";
+pub(crate) const SGC: &str = "1.3.6.1.4.1.311.10.3.3";
+pub(crate) const UNKNOWN: &str = "1.3.6.1.4.1.99999.1";
 pub(crate) const CERT_SIGN: u16 = 1 << 5;
 pub(crate) const DIGITAL_SIGNATURE: u16 = 1;
 pub(crate) const KEY_ENCIPHERMENT: u16 = 1 << 2;
@@ -97,8 +97,8 @@ pub(crate) fn leaf(subject: Vec<u8>, key: &Key, issuer: Option<&Key>, serial: u6
     }
 }
 
-struct Made {
-    spec: Spec,
+pub(crate) struct Made {
+    pub(crate) spec: Spec,
     key: usize,
     cert: CertificateDer<'static>,
 }
@@ -106,7 +106,7 @@ struct Made {
 /// Draws cases.
 pub(crate) struct Generator<'k> {
     keys: &'k Keys,
-    random: StdRng,
+    pub(crate) random: StdRng,
     label: Vec<String>,
     serial: u64,
 }
@@ -116,203 +116,16 @@ impl<'k> Generator<'k> {
         Self { keys, random: StdRng::seed_from_u64(seed), label: Vec::new(), serial: 1 }
     }
 
-    fn one_in(&mut self, many: u32) -> bool {
+    pub(crate) fn one_in(&mut self, many: u32) -> bool {
         self.random.random_ratio(1, many)
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from.choose(&mut self.random).unwrap().clone()
     }
 
-    fn note(&mut self, text: impl Into<String>) {
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.label.push(text.into());
-    }
-
-    fn spoil_time(&mut self, spec: &mut Spec) {
-        let second = Duration::SECOND;
-        let (text, from, until) = match self.random.random_range(0..7) {
-            0 => ("expired", NOW - Duration::days(9), NOW - Duration::days(1)),
-            1 => ("future", NOW + Duration::days(1), NOW + Duration::days(9)),
-            2 => ("ends now", NOW - Duration::days(9), NOW),
-            3 => ("begins now", NOW, NOW + Duration::days(9)),
-            4 => ("ended a second ago", NOW - Duration::days(9), NOW - second),
-            5 => ("ends in a second", NOW - Duration::days(9), NOW + second),
-            _ => ("ends in 2076", NOW - Duration::days(9), NOW + Duration::days(18_262)),
-        };
-        (spec.not_before, spec.not_after) = (from, until);
-        self.note(text);
-    }
-
-    fn constraints(&mut self) -> (Vec<General>, Vec<General>) {
-        let dns = |text: &str| General::Dns(text.into());
-        let all = [
-            (vec![dns("tidb.svc")], vec![]),
-            (vec![dns(".tidb.svc")], vec![]),
-            (vec![dns("example.com")], vec![]),
-            (vec![dns("example.com"), dns("svc")], vec![]),
-            (vec![], vec![dns("peer.tidb.svc")]),
-            (vec![], vec![dns("example.com")]),
-            (vec![dns("tidb.svc"), General::Ip(vec![127, 0, 0, 0, 255, 0, 0, 0])], vec![]),
-            (vec![dns("tidb.svc"), General::Ip(vec![10, 0, 0, 0, 255, 0, 0, 0])], vec![]),
-            (vec![], vec![General::Ip(vec![127, 0, 0, 0, 255, 0, 0, 0])]),
-            (vec![General::Directory(name(&[(O, PRINTABLE, "PingCAP")]))], vec![]),
-            (vec![], vec![General::Directory(name(&[(O, UTF8, "PINGCAP")]))]),
-            (vec![General::Email("example.com".into())], vec![]),
-            (vec![], vec![General::Uri(".svc".into())]),
-        ];
-        self.pick(&all)
-    }
-
-    fn spoil_authority(&mut self, spec: &mut Spec) {
-        match self.random.random_range(0..12) {
-            0 => self.spoil_time(spec),
-            1 => {
-                spec.basic = None;
-                self.note("no constraints");
-                if self.one_in(2) {
-                    spec.key_usage = None;
-                    self.note("no usage");
-                }
-            }
-            2 => {
-                spec.basic = Some((false, None));
-                self.note("CA:FALSE");
-            }
-            3 | 4 => {
-                let length = self.random.random_range(0..2);
-                spec.basic = Some((true, Some(length)));
-                self.note(format!("pathlen {length}"));
-            }
-            5 => {
-                spec.key_usage = None;
-                self.note("no usage");
-            }
-            6 => {
-                spec.key_usage = Some(DIGITAL_SIGNATURE);
-                self.note("usage without certSign");
-            }
-            7 => {
-                let sets: [&[&'static str]; 8] = [
-                    &[SERVER],
-                    &[CLIENT],
-                    &[SERVER, CLIENT],
-                    &[ANY],
-                    &[CODE],
-                    &[SGC],
-                    &[UNKNOWN],
-                    &[ANY, CLIENT],
-                ];
-                let set = self.pick(&sets);
-                spec.extended = Some(set.to_vec());
-                self.note(format!("EKU {set:?}"));
-            }
-            8 => {
-                spec.key_id = if self.one_in(2) { None } else { Some(vec![7; 20]) };
-                self.note("SKI none or foreign");
-            }
-            9 => {
-                spec.version = 1;
-                self.note("v1");
-            }
-            10 => {
-                let constraints = self.constraints();
-                self.note(format!("NC {constraints:?}"));
-                spec.constraints = Some(constraints);
-                if self.one_in(3) {
-                    spec.names = vec![General::Dns("ca.tidb.svc".into())];
-                    self.note("CA with a SAN");
-                }
-            }
-            _ => {
-                let id = self.pick(&["1.3.6.1.4.1.99999.2", "2.5.29.54"]);
-                spec.critical = Some(id);
-                self.note(format!("critical {id}"));
-            }
-        }
-    }
-
-    fn spoil_leaf(&mut self, spec: &mut Spec, issuer: &Made) {
-        match self.random.random_range(0..11) {
-            0 => self.spoil_time(spec),
-            1 => {
-                spec.subject.clone_from(&issuer.spec.subject);
-                spec.authority = None;
-                self.note("leaf DN is CA DN, no AKI");
-                if self.one_in(2) {
-                    spec.key_usage = None;
-                    self.note("no usage");
-                }
-            }
-            2 => {
-                spec.subject.clone_from(&issuer.spec.subject);
-                self.note("leaf DN is CA DN");
-            }
-            3 => {
-                let sets: [&[&'static str]; 8] =
-                    [&[SERVER], &[CLIENT], &[ANY], &[CODE], &[UNKNOWN], &[SGC], &[], &[ANY, CODE]];
-                let set = self.pick(&sets);
-                spec.extended = Some(set.to_vec());
-                self.note(format!("EKU {set:?}"));
-            }
-            4 => {
-                spec.extended = None;
-                self.note("no EKU");
-            }
-            5 => {
-                spec.key_usage = self.pick(&[
-                    None,
-                    Some(DIGITAL_SIGNATURE),
-                    Some(KEY_ENCIPHERMENT),
-                    Some(1 << 4),
-                    Some(1 << 3),
-                    Some(CERT_SIGN),
-                ]);
-                self.note(format!("usage {:?}", spec.key_usage));
-            }
-            6 => {
-                spec.basic = self.pick(&[None, Some((true, None)), Some((false, Some(0)))]);
-                self.note(format!("basic {:?}", spec.basic));
-            }
-            7 => {
-                let sets = [
-                    vec![],
-                    vec![General::Dns("*.peer.tidb.svc".into())],
-                    vec![General::Dns("*.peer".into()), General::Dns("pd-0".into())],
-                    vec![General::Dns("PD-0.Peer.TiDB.svc".into())],
-                    vec![General::Ip(vec![10, 0, 0, 1])],
-                    vec![
-                        General::Email("root@example.com".into()),
-                        General::Dns("pd-0.peer.tidb.svc".into()),
-                    ],
-                    vec![
-                        General::Uri("spiffe://tidb.svc/pd".into()),
-                        General::Dns("pd-0.peer.tidb.svc".into()),
-                    ],
-                    vec![General::Directory(subject(2)), General::Dns("pd-0.peer.tidb.svc".into())],
-                    vec![General::Dns("pd*.peer.tidb.svc".into())],
-                ];
-                spec.names = self.pick(&sets);
-                self.note(format!("SAN {:?}", spec.names));
-            }
-            8 => {
-                let issuer_name = issuer.spec.subject.clone();
-                spec.authority = self.pick(&[
-                    None,
-                    Some(Authority::KeyId(vec![9; 20])),
-                    Some(Authority::IssuerAndSerial(issuer_name.clone(), issuer.spec.serial)),
-                    Some(Authority::IssuerAndSerial(issuer_name, 999)),
-                ]);
-                self.note(format!("AKI {:?}", spec.authority));
-            }
-            9 => {
-                spec.critical = Some("1.3.6.1.4.1.99999.2");
-                self.note("critical leaf");
-            }
-            _ => {
-                spec.subject = subject(self.random.random_range(3..7));
-                self.note("odd leaf DN");
-            }
-        }
     }
 
     /// A self-signed authority, or one that only looks so.

@@ -7,6 +7,7 @@
 mod der;
 mod generate;
 mod judges;
+mod spoil;
 
 use generate::{Case, Generator, Keys, NOW};
 use judges::Verdict;
