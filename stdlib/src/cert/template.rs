@@ -6,11 +6,10 @@
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use sha1::{Digest as _, Sha1};
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 
 use super::der::{Writer, Written};
 use super::read::How;
-use super::{BasicConstraints, Certificate, ExtUsage, Extension, Key, KeyUsage, San, der};
+use super::{BasicConstraints, Certificate, ExtUsage, Extension, Key, KeyUsage, San, der, verify};
 use crate::error::PrimError;
 
 /// What a certificate is to say. Extensions are written in cfssl's order.
@@ -283,9 +282,7 @@ pub(crate) fn basic_constraints(basic: BasicConstraints) -> Result<Vec<u8>, Prim
 
 /// The bits of a public key.
 fn key_bits(spki: &[u8]) -> Result<Vec<u8>, PrimError> {
-    let (_, spki) =
-        SubjectPublicKeyInfo::from_der(spki).map_err(|_| PrimError::invalid("malformed public key"))?;
-    Ok(spki.subject_public_key.data.to_vec())
+    Ok(verify::read_spki(spki)?.subject_public_key.data.to_vec())
 }
 
 /// The SHA-1 of the key's bits: a label, as cfssl and OpenSSL compute it.

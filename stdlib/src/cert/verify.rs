@@ -51,6 +51,15 @@ fn curve(spki: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     Some(spki.algorithm.parameters.as_ref()?.as_oid().ok()?.to_id_string())
 }
 
+/// Reads a SubjectPublicKeyInfo.
+pub(super) fn read_spki(spki: &[u8]) -> Result<SubjectPublicKeyInfo<'_>, PrimError> {
+    SubjectPublicKeyInfo::from_der(spki).map(|(_, spki)| spki).map_err(|_| {
+        PrimError::invalid("malformed public key")
+            .expected("the DER of a SubjectPublicKeyInfo", "broken DER")
+            .hint("it was damaged or cut: copy it again from where it came")
+    })
+}
+
 /// Checks the signature of a certificate with an issuer's SubjectPublicKeyInfo.
 pub(crate) fn signature(certificate: &[u8], issuer_spki: &[u8]) -> Result<(), PrimError> {
     let (_, x509) = X509Certificate::from_der(certificate)
@@ -73,8 +82,7 @@ pub(crate) fn check(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), PrimError> {
-    let (_, spki) =
-        SubjectPublicKeyInfo::from_der(spki).map_err(|_| PrimError::invalid("malformed public key"))?;
+    let spki = read_spki(spki)?;
     let unsupported = || {
         PrimError::invalid(format!(
             "is signed with `{}` by a key of kind `{}`, which is not supported",
