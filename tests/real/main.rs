@@ -11,7 +11,9 @@
 )]
 
 mod bench;
+mod cfssl;
 mod contract;
+mod desk;
 mod rights;
 mod rotate;
 mod two_processes;

@@ -12,7 +12,6 @@ use tests::control_plane::client;
 
 use crate::bench::{Bench, multi};
 
-const WORKFLOW: &str = "tidb/cfssl-components";
 const USER: &str = "rollover-operator";
 
 async fn send(client: &Client, method: &str, path: &str, body: Option<&Value>) -> Result<Value, kube::Error> {
@@ -27,9 +26,9 @@ async fn send(client: &Client, method: &str, path: &str, body: Option<&Value>) -
 }
 
 /// Puts exactly these rules in force for the user.
-async fn grant(bench: &Bench, rules: &std::collections::BTreeMap<String, Vec<Rule>>) {
+async fn grant(bench: &Bench, workflow: &str, rules: &std::collections::BTreeMap<String, Vec<Rule>>) {
     let admin = bench.world.client();
-    for object in rbac::manifests(rules, WORKFLOW, Some(USER)) {
+    for object in rbac::manifests(rules, workflow, Some(USER)) {
         let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
         let name = object["metadata"]["name"].as_str().unwrap();
         let scope =
@@ -64,46 +63,72 @@ async fn wait_until(user: &Client, namespace: &str, rule: &Rule, allowed: bool) 
     panic!("{rule:?} did not become {allowed}");
 }
 
-#[test]
-#[ignore = "needs a real control plane: tests/control-plane"]
-fn a_workflow_runs_with_the_rights_that_are_printed_and_not_without_any_one_of_them() {
+/// The rights of one workflow, begun after these others.
+fn rights_of(seed: u64, workflow: &str, after: &[&str]) {
     multi(async {
-        let bench = Bench::new(2).await;
+        let bench = Bench::new(seed).await;
+        for earlier in after {
+            let ending = bench.run(earlier, &[], Arc::new(NoTripwire)).await.unwrap();
+            assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
+        }
         let admin = bench.world.client();
-        let plan = bench.plan(WORKFLOW, &[], &admin).await.unwrap();
+        let plan = bench.plan(workflow, &[], &admin).await.unwrap();
         let all = rbac::rules(&rbac::touches(&plan, stdlib::registry()));
         let user = client(&bench.plane.user_kubeconfig(USER).unwrap()).await.unwrap();
-        grant(&bench, &all).await;
+        grant(&bench, workflow, &all).await;
         for (namespace, rules) in &all {
             for rule in rules {
                 wait_until(&user, namespace, rule, true).await;
             }
         }
-        let ending = bench.run_as(&user, WORKFLOW, &[], Arc::new(NoTripwire)).await.unwrap();
+        let ending = bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await.unwrap();
         assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
+        let taken_back = async |why: &str| {
+            let back = bench.open(Why::Rollback).back(why).await;
+            assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
+        };
+        taken_back("to be begun again").await;
 
         for (namespace, rules) in &all {
             for missing in rules {
                 let mut fewer = all.clone();
                 fewer.get_mut(namespace).unwrap().retain(|rule| rule != missing);
-                grant(&bench, &fewer).await;
+                grant(&bench, workflow, &fewer).await;
                 wait_until(&user, namespace, missing, false).await;
-                match bench.run_as(&user, WORKFLOW, &[], Arc::new(NoTripwire)).await {
-                    Err(refused) => {
-                        let text = format!("{refused:?}");
-                        assert!(text.contains("may not"), "without {missing:?}: {text}");
-                    }
+                match bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await {
+                    Err(refused) => assert!(refused.contains("may not"), "without {missing:?}: {refused}"),
                     Ok(ending) => {
                         assert_ne!(ending.state, EndState::Done, "without {missing:?} it runs all the same");
-                        grant(&bench, &all).await;
-                        wait_until(&user, namespace, missing, true).await;
-                        let back = bench.open(Why::Rollback).back("a right was missing").await;
-                        assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
+                        taken_back("a right was missing").await;
                     }
                 }
-                grant(&bench, &all).await;
+                grant(&bench, workflow, &all).await;
                 wait_until(&user, namespace, missing, true).await;
             }
         }
     });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_new_ca_needs_the_rights_that_are_printed_and_each_of_them() {
+    rights_of(21, "tidb/cfssl-ca", &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn new_certificates_need_the_rights_that_are_printed_and_each_of_them() {
+    rights_of(22, "tidb/cfssl-components", &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn removing_the_old_ca_needs_the_rights_that_are_printed_and_each_of_them() {
+    rights_of(23, "tidb/cfssl-remove-old-ca", &["tidb/cfssl-ca", "tidb/cfssl-components"]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_whole_rotation_needs_the_rights_that_are_printed_and_each_of_them() {
+    rights_of(24, "tidb/cfssl-rotate", &[]);
 }

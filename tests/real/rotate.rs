@@ -12,7 +12,8 @@ use crate::bench::{Bench, multi};
 const WORKFLOW: &str = "tidb/cfssl-rotate";
 const SET: &[(&str, &str)] = &[("remove_old_ca", "true")];
 
-struct StopAt(u64);
+/// Dies at a record.
+pub(crate) struct StopAt(pub(crate) u64);
 
 impl Tripwire for StopAt {
     fn stops(&self, seq: u64, _: &Event, moment: Moment) -> bool {
@@ -20,7 +21,8 @@ impl Tripwire for StopAt {
     }
 }
 
-fn served(state: &WorldState) -> BTreeMap<String, Vec<String>> {
+/// What the pods of each component serve.
+pub(crate) fn served(state: &WorldState) -> BTreeMap<String, Vec<String>> {
     state.pods.values().map(|served| (served.component.clone(), served.chain.clone())).collect()
 }
 

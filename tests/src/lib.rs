@@ -20,3 +20,11 @@ pub mod two_processes;
     reason = "a talk that two test programs hold with different servers"
 )]
 pub mod contract;
+
+#[allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "it runs a real program on two servers"
+)]
+pub mod desk;

@@ -102,11 +102,16 @@ impl Worker {
                     mounts.iter().map(|m| mount::follow(&ctx, &secrets, &bell, here, m)),
                 );
                 let containers = state.containers(&mounts, ip, stopping);
+                // A pod that mounts nothing has nothing to follow, and goes on all the same.
+                let follow = async {
+                    follow.await;
+                    std::future::pending::<()>().await;
+                };
                 tokio::select! {
-                biased;
-                                   _ = follow => {}
-                                   () = containers => {}
-                               }
+                    biased;
+                    () = follow => {}
+                    () = containers => {}
+                }
             };
             let stopped = async {
                 // A pod that has no process yet ends at once; one that has ends by itself, in `containers`.
