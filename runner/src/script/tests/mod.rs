@@ -6,6 +6,7 @@ mod diagnostics;
 mod limits;
 mod replay;
 mod rules;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
