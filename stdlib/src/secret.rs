@@ -44,6 +44,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Refuses a private key that is given as text: text becomes part of the record. `what` names the argument.
+///
+/// # Errors
+/// It is one.
+pub fn not_a_key(text: &str, what: &str) -> Result<(), PrimError> {
+    if !text.contains("PRIVATE KEY-----") {
+        return Ok(());
+    }
+    Err(PrimError::argument(format!("`{what}` is a private key as text"))
+        .hint("pass the handle of the key instead; its text would become part of the record"))
+}
+
 /// Whether a value is a secret handle, and if so its id.
 pub fn handle_id(value: &Value) -> Option<&str> {
     value.as_object()?.get("$secret")?.as_str()

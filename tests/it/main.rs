@@ -28,5 +28,6 @@ mod secrets;
 mod state;
 mod tampered;
 mod touches;
+mod traps;
 mod two_processes;
 mod ways;

@@ -10,6 +10,7 @@ use runner::exit_code::ExitCode;
 use stdlib::world::Disk;
 
 use crate::lab::{Lab, STATE, StopAt, virtual_time};
+use crate::program::{Program, says, told};
 
 const ROTATE: &str = "tidb/cfssl-rotate";
 
@@ -98,4 +99,28 @@ fn a_byte_altered_in_a_recorded_copy_is_refused() {
         let ending = lab.open_run(&run, Why::Resume, None).unwrap().resume().await;
         assert_eq!(ending.state, EndState::Done, "with the copies as they were: {:?}", ending.failure);
     });
+}
+
+#[test]
+fn a_workflow_that_was_run_from_its_folder_is_found_there_again() {
+    let program = Program::new();
+    let script =
+        "let p = phase(\"one\", \"Why.\");\np.change(\"a note\", files::write(\"notes/b/c\", \"two\"));\n";
+    program.writes(
+        "site/notes/workflow.yaml",
+        "title: A note\ntouches:\n  - files: { path: notes, write: true }\n",
+    );
+    program.writes("site/notes/main.rhai", script);
+    // A file lies where a folder has to be.
+    program.writes("site/notes/notes/b", "in the way");
+    let failed = program.types_in("site/notes", &["run", ".", "--yes"]);
+    assert_ne!(told(&failed).0, 0, "{}", told(&failed).1);
+    program.writes("site/notes/main.rhai", &script.replace("two", "three"));
+    std::fs::remove_file(program.path().join("site/notes/notes/b")).unwrap();
+    let run = program.runs().pop().unwrap();
+    says(
+        &program.types(&["resume", &run, "--yes"]),
+        0,
+        &["`main.rhai` has changed since the run began; the run goes by its own copy", "Done."],
+    );
 }

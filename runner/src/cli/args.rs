@@ -221,6 +221,9 @@ pub enum Command {
         /// Also pass points of no return without asking
         #[arg(long)]
         yes_final: bool,
+        /// Accept that links fail on the way, where the workflow declares an outage
+        #[arg(long)]
+        accept_outage: bool,
         /// Where, if not as recorded
         #[command(flatten)]
         reach: Reach,
@@ -233,6 +236,9 @@ pub enum Command {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
+        /// Accept that links fail on the way, where the workflow declares an outage
+        #[arg(long)]
+        accept_outage: bool,
         /// Why, for the record
         #[arg(long, default_value = "asked by the operator")]
         why: String,

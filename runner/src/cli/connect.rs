@@ -28,6 +28,9 @@ pub(crate) struct Way {
     /// The folder in which the run was begun: relative paths are below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
+    /// The folder of the workflow, where it is no shipped one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<PathBuf>,
 }
 
 impl Way {
@@ -49,8 +52,8 @@ impl Way {
                 .map_err(|error| format!("how the run's cluster is reached cannot be read: {error}")),
         };
         if reach.is_given() {
-            let folder = recorded.ok().and_then(|way| way.folder);
-            return Ok(Self { folder, ..reach.way() });
+            let Self { folder, workflow, .. } = recorded.unwrap_or_default();
+            return Ok(Self { folder, workflow, ..reach.way() });
         }
         recorded.map_err(|why| {
             Failure::new(ExitCode::Format, why).on(format!("run {}", header.run_id)).hint(other)

@@ -93,10 +93,10 @@ fn dispatch(cli: Cli, paths: paths::Paths) -> Result<ExitCode, Failure> {
         Command::List => Ok(list::list(&context)),
         Command::Describe { workflow } => describe::describe(&context, &workflow),
         Command::Plan { workflow, connection, parameters } => {
-            runtime()?.block_on(run::plan(&context, &workflow, &connection, &parameters))
+            waits(run::plan(&context, &workflow, &connection, &parameters))
         }
         Command::Rbac { workflow, connection, parameters, subject } => {
-            runtime()?.block_on(rbac::rbac(&context, &workflow, &connection, &parameters, subject.as_deref()))
+            waits(rbac::rbac(&context, &workflow, &connection, &parameters, subject.as_deref()))
         }
         Command::Run {
             workflow,
@@ -109,29 +109,39 @@ fn dispatch(cli: Cli, paths: paths::Paths) -> Result<ExitCode, Failure> {
             rollback_on_failure,
         } => {
             let asked = run::Asked { yes, yes_final, accept_outage, plan_only, rollback_on_failure };
-            runtime()?.block_on(run::run(&context, &workflow, &connection, &parameters, asked))
+            waits(run::run(&context, &workflow, &connection, &parameters, asked))
         }
         Command::Status { run } => status::status(&context, run.as_deref()),
-        Command::Resume { run, yes, yes_final, reach } => {
-            runtime()?.block_on(resume::resume(&context, &run, &reach, yes, yes_final))
+        Command::Resume { run, yes, yes_final, accept_outage, reach } => {
+            let agreed = session::Agreed { begin: yes, no_return: yes_final, outage: accept_outage };
+            waits(resume::resume(&context, &run, &reach, agreed))
         }
-        Command::Rollback { run, yes, why, reach } => {
-            runtime()?.block_on(resume::rollback(&context, &run, &reach, yes, &why))
+        Command::Rollback { run, yes, accept_outage, why, reach } => {
+            waits(resume::rollback(&context, &run, &reach, yes, accept_outage, &why))
         }
         Command::Abort { run, leave_mixed, yes, reach } => {
-            runtime()?.block_on(abort::abort(&context, &run, &reach, leave_mixed, yes))
+            waits(abort::abort(&context, &run, &reach, leave_mixed, yes))
         }
         Command::Audit(command) => audit::audit(&context, command),
-        Command::Cert(command) => runtime()?.block_on(cert::cert(&context, command)),
+        Command::Cert(command) => waits(cert::cert(&context, command)),
         Command::New { name, dir } => new::new(&context, &name, &dir),
         Command::Check { workflow } => check::check(&context, workflow.as_deref()),
-        Command::Sandbox(command) => runtime()?.block_on(sandboxes::sandboxes(&context, command)),
+        Command::Sandbox(command) => waits(sandboxes::sandboxes(&context, command)),
         Command::HelpExitCodes => Ok(exit_codes(&context)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "rollover", &mut std::io::stdout());
             Ok(ExitCode::Ok)
         }
     }
+}
+
+/// Runs a command that talks to the world to its end. Whatever still waits then is left behind: a question that nobody
+/// answers would keep an interrupted program for ever.
+fn waits(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
 }
 
 /// One runtime for a command that talks to the world. Two threads: what waits is the network.

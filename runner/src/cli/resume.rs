@@ -106,7 +106,7 @@ pub(crate) async fn open(
         approver: Arc::new(Operator { agreed }),
         lock,
         cancel: session::cancel_on_signal(),
-        current_sources: super::run::current_sources(context, &header.workflow),
+        current_sources: super::run::current_sources(context, way.workflow.as_deref(), &header.workflow),
         ..Options::default()
     };
     let tools = signing::tools(context, &world)?;
@@ -119,10 +119,8 @@ pub(crate) async fn resume(
     context: &Context,
     run: &str,
     reach: &Reach,
-    yes: bool,
-    yes_final: bool,
+    agreed: Agreed,
 ) -> Result<ExitCode, Failure> {
-    let agreed = Agreed { begin: yes, no_return: yes_final, outage: false };
     let opened = open(context, &Found::of(context, run)?, reach, Why::Resume, agreed).await?;
     let ending = opened.run.resume().await;
     Ok(opened.end(context, ending).await)
@@ -133,13 +131,14 @@ pub(crate) async fn rollback(
     run: &str,
     reach: &Reach,
     yes: bool,
+    accept_outage: bool,
     why: &str,
 ) -> Result<ExitCode, Failure> {
     let found = Found::of(context, run)?;
     if !yes {
         session::confirm(&format!("Take back {}, phase by phase?", found.title())).await?;
     }
-    let agreed = Agreed { begin: yes, no_return: false, outage: false };
+    let agreed = Agreed { begin: yes, no_return: false, outage: accept_outage };
     let opened = open(context, &found, reach, Why::Rollback, agreed).await?;
     let ending = opened.run.back(why).await;
     Ok(opened.end(context, ending).await)

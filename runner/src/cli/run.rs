@@ -1,6 +1,7 @@
 //! `rollover plan` and `rollover run`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use stdlib::World;
 use super::args::{Connection, Parameters};
 use super::session::{Agreed, Operator};
 use super::{Context, connect, records, sandboxes, session, signing, watch, workflows};
-use crate::catalog::Workflow;
+use crate::catalog::{Origin, Workflow};
 use crate::engine::Options;
 use crate::engine::{Begin, Run, planned, told};
 use crate::error::Failure;
@@ -106,7 +107,10 @@ pub(crate) async fn run(
     if asked.plan_only {
         return Ok(ExitCode::Ok);
     }
-    let Planned { plan, way, world, workflow } = planned;
+    let Planned { plan, mut way, world, workflow } = planned;
+    if let Origin::Folder(folder) = &workflow.origin {
+        way.workflow = std::path::absolute(folder).ok();
+    }
     let agreed = Agreed { begin: asked.yes, no_return: asked.yes_final, outage: asked.accept_outage };
     let watched = watch::Watched::new(session::reporter(context.json()), way.sandbox.clone());
     let options = Options {
@@ -127,9 +131,18 @@ pub(crate) async fn run(
     Ok(ending.exit)
 }
 
-/// The workflow's sources as they are now, to say on a resume whether they differ from the pinned copies.
-pub(crate) fn current_sources(context: &Context, name: &str) -> Option<BTreeMap<String, Vec<u8>>> {
-    workflows::load(context, name).ok().map(|workflow| workflow.pinned())
+/// The workflow's sources as they are now, to say on a resume whether they differ from the pinned copies. What cannot be
+/// read any more has none.
+pub(crate) fn current_sources(
+    context: &Context,
+    folder: Option<&Path>,
+    name: &str,
+) -> Option<BTreeMap<String, Vec<u8>>> {
+    let found = match folder.map(Path::to_str) {
+        None => workflows::load(context, name),
+        Some(folder) => workflows::load(context, folder?),
+    };
+    Some(found.map(|workflow| workflow.pinned()).unwrap_or_default())
 }
 
 /// A value for people.

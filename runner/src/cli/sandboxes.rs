@@ -64,9 +64,10 @@ fn running(context: &Context) -> Vec<(PathBuf, Value)> {
 pub(crate) fn ready(dir: &Path) -> Option<Value> {
     let text = SystemDisk.read(&dir.join("ready.json")).ok()?;
     let ready: Value = serde_json::from_slice(&text).ok()?;
-    let pid = i32::try_from(ready.get("pid")?.as_i64()?).ok()?;
-    rustix::process::test_kill_process(rustix::process::Pid::from_raw(pid)?).ok()?;
-    Some(ready)
+    // After a reboot or a kill the number may be that of any other program.
+    let pid = ready.get("pid")?.as_u64()?;
+    let line = SystemDisk.read(Path::new(&format!("/proc/{pid}/cmdline"))).ok()?;
+    line.split(|byte| *byte == 0).any(|argument| argument == b"serve").then_some(ready)
 }
 
 fn list(context: &Context) -> ExitCode {

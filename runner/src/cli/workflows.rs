@@ -28,6 +28,12 @@ pub(crate) fn catalog(context: &Context) -> Catalog {
 
 /// Reads a workflow, by name or by the path of its folder.
 pub(crate) fn parse(context: &Context, name: &str) -> Result<Result<Workflow, Vec<Diagnostic>>, Failure> {
+    // The folder that one stands in has a name too.
+    let here = std::env::current_dir().ok().and_then(|here| here.to_str().map(str::to_owned));
+    let name = match (name.trim_end_matches('/'), &here) {
+        (".", Some(here)) => here.as_str(),
+        (name, _) => name,
+    };
     catalog(context).load(&SystemDisk, name).map_err(|missing| {
         Failure::new(ExitCode::Usage, missing.to_string())
             .hint("`rollover list` lists the workflows; `--workflows DIR` adds a folder of your own")

@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 use stdlib::PrimError;
 use stdlib::gate::{EffectClass, RecordedEffect};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::core::Core;
-use super::gate::Restoring;
+use super::gate::{Restoring, half};
 use super::ledger::{Made, StepId};
 use super::step::{Patience, millis};
 use super::stop::Stop;
@@ -41,8 +42,15 @@ impl Core {
                 return Err(refuse(format!("{text} (phase `{}` has begun)", phase.name)));
             }
         }
-        match effects.iter().find(|effect| effect.class == EffectClass::Final) {
-            Some(effect) => Err(refuse(format!("what was done at {} cannot be undone", effect.place.0))),
+        if let Some(effect) = effects.iter().find(|effect| effect.class == EffectClass::Final) {
+            return Err(refuse(format!("what was done at {} cannot be undone", effect.place.0)));
+        }
+        let now = self.world.clock.now();
+        match effects.iter().find_map(|effect| Some((effect, expired(effect, now)?))) {
+            Some((effect, why)) => Err(refuse(format!(
+                "going back would put something at {} that is worthless: {why}",
+                effect.place.0
+            ))),
             None => Ok(()),
         }
     }
@@ -176,6 +184,23 @@ impl Core {
     }
 }
 
+/// What was there before an effect, where it has expired since: a certificate that is presented, or every CA that is
+/// trusted.
+fn expired(effect: &Made, now: OffsetDateTime) -> Option<String> {
+    let certificates = |key: &str| {
+        let text = half(&effect.summary, "before", key)?;
+        stdlib::cert::parse_many(text.as_bytes(), key).ok().filter(|list| !list.is_empty())
+    };
+    let chain = certificates("tls.crt").unwrap_or_default();
+    if let Some(Err(error)) = chain.first().map(|leaf| leaf.check_valid_at(now)) {
+        return Some(error.message);
+    }
+    let trusted = certificates("ca.crt")?;
+    let mut invalid = trusted.iter().map(|ca| ca.check_valid_at(now).err());
+    let last = invalid.next()?;
+    invalid.try_fold(last?, |_, next| next).map(|error| error.message)
+}
+
 /// The step whose effects are put back: it gives the deadline and the place in the script.
 fn undo_step(phase: &Phase, key: &str, effects: &[&Made]) -> Step {
     let whole = key.rsplit_once('[').map_or(key, |(whole, _)| whole);
@@ -214,4 +239,48 @@ fn stuck(stop: Stop) -> Stop {
     let Stop::Failed(mut failure) = stop else { return stop };
     failure.exit = ExitCode::Stuck;
     Stop::Stuck(failure.hint("repair what is named, then roll back again: it continues there"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+    use stdlib::cfssl::Request;
+    use stdlib::gate::Place;
+    use time::Duration;
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn what_has_expired_since_is_not_put_back() {
+        let now = datetime!(2026-06-01 12:00 UTC);
+        let ca = |expiry: &str| {
+            let request =
+                json!({"CN": "TiDB", "CA": {"expiry": expiry}, "key": {"algo": "ecdsa", "size": 256}});
+            let request = Request::from_json(request.to_string().as_bytes(), "ca-csr.json").unwrap();
+            stdlib::ca::create(&request, now).unwrap().0.pem()
+        };
+        let (short, long) = (ca("24h"), ca("8760h"));
+        let wrote = |before: Value| Made {
+            seq: 1,
+            phase: "p".into(),
+            key: "p/change/s".into(),
+            place: Place("k8s:v1/Secret/tidb/s".into()),
+            before: "sha256:a".into(),
+            after: "sha256:b".into(),
+            class: EffectClass::Restorable,
+            primitive: "k8s::patch_secret".into(),
+            backup: None,
+            summary: json!({ "before": before, "after": {} }),
+        };
+        let later = now + Duration::days(2);
+        let leaf = wrote(json!({"tls.crt": short}));
+        assert_eq!(expired(&leaf, now), None);
+        assert!(expired(&leaf, later).unwrap().contains("expired"));
+        // A leftover among the trusted is no harm; none that is valid is.
+        assert_eq!(expired(&wrote(json!({"ca.crt": format!("{short}{long}")})), later), None);
+        assert!(expired(&wrote(json!({"ca.crt": short})), later).is_some());
+        assert_eq!(expired(&wrote(json!({"text": "a file"})), later), None);
+    }
 }

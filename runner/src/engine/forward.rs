@@ -50,7 +50,10 @@ impl Core {
             let question = Question::NoReturn { phase: phase.name.clone(), why: phase.why.clone() };
             if !self.ask(Some(&phase.name), direction, question).await? {
                 let text = format!("going past the point of no return `{}` was not approved", phase.name);
-                return Err(Stop::Refused(Failure::new(ExitCode::Declined, text)));
+                let failure = Failure::new(ExitCode::Declined, text);
+                return Err(Stop::Refused(
+                    failure.hint("`--yes-final` agrees beforehand, where nobody can be asked"),
+                ));
             }
         }
         for role in [Role::Change, Role::Settle, Role::Prove] {

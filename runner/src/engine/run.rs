@@ -217,6 +217,7 @@ impl Run {
     /// is mixed.
     pub async fn abort(&self, leave_mixed: bool) -> Ending {
         let mixed = ending::changed(&self.core.ledger.made(true));
+        let mut leaks = Vec::new();
         let result = self
             .drive(async {
                 self.session(Why::Abort)?;
@@ -224,8 +225,7 @@ impl Run {
                     self.core.take_lock().await?;
                 }
                 let why = if mixed.is_empty() { "nothing was changed" } else { "given up where it stood" };
-                self.core.ledger.end(journal::EndState::Aborted, why)?;
-                self.core.ledger.checkpoint()?;
+                leaks = self.close(journal::EndState::Aborted, why)?;
                 Ok(())
             })
             .await;
@@ -233,6 +233,9 @@ impl Run {
             return self.stopped(stop).await;
         }
         self.core.release_lock(true).await;
+        if !leaks.is_empty() {
+            return self.leaked(EndState::Aborted, &leaks);
+        }
         if leave_mixed || mixed.is_empty() {
             return self.ending(EndState::Aborted, ExitCode::Ok, None);
         }
@@ -289,20 +292,12 @@ impl Run {
         if core.ask(None, Direction::Forward, question).await? {
             return Ok(());
         }
-        Err(Stop::Refused(Failure::new(ExitCode::Declined, "the run was not approved; nothing was changed")))
+        let failure = Failure::new(ExitCode::Declined, "the run was not approved; nothing was changed");
+        Err(Stop::Refused(failure.hint("`--yes` agrees beforehand, where nobody can be asked")))
     }
 
     async fn finish(&self, state: journal::EndState, why: &str, cause: Option<Failure>) -> Ending {
-        let closed = async {
-            let leaks = self.core.ledger.leaks(&*self.core.world.disk)?;
-            for leak in &leaks {
-                self.core.ledger.note(leak)?;
-            }
-            self.core.ledger.end(state, why)?;
-            self.core.ledger.checkpoint()?;
-            Ok::<_, Stop>(leaks)
-        };
-        let leaks = match closed.await {
+        let leaks = match self.close(state, why) {
             Ok(leaks) => leaks,
             Err(stop) => return self.stopped(stop).await,
         };
@@ -313,12 +308,24 @@ impl Run {
             journal::EndState::RolledBack if cause.is_some() => (EndState::RolledBack, ExitCode::RolledBack),
             _ => (EndState::RolledBack, ExitCode::Ok),
         };
-        if leaks.is_empty() {
-            return self.ending(ended, exit, cause);
+        if leaks.is_empty() { self.ending(ended, exit, cause) } else { self.leaked(ended, &leaks) }
+    }
+
+    /// Closes and signs the record, once it is searched for secrets. Gives what was found.
+    fn close(&self, state: journal::EndState, why: &str) -> Result<Vec<String>, Stop> {
+        let leaks = self.core.ledger.leaks(&*self.core.world.disk)?;
+        for leak in &leaks {
+            self.core.ledger.note(leak)?;
         }
+        self.core.ledger.end(state, why)?;
+        self.core.ledger.checkpoint()?;
+        Ok(leaks)
+    }
+
+    fn leaked(&self, state: EndState, leaks: &[String]) -> Ending {
         let exit = ExitCode::SecretLeaked;
         let failure = Failure::new(exit, leaks.join("; "));
-        self.ending(ended, exit, Some(failure.hint("treat the secret as known to others, and replace it")))
+        self.ending(state, exit, Some(failure.hint("treat the secret as known to others, and replace it")))
     }
 
     /// Writes down why the run stands, unless the journal is what failed, and lets go of the lock.

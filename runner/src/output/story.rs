@@ -78,7 +78,7 @@ pub fn text(loaded: &Loaded, plan: Option<&Plan>, content: &dyn Fn(&Value) -> Va
                     teller.more(&format!("restart marker {marker}"));
                 }
             }
-            event => teller.record(record, &told(event)),
+            event => teller.record(record, &told(event, content)),
         }
     }
     if loaded.torn > 0 {
@@ -90,13 +90,13 @@ pub fn text(loaded: &Loaded, plan: Option<&Plan>, content: &dyn Fn(&Value) -> Va
 }
 
 /// An event that is told in one sentence.
-fn told(event: &Event) -> String {
+fn told(event: &Event, content: &dyn Fn(&Value) -> Value) -> String {
     match event {
         Event::Session(session) => {
             format!("{} on {} (pid {}): {}", session.user, session.host, session.pid, word(session.why))
         }
         Event::Forecast(forecast) => {
-            format!("forecast of {}: {}", forecast.phase, verdict(&forecast.summary))
+            format!("forecast of {}: {}", forecast.phase, verdict(&content(&forecast.summary), content))
         }
         Event::Expanded(expanded) => format!(
             "{} applies {}",
@@ -164,11 +164,39 @@ fn arrow(direction: Direction) -> &'static str {
     }
 }
 
-fn verdict(summary: &Value) -> String {
-    let broken = summary.get("broken").and_then(Value::as_array).map_or(0, Vec::len);
-    if broken == 0 {
-        "no link breaks".into()
-    } else {
-        format!("{} would break", style::plural(broken as u64, "link"))
+/// What a forecast found, and what was made of it.
+fn verdict(summary: &Value, content: &dyn Fn(&Value) -> Value) -> String {
+    let says = |name: &str| summary.get(name).and_then(Value::as_bool) == Some(true);
+    if says("gap_free") {
+        return "no link breaks".into();
+    }
+    let result = content(summary.get("result").unwrap_or(&Value::Null));
+    let broken = result.get("broken").and_then(Value::as_array).map_or(0, Vec::len);
+    let what = match broken {
+        0 => "links would break".to_owned(),
+        broken => format!("{} would break", style::plural(broken as u64, "link")),
+    };
+    format!("{what}, {}", if says("accepted") { "accepted as an outage" } else { "refused" })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_forecast_is_told_as_it_was() {
+        // As the record keeps what is large: beside itself.
+        let content = |value: &Value| match value.get("$body") {
+            Some(_) => json!({"broken": [1, 2]}),
+            None => value.clone(),
+        };
+        let told = |summary: Value| verdict(&summary, &content);
+        assert_eq!(told(json!({"gap_free": true, "accepted": false, "result": {}})), "no link breaks");
+        let refused = json!({"gap_free": false, "accepted": false, "result": {"broken": [1]}});
+        assert_eq!(told(refused), "1 link would break, refused");
+        let accepted = json!({"gap_free": false, "accepted": true, "result": {"$body": "x"}});
+        assert_eq!(told(accepted), "2 links would break, accepted as an outage");
     }
 }

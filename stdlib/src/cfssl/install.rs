@@ -171,8 +171,7 @@ pub(crate) async fn write_leaf(world: &World, args: &[Value], gate: &dyn Gate) -
     if stem.is_empty()
         || stem.starts_with('.')
         || !stem.chars().all(plain)
-        || stem == "ca"
-        || stem.starts_with("ca.")
+        || matches!(stem.split('.').next(), Some("ca" | "ca-key"))
     {
         return Err(PrimError::argument(format!(
             "`{}` is no name for a certificate's files",

@@ -9,7 +9,7 @@ use super::change::{Content, io_error, put, restore};
 use crate::error::PrimError;
 use crate::gate::Gate;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
-use crate::secret::handle_id;
+use crate::secret::{handle_id, not_a_key};
 use crate::world::World;
 
 /// The longest text that `files::read` returns.
@@ -106,11 +106,10 @@ async fn write(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, 
         Some(mode) => Some(mode_of(mode)?),
     };
     let content = match args.get(1) {
-        Some(Value::String(text)) if text.contains("PRIVATE KEY-----") => {
-            return Err(PrimError::argument("`content` is a private key as text")
-                .hint("pass the handle of the key instead; its text would become part of the record"));
+        Some(Value::String(text)) => {
+            not_a_key(text, "content")?;
+            Content::new(Zeroizing::new(text.clone().into_bytes()), false, mode)
         }
-        Some(Value::String(text)) => Content::new(Zeroizing::new(text.clone().into_bytes()), false, mode),
         Some(handle) if handle_id(handle).is_some() => {
             let secret = world.secrets.get(handle)?;
             Content::new(Zeroizing::new(secret.expose().to_vec()), true, mode)

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::error::PrimError;
 use crate::gate::Gate;
+use crate::secret::not_a_key;
 use crate::world::World;
 
 use super::content::Content;
@@ -17,7 +18,10 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
     let keys = args::map(args, 2, "data")?
         .iter()
         .map(|(key, value)| match value {
-            Value::String(text) => Ok((key.clone(), Zeroizing::new(text.as_bytes().to_vec()))),
+            Value::String(text) => {
+                not_a_key(text, &format!("data.{key}")).map_err(|e| e.on(object.to_string()))?;
+                Ok((key.clone(), Zeroizing::new(text.as_bytes().to_vec())))
+            }
             _ => Err(PrimError::argument(format!("`data.{key}` is not a text")).on(object.to_string())),
         })
         .collect::<Result<Content, PrimError>>()?;

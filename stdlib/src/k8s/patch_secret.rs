@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::error::PrimError;
 use crate::gate::{Gate, RecordedEffect};
-use crate::secret::handle_id;
+use crate::secret::{handle_id, not_a_key};
 use crate::trust;
 use crate::world::World;
 
@@ -72,7 +72,10 @@ fn wanted(world: &World, args: &[Value], object: &Ref) -> Result<Content, PrimEr
     data.iter()
         .map(|(key, value)| {
             let bytes = match value {
-                Value::String(text) => text.as_bytes().to_vec(),
+                Value::String(text) => {
+                    not_a_key(text, &format!("data.{key}")).map_err(|e| e.on(object.to_string()))?;
+                    text.as_bytes().to_vec()
+                }
                 value if handle_id(value).is_some() => world.secrets.get(value)?.expose().to_vec(),
                 _ => {
                     return Err(PrimError::argument(format!("`data.{key}` is neither a text nor a secret"))

@@ -144,11 +144,10 @@ pub async fn load(world: &World, object: &Ref) -> Result<Cluster, PrimError> {
     let mut warnings = Vec::new();
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         for workload in objects.list("apps/v1", kind, &object.namespace, "").await? {
-            if let Some(part) = consumer(object, kind, &workload, &pods) {
-                parts.push(part);
-            }
+            parts.extend(consumer(object, kind, &workload, &pods));
         }
     }
+    name_apart(&mut parts);
     warnings.extend(strays(object, &parts, &pods));
     let mut names: Vec<String> = parts.iter().map(|part| part.secret.clone()).collect();
     names.push(components::secret_name(&object.name, CLIENT));
@@ -199,12 +198,12 @@ fn operator_parts(object: &Ref, cluster: &Value, pods: &[Value]) -> Vec<Part> {
         .collect()
 }
 
-/// A workload outside the operator's components that uses Secrets of this cluster.
-fn consumer(object: &Ref, kind: &'static str, workload: &Value, pods: &[Value]) -> Option<Part> {
-    if owned_by_cluster(object, workload) && kind == "StatefulSet" {
-        return None;
+/// A workload outside the operator's components that uses Secrets of this cluster: a part for each of them.
+fn consumer(object: &Ref, kind: &'static str, workload: &Value, pods: &[Value]) -> Vec<Part> {
+    if (owned_by_cluster(object, workload) && kind == "StatefulSet") || of_another_cluster(object, workload) {
+        return Vec::new();
     }
-    let secret = secrets_used(object, at(workload, &["spec", "template", "spec"])?).into_iter().next()?;
+    let Some(template) = at(workload, &["spec", "template", "spec"]) else { return Vec::new() };
     let name = text(workload, &["metadata", "name"]);
     let wanted = if kind == "DaemonSet" {
         at(workload, &["status", "desiredNumberScheduled"]).and_then(Value::as_i64).unwrap_or(0)
@@ -216,17 +215,50 @@ fn consumer(object: &Ref, kind: &'static str, workload: &Value, pods: &[Value]) 
         !selector.is_empty()
             && selector.split(',').all(|pair| pair.split_once('=').is_some_and(|(k, v)| label(pod, k) == v))
     };
-    Some(Part {
-        component: name.strip_prefix(&format!("{}-", object.name)).unwrap_or(name).to_owned(),
+    let pods: Vec<Value> = pods.iter().filter(matches).cloned().collect();
+    let short = name.strip_prefix(&format!("{}-", object.name)).unwrap_or(name);
+    let part = |(n, secret): (usize, String)| Part {
+        component: match components::component_of_secret(&object.name, &secret) {
+            Some(identity) if n > 0 => format!("{short}-{identity}"),
+            _ => short.to_owned(),
+        },
         runs: Runs::Workload(kind),
         name: name.to_owned(),
         replicas: wanted,
         secret,
         verifier: Verifier::Go,
         port: None,
-        pods: pods.iter().filter(matches).cloned().collect(),
-        selector,
-    })
+        pods: pods.clone(),
+        selector: selector.clone(),
+    };
+    secrets_used(object, template).into_iter().enumerate().map(part).collect()
+}
+
+/// Whether a workload is run for another TiDB cluster, whose name may begin like ours.
+fn of_another_cluster(object: &Ref, workload: &Value) -> bool {
+    let owners = at(workload, &["metadata", "ownerReferences"]).and_then(Value::as_array);
+    let another = |owner: &Value| text(owner, &["kind"]) == KIND && text(owner, &["name"]) != object.name;
+    owners.into_iter().flatten().any(another)
+        || (label(workload, "app.kubernetes.io/managed-by") == "tidb-operator"
+            && !["", object.name.as_str()].contains(&label(workload, "app.kubernetes.io/instance")))
+}
+
+/// Gives parts that would be called alike names of their own: a Deployment `client` beside one called `basic-client`.
+fn name_apart(parts: &mut [Part]) {
+    for n in 1..parts.len() {
+        let (earlier, rest) = parts.split_at_mut(n);
+        let Some(part) = rest.first_mut() else { return };
+        let taken = |name: &str| earlier.iter().any(|known| known.component == name);
+        if !taken(&part.component) {
+            continue;
+        }
+        let kind = format!("{}-{}", part.component, part.runs.word());
+        let full = format!("{}-{}", part.name, part.runs.word());
+        let numbered = (2..).map(|n| format!("{kind}-{n}"));
+        if let Some(free) = [kind.clone(), full].into_iter().chain(numbered).find(|name| !taken(name)) {
+            part.component = free;
+        }
+    }
 }
 
 /// Pods that use the cluster's Secrets and belong to nothing that could be restarted.
@@ -324,7 +356,7 @@ mod tests {
             "metadata": {"name": "basic-pd", "ownerReferences": [{"kind": "TidbCluster", "name": "basic"}]},
             "spec": {"template": template},
         });
-        assert!(consumer(&cluster, "StatefulSet", &own, &[]).is_none());
+        assert!(consumer(&cluster, "StatefulSet", &own, &[]).is_empty());
         let client = json!({
             "metadata": {"name": "basic-client"},
             "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "client"}}, "template": template},
@@ -333,7 +365,68 @@ mod tests {
             json!({"metadata": {"name": "basic-client-1", "labels": {"app": "client"}}}),
             json!({"metadata": {"name": "elsewhere", "labels": {"app": "other"}}}),
         ];
-        let part = consumer(&cluster, "Deployment", &client, &pods);
-        assert!(part.is_some_and(|p| p.component == "client" && p.pods.len() == 1 && p.port.is_none()));
+        let parts = consumer(&cluster, "Deployment", &client, &pods);
+        let [part] = parts.as_slice() else { panic!("{parts:?}") };
+        assert!(part.component == "client" && part.pods.len() == 1 && part.port.is_none());
+    }
+
+    #[test]
+    fn a_workload_with_two_identities_takes_part_with_both() {
+        let cluster = reference("tidb", "basic");
+        let volume = |name: &str| json!({"secret": {"secretName": name}});
+        let volumes = ["basic-discovery-cluster-secret", "basic-cluster-client-secret"].map(volume);
+        let tool = json!({
+            "metadata": {"name": "basic-tool"},
+            "spec": {"replicas": 1, "template": {"spec": {"volumes": volumes}}},
+        });
+        let parts = consumer(&cluster, "Deployment", &tool, &[]);
+        let told: Vec<(&str, &str)> =
+            parts.iter().map(|p| (p.component.as_str(), p.secret.as_str())).collect();
+        assert_eq!(
+            told,
+            [("tool", "basic-cluster-client-secret"), ("tool-discovery", "basic-discovery-cluster-secret")]
+        );
+    }
+
+    #[test]
+    fn a_cluster_whose_name_begins_like_ours_is_no_part_of_ours() {
+        let cluster = reference("tidb", "basic");
+        let template =
+            json!({"spec": {"volumes": [{"secret": {"secretName": "basic-two-pd-cluster-secret"}}]}});
+        let owned = json!({
+            "metadata": {"name": "basic-two-pd", "ownerReferences": [{"kind": "TidbCluster", "name": "basic-two"}]},
+            "spec": {"template": template},
+        });
+        let labelled = json!({
+            "metadata": {"name": "basic-two-pd", "labels": {
+                "app.kubernetes.io/managed-by": "tidb-operator", "app.kubernetes.io/instance": "basic-two"}},
+            "spec": {"template": template},
+        });
+        for workload in [owned, labelled] {
+            assert!(consumer(&cluster, "StatefulSet", &workload, &[]).is_empty());
+        }
+    }
+
+    #[test]
+    fn parts_that_would_be_called_alike_get_names_of_their_own() {
+        let cluster = reference("tidb", "basic");
+        let workload = |name: &str| {
+            json!({
+                "metadata": {"name": name},
+                "spec": {"template": {"spec": {"volumes": [{"secret": {"secretName": "basic-cluster-client-secret"}}]}}},
+            })
+        };
+        let mut parts = Vec::new();
+        for (kind, name) in [
+            ("Deployment", "client"),
+            ("Deployment", "basic-client"),
+            ("StatefulSet", "client"),
+            ("DaemonSet", "client"),
+        ] {
+            parts.extend(consumer(&cluster, kind, &workload(name), &[]));
+        }
+        name_apart(&mut parts);
+        let names: Vec<&str> = parts.iter().map(|part| part.component.as_str()).collect();
+        assert_eq!(names, ["client", "client-deployment", "client-statefulset", "client-daemonset"]);
     }
 }

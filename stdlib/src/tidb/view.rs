@@ -62,13 +62,13 @@ pub fn assemble(cluster: &Cluster, answers: &BTreeMap<&str, &Answer>, history: &
                 continue;
             }
             let name = text(pod, &["metadata", "name"]);
-            parties.push(party(cluster, part, tls, pod, answers.get(name).copied(), history, &issuers));
-            ends.push(End {
-                id: format!("pod/{name}"),
-                component: &part.component,
-                pod: name,
-                serves: part.port.is_some(),
-            });
+            // A process with two identities is two parties.
+            let known = ends.iter().any(|end| end.pod == name);
+            let id = if known { format!("pod/{name} ({})", part.secret) } else { format!("pod/{name}") };
+            let answer = answers.get(name).copied();
+            parties
+                .push(Party { id: id.clone(), ..party(cluster, part, tls, pod, answer, history, &issuers) });
+            ends.push(End { id, component: &part.component, pod: name, serves: part.port.is_some() });
         }
     }
     if let Some(client) = cluster.secrets.get(&cluster.client_secret()) {

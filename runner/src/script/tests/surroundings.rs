@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::plan::{Expr, OnFailure, Role};
+use crate::plan::{Expr, OnFailure};
 
 #[test]
 fn rule_9_the_first_refusal_stays_whatever_the_script_does() {
