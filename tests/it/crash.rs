@@ -95,8 +95,10 @@ fn points(way: Way, alike: u64) -> Vec<u64> {
 /// One life and death, and what comes after.
 fn once(seq: u64, way: Way) {
     let Way { number, moment, then } = way;
-    let context =
-        format!("stopped {moment:?} of record {seq} ({}), then {then:?}", whole().kinds[seq as usize - 1]);
+    let context = format!(
+        "stopped {moment:?} of record {seq} ({}), then {then:?}",
+        whole().kinds[usize::try_from(seq).unwrap() - 1]
+    );
     virtual_time(async {
         let lab = Lab::torn(seq + 1000 * number).await;
         let before = lab.state("", Markers::Dropped).await;
@@ -108,7 +110,7 @@ fn once(seq: u64, way: Way) {
         };
         assert!(killed, "{context}: {first:?}");
         // A killed process leaves what it wrote; a dead machine forgets what was not synced.
-        if moment == Moment::AfterWrite && seq % 2 == 0 {
+        if moment == Moment::AfterWrite && seq.is_multiple_of(2) {
             lab.disk.kill()
         } else {
             lab.die()

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use sandbox::world::json as js;
 use sandbox::world::kube::{Kube, PODS, SECRETS};
 use sandbox::world::volume::secret_files;
@@ -42,9 +43,10 @@ impl Town {
         let said: Value = serde_json::from_slice(&said.stdout).unwrap();
         let sandbox = PathBuf::from(said["dir"].as_str().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let config = kube::config::Kubeconfig::read_from(sandbox.join("kubeconfig")).unwrap();
+        let config = Kubeconfig::read_from(sandbox.join("kubeconfig")).unwrap();
         let kube = runtime.block_on(async {
-            let config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await.unwrap();
+            let config =
+                kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
             Kube::new(kube::Client::try_from(config).unwrap())
         });
         Self { program, sandbox, runtime, kube, dice: seed, kills: 0 }
