@@ -1,5 +1,5 @@
-//! The parts of a rotation (`rotate.rs` has the whole of it), each on real objects: stopped at records all over, resumed to the end, and taken back from the
-//! end and from the end of each phase. Taken back, everything is as it was, object by object.
+//! The parts of a rotation, each on real objects: stopped at records all over, resumed to the end, and taken back from the
+//! end and from the end of each phase. Taken back, everything is as it was, object by object. `rotate.rs` has the whole.
 //!
 //! `ROLLOVER_STOPS` is how many records each part is stopped at: 2 where it is not said.
 

@@ -14,6 +14,7 @@ mod bench;
 mod cfssl;
 mod contract;
 mod desk;
+mod large;
 mod rights;
 mod rotate;
 mod two_processes;
