@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sandbox::world::counters::Snapshot;
+use sandbox::world::counters::{Snapshot, State};
 use serde_json::json;
 use stdlib::files::SystemDisk;
 use stdlib::world::Disk as _;
@@ -55,12 +55,31 @@ pub(crate) fn between(phase: &str, before: &Snapshot, after: &Snapshot) -> Count
                 pair.held + pair.refused > earlier.get(&(&pair.client, &pair.server)).copied().unwrap_or(0)
             })
             .collect();
-        let clients: BTreeSet<_> = met.iter().map(|pair| &pair.client).collect();
-        let servers: BTreeSet<_> = met.iter().map(|pair| &pair.server).collect();
+        let mut clients: BTreeSet<_> = met.iter().map(|pair| &pair.client).collect();
+        let mut servers: BTreeSet<_> = met.iter().map(|pair| &pair.server).collect();
+        // Also those who had something loaded that nobody met.
+        let (client, server) = kind.split_once(" -> ").unwrap_or_default();
+        clients.extend(had(client, before, after));
+        servers.extend(had(server, before, after));
         counted.met += met.len();
         counted.possible += clients.len() * servers.len();
     }
     counted
+}
+
+/// What processes of a component were seen to have loaded between two snapshots.
+fn had<'a>(component: &str, before: &Snapshot, after: &'a Snapshot) -> impl Iterator<Item = &'a State> {
+    let earlier: BTreeMap<State, u64> = before
+        .loaded
+        .get(component)
+        .into_iter()
+        .flatten()
+        .map(|loaded| (loaded.state.clone(), loaded.seen))
+        .collect();
+    let later = after.loaded.get(component).into_iter().flatten();
+    later
+        .filter(move |loaded| loaded.seen > earlier.get(&loaded.state).copied().unwrap_or(0))
+        .map(|loaded| &loaded.state)
 }
 
 /// A little more than the pause between two writes of the counters.
@@ -279,6 +298,35 @@ mod tests {
         assert_eq!(tally.counted.len(), 2);
         let text = tally.text().unwrap();
         assert!(text.contains("0 handshakes between components, 0 refused"), "{text}");
+    }
+
+    #[test]
+    fn what_was_loaded_and_met_by_nobody_counts_as_possible() {
+        let counters = |text: &str| serde_json::from_str::<Snapshot>(text).unwrap();
+        let whole = |links: &str, loaded: &str| {
+            counters(&format!(
+                r#"{{"made":1,"refused":0,"unreachable":0,"handshakes":1,"memoised":0,"outside_accepted":0,
+                "outside_refused":0,"refusals":[],"material":{{}},"links":{{"tikv -> pd":{{"made":1,"refused":0,
+                "unreachable":0,"pairs":[{links}]}}}},"loaded":{loaded}}}"#
+            ))
+        };
+        let state = |leaf: &str| format!(r#"{{"leaf":"{leaf}","anchors":"a"}}"#);
+        let pair = format!(r#"{{"client":{},"server":{},"held":1,"refused":0}}"#, state("old"), state("old"));
+        let loaded = |old: u64, new: u64| {
+            format!(
+                r#"{{"pd":[{{"state":{},"seen":{old}}},{{"state":{},"seen":{new}}}]}}"#,
+                state("old"),
+                state("new")
+            )
+        };
+        let counted = between("p", &whole("", &loaded(3, 0)), &whole(&pair, &loaded(3, 2)));
+        assert_eq!(
+            (counted.met, counted.possible),
+            (1, 2),
+            "a PD had the new certificate, and TiKV never met it"
+        );
+        let counted = between("p", &whole("", &loaded(3, 2)), &whole(&pair, &loaded(4, 2)));
+        assert_eq!((counted.met, counted.possible), (1, 1), "that one was gone before the phase began");
     }
 
     #[tokio::test]

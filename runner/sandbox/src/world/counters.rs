@@ -82,6 +82,18 @@ pub struct Snapshot {
     pub links: BTreeMap<String, Link>,
     /// SHA-256 fingerprints of the certificates behind each digest.
     pub material: BTreeMap<String, Vec<String>>,
+    /// What processes have had loaded, by component, whether or not anybody met them with it.
+    #[serde(default)]
+    pub loaded: BTreeMap<String, Vec<Loaded>>,
+}
+
+/// A state that processes of a component have had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// What was loaded.
+    pub state: State,
+    /// How often a process was seen with it.
+    pub seen: u64,
 }
 
 const KEPT: usize = 100;
@@ -93,6 +105,7 @@ struct Held {
     totals: Snapshot,
     met: BTreeMap<String, Met>,
     known: BTreeSet<String>,
+    loaded: BTreeMap<String, BTreeMap<State, u64>>,
 }
 
 /// What came of a dial, for counting.
@@ -162,6 +175,11 @@ impl Counters {
         }
     }
 
+    /// Remembers that a process of a component has this loaded now.
+    pub fn loaded(&self, component: &str, state: State) {
+        *self.held().loaded.entry(component.to_owned()).or_default().entry(state).or_default() += 1;
+    }
+
     /// Remembers which certificates are behind a digest.
     pub fn material(&self, digest: &str, fingerprints: impl FnOnce() -> Vec<String>) {
         let mut held = self.held();
@@ -186,6 +204,11 @@ impl Counters {
                 })
                 .collect();
         }
+        let states = |(component, states): (&String, &BTreeMap<State, u64>)| {
+            let states = states.iter().map(|(state, seen)| Loaded { state: state.clone(), seen: *seen });
+            (component.clone(), states.collect())
+        };
+        snapshot.loaded = held.loaded.iter().map(states).collect();
         snapshot
     }
 }

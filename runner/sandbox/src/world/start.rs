@@ -280,8 +280,13 @@ impl World {
         &self.scenario
     }
 
-    /// What its links have seen so far.
+    /// What its links have seen so far, and what its processes have had loaded whenever this was asked.
     pub fn counters(&self) -> Snapshot {
+        for endpoint in self.ctx.directory.all() {
+            if let Some(state) = endpoint.party.state() {
+                self.ctx.counters.loaded(endpoint.program.component, state);
+            }
+        }
         Counters::snapshot(&self.ctx.counters)
     }
 
