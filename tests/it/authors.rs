@@ -32,6 +32,10 @@ fn a_new_workflow_is_well_and_a_typo_in_it_is_found_with_the_right_name() {
     fs::write(&script, text.replacen("tidb::healthy(id)", "tidb::healthy()", 1)).unwrap();
     says(&author.types(&["check", &folder]), 10, &["tidb::healthy", &place]);
     says(&author.types(&["new", "my-site/look", "--dir", dir]), 2, &["exists already"]);
+    for name in ["a/b/c", "../x/y", "Upper/x", "x/"] {
+        says(&author.types(&["new", name, "--dir", dir]), 2, &["is no name for a workflow", "GROUP/NAME"]);
+    }
+    says(&author.types(&["list", "--workflows", "/nope"]), 2, &["`--workflows /nope`", "No such file"]);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod rotate;
 mod secrets;
 mod state;
 mod tampered;
+mod terminal;
 mod touches;
 mod traps;
 mod two_processes;

@@ -10,14 +10,16 @@ use sandbox::world::kube::{DEPLOYMENTS, Kind, PODS, SECRETS, SERVICES, STATEFUL_
 use sandbox::world::volume::secret_files;
 use serde_json::{Map, Value, json};
 use stdlib::cert::{Certificate, Key, parse_many};
+use stdlib::lease;
 use stdlib::world::Disk as _;
 
 use crate::lab::{Lab, PKI};
 
 const LEASES: Kind =
     Kind { api_version: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
-/// What the server draws, and labels that name a digest of a template, and with it of a marker.
-const DRAWN: [&str; 4] = ["clusterIP", "clusterIPs", "controller-revision-hash", "pod-template-hash"];
+/// What the server draws, labels that name a digest of a template, and with it of a marker, and the head of a record.
+const DRAWN: [&str; 5] =
+    ["clusterIP", "clusterIPs", "controller-revision-hash", "pod-template-hash", lease::LAST];
 /// What a restart leaves: its marker, and how far the operator has let it come.
 const MARKERS: [&str; 3] = ["tidb.pingcap.com/restartedAt", "kubectl.kubernetes.io/restartedAt", "partition"];
 

@@ -42,12 +42,13 @@ async fn get(client: &Client, path: &str) -> Value {
     client.request(http::Request::get(path).body(Vec::new()).unwrap()).await.unwrap()
 }
 
-/// Without restart markers, and without the maps that only held them.
+/// Without restart markers and the head of the last record, and without the maps that only held them.
 fn unmarked(mut value: Value) -> Value {
     fn walk(value: &mut Value) {
         let Some(fields) = value.as_object_mut() else { return };
         fields.remove("tidb.pingcap.com/restartedAt");
         fields.remove("kubectl.kubernetes.io/restartedAt");
+        fields.remove(stdlib::lease::LAST);
         for field in fields.values_mut() {
             walk(field);
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 pub use outline::Outlined;
-pub use scaffold::{Scaffold, ScaffoldError, scaffold};
+pub use scaffold::{Scaffold, ScaffoldError, is_name as scaffold_name, scaffold};
 use stdlib::world::Disk;
 
 use crate::diagnostic::{Diagnostic, nearest};

@@ -100,13 +100,18 @@ pub enum ScaffoldError {
     },
 }
 
+/// Whether a workflow, or a group of them, may be named so.
+pub fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain)
+}
+
 /// Writes a workflow of this name into a new folder below `parent`.
 ///
 /// # Errors
 /// The name is no folder name, the folder exists, or it cannot be written.
 pub fn scaffold(disk: &dyn Disk, name: &str, parent: &Path) -> Result<Scaffold, ScaffoldError> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(plain) {
+    if !is_name(name) {
         return Err(ScaffoldError::Name(name.to_owned()));
     }
     let folder = parent.join(name);

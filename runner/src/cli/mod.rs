@@ -89,6 +89,7 @@ fn trace(verbose: u8) {
 
 fn dispatch(cli: Cli, paths: paths::Paths) -> Result<ExitCode, Failure> {
     let context = Context { global: cli.global, paths };
+    workflows::folders(&context)?;
     match cli.command {
         Command::List => Ok(list::list(&context)),
         Command::Describe { workflow } => describe::describe(&context, &workflow),

@@ -6,13 +6,17 @@ use serde_json::json;
 use stdlib::files::SystemDisk;
 
 use super::Context;
-use crate::catalog::{ScaffoldError, scaffold};
+use crate::catalog::{ScaffoldError, scaffold, scaffold_name};
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::output;
 
 pub(crate) fn new(context: &Context, name: &str, dir: &Path) -> Result<ExitCode, Failure> {
     let (parent, short) = match name.rsplit_once('/') {
+        Some((group, _)) if !scaffold_name(group) => {
+            let failure = Failure::new(ExitCode::Usage, ScaffoldError::Name(group.to_owned()).to_string());
+            return Err(failure.hint("name a workflow as GROUP/NAME, and a folder for it with `--dir DIR`"));
+        }
         Some((group, short)) => (dir.join(group), short),
         None => (dir.to_owned(), name),
     };

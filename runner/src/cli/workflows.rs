@@ -26,6 +26,18 @@ pub(crate) fn catalog(context: &Context) -> Catalog {
     Catalog::new(folders)
 }
 
+/// That the folders that were given can be read.
+pub(crate) fn folders(context: &Context) -> Result<(), Failure> {
+    for folder in &context.global.workflows {
+        if let Err(error) = SystemDisk.list(folder) {
+            let text = format!("`--workflows {}`: {error}", folder.display());
+            return Err(Failure::new(ExitCode::Usage, text)
+                .hint("give a folder that holds workflows, or leave it out"));
+        }
+    }
+    Ok(())
+}
+
 /// Reads a workflow, by name or by the path of its folder.
 pub(crate) fn parse(context: &Context, name: &str) -> Result<Result<Workflow, Vec<Diagnostic>>, Failure> {
     // The folder that one stands in has a name too.

@@ -22,8 +22,11 @@ use crate::plan::{Call, OnFailure, Phase, Role, Step};
 impl Core {
     /// Whether there is a way back from here; says why not.
     pub(crate) fn way_back(&self) -> Result<(), Failure> {
-        let refuse =
-            |text: String| Failure::new(ExitCode::NoWayBack, text).hint("resume the run: it goes forward");
+        let on = match self.ledger.ended() {
+            Some(journal::EndState::Done) => "to replace what is there now, begin a new run",
+            _ => "resume the run: it goes forward",
+        };
+        let refuse = |text: String| Failure::new(ExitCode::NoWayBack, text).hint(on);
         if self.plan.forward_only {
             return Err(refuse("the workflow began with a broken target and only goes forward".into()));
         }

@@ -33,7 +33,8 @@ impl Core {
                 self.close_each(phase, direction, step)?;
             }
         }
-        Ok(())
+        // An outcome is made durable by the intent of the next step; the last has none.
+        Ok(self.ledger.sync()?)
     }
 
     pub(crate) fn tell_skipped(&self, key: &str, direction: Direction) {
@@ -58,7 +59,7 @@ impl Core {
                 self.ledger.intent(&ready.unit.id, &ready.unit.step.action, &ready.args)?;
                 self.attempts(ready).await?;
             }
-            return Ok(self.ledger.sync()?);
+            return Ok(());
         }
         let mut queue: VecDeque<Ready<'_>> = VecDeque::new();
         for unit in open {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stdlib::PrimError;
 use stdlib::error::Code;
+use stdlib::lease::{Last, Leave};
 use tokio::time::Instant;
 
 use super::core::Core;
@@ -112,21 +113,31 @@ impl Core {
     /// Clears what is left on the target of a run that is over: it died after its last record and before it let go.
     pub(crate) async fn forget_lock(&self) {
         let Some(target) = &self.plan.target else { return };
-        if let Err(error) = self.options.lock.forget(target, self.ledger.run_id()).await {
+        let Some(ended) = self.ledger.ended() else { return };
+        if let Err(error) = self.options.lock.forget(target, &self.last(ended)).await {
             self.hub
                 .note(format!("whether the run has left a mark on {} is not known: {error}", target.title));
         }
     }
 
     /// Lets go of the lock. A failure is told: the Lease ends by itself.
-    pub(crate) async fn release_lock(&self, clear_mark: bool) {
+    pub(crate) async fn release_lock(&self, leave: Leave) {
         let held = self.held.send_replace(None);
         if let Some(held) = held
-            && let Err(error) = held.release(clear_mark).await
+            && let Err(error) = held.release(&leave).await
         {
             self.hub
                 .note(format!("the lock on the target could not be released: {error}; it ends by itself"));
         }
+    }
+}
+
+impl Core {
+    /// What an auditor finds on the target of a run that is over.
+    pub(crate) fn last(&self, ended: journal::EndState) -> Last {
+        let head = self.ledger.head();
+        let head = format!("{}:{}", head.size, head.root);
+        Last { run: self.ledger.run_id().to_owned(), ended: ended.to_string(), head }
     }
 }
 

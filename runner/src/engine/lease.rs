@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use stdlib::PrimError;
 use stdlib::k8s::object::Ref;
-use stdlib::lease::{self, Held, Holder};
+use stdlib::lease::{self, Held, Holder, Last, Leave};
 use stdlib::registry::Touch;
 use stdlib::world::World;
 
@@ -48,8 +48,8 @@ impl TargetLock for LeaseLock {
         })
     }
 
-    fn forget<'a>(&'a self, target: &'a Target, run: &'a str) -> BoxFuture<'a, Result<(), PrimError>> {
-        Box::pin(async move { lease::forget(&self.world, &lease_target(target), run).await })
+    fn forget<'a>(&'a self, target: &'a Target, last: &'a Last) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async move { lease::forget(&self.world, &lease_target(target), last).await })
     }
 }
 
@@ -80,7 +80,7 @@ impl HeldLock for Held {
         })
     }
 
-    fn release(&self, clear_mark: bool) -> BoxFuture<'_, Result<(), PrimError>> {
-        Box::pin(Held::release(self, clear_mark))
+    fn release<'a>(&'a self, leave: &'a Leave) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(Held::release(self, leave))
     }
 }

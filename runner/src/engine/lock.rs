@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use stdlib::PrimError;
+use stdlib::lease::{Last, Leave};
 use stdlib::registry::Touch;
 
 use crate::events::Head;
@@ -21,7 +22,7 @@ pub trait TargetLock: Send + Sync {
     ) -> BoxFuture<'a, Result<Arc<dyn HeldLock>, PrimError>>;
 
     /// Clears what a run that is over left behind when it died before it let go.
-    fn forget<'a>(&'a self, target: &'a Target, run: &'a str) -> BoxFuture<'a, Result<(), PrimError>>;
+    fn forget<'a>(&'a self, target: &'a Target, last: &'a Last) -> BoxFuture<'a, Result<(), PrimError>>;
 }
 
 /// A lock that is held.
@@ -45,8 +46,8 @@ pub trait HeldLock: Send + Sync {
     }
     /// Writes the head of the record beside the mark, so that a cut of the record can be found.
     fn note<'a>(&'a self, step: &'a str, head: &'a Head) -> BoxFuture<'a, Result<(), PrimError>>;
-    /// Lets go of the lock; clears the mark too where the run leaves nothing unfinished.
-    fn release(&self, clear_mark: bool) -> BoxFuture<'_, Result<(), PrimError>>;
+    /// Lets go of the lock; takes the mark off too where the run leaves nothing unfinished.
+    fn release<'a>(&'a self, leave: &'a Leave) -> BoxFuture<'a, Result<(), PrimError>>;
 }
 
 /// For plans without a target, and for targets nobody else can reach.
@@ -58,7 +59,7 @@ impl TargetLock for NoLock {
         Box::pin(async { Ok(Arc::new(NoLock) as Arc<dyn HeldLock>) })
     }
 
-    fn forget<'a>(&'a self, _: &'a Target, _: &'a str) -> BoxFuture<'a, Result<(), PrimError>> {
+    fn forget<'a>(&'a self, _: &'a Target, _: &'a Last) -> BoxFuture<'a, Result<(), PrimError>> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -73,7 +74,7 @@ impl HeldLock for NoLock {
     fn note<'a>(&'a self, _: &'a str, _: &'a Head) -> BoxFuture<'a, Result<(), PrimError>> {
         Box::pin(async { Ok(()) })
     }
-    fn release(&self, _: bool) -> BoxFuture<'_, Result<(), PrimError>> {
+    fn release<'a>(&'a self, _: &'a Leave) -> BoxFuture<'a, Result<(), PrimError>> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use journal::{Tools, Why};
 use serde_json::Value;
+use stdlib::lease::Leave;
 use stdlib::world::World;
 use tokio::sync::watch;
 
@@ -106,6 +107,9 @@ impl Run {
         }
         let hub = Hub { reporter: options.reporter.clone(), clock: world.clock.clone() };
         if let Some(current) = &options.current_sources {
+            if current.is_empty() {
+                hub.note("the workflow's files cannot be read any more; the run goes by its own copies");
+            }
             for name in differing(&sources, current) {
                 hub.note(format!("`{name}` has changed since the run began; the run goes by its own copy"));
             }
@@ -221,8 +225,15 @@ impl Run {
         let result = self
             .drive(async {
                 self.session(Why::Abort)?;
+                let unchanged = !self.core.ledger.anything_changed();
                 if leave_mixed || mixed.is_empty() {
-                    self.core.take_lock().await?;
+                    match self.core.take_lock().await {
+                        // A target that is gone or does not answer keeps nobody in a run that never touched it.
+                        Err(Stop::Refused(why)) if unchanged && why.exit != ExitCode::TargetLocked => {
+                            self.core.ledger.note(&format!("the target was not asked: {why}"))?;
+                        }
+                        other => other?,
+                    }
                 }
                 let why = if mixed.is_empty() { "nothing was changed" } else { "given up where it stood" };
                 leaks = self.close(journal::EndState::Aborted, why)?;
@@ -232,7 +243,9 @@ impl Run {
         if let Err(stop) = result {
             return self.stopped(stop).await;
         }
-        self.core.release_lock(true).await;
+        let aborted = self.core.last(journal::EndState::Aborted);
+        let unchanged = !self.core.ledger.anything_changed();
+        self.core.release_lock(if unchanged { Leave::Nothing } else { Leave::Last(aborted) }).await;
         if !leaks.is_empty() {
             return self.leaked(EndState::Aborted, &leaks);
         }
@@ -301,8 +314,7 @@ impl Run {
             Ok(leaks) => leaks,
             Err(stop) => return self.stopped(stop).await,
         };
-        self.core.note_on_target("end").await;
-        self.core.release_lock(true).await;
+        self.core.release_lock(Leave::Last(self.core.last(state))).await;
         let (ended, exit) = match state {
             journal::EndState::Done => (EndState::Done, ExitCode::Ok),
             journal::EndState::RolledBack if cause.is_some() => (EndState::RolledBack, ExitCode::RolledBack),
@@ -346,7 +358,8 @@ impl Run {
         }
         // The mark stays: only this run's own resume, rollback or abort may clear it. A run that never changed
         // anything has nothing to protect.
-        self.core.release_lock(!self.core.ledger.anything_changed()).await;
+        let changed = self.core.ledger.anything_changed();
+        self.core.release_lock(if changed { Leave::Mark } else { Leave::Nothing }).await;
         self.over(state, failure)
     }
 
@@ -417,7 +430,7 @@ pub fn planned(plan: &Plan) -> Vec<PlannedPhase> {
 fn differing(pinned: &BTreeMap<String, Vec<u8>>, now: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
     pinned
         .iter()
-        .filter(|(name, content)| now.get(*name) != Some(content))
+        .filter(|(name, content)| !now.is_empty() && now.get(*name) != Some(content))
         .map(|(name, _)| name.clone())
         .collect()
 }

@@ -121,6 +121,12 @@ pub struct ParamSpec {
     /// For `text`: a regular expression that the whole value must match.
     #[serde(default)]
     pub pattern: Option<String>,
+    /// For `int` and `duration`: the least value.
+    #[serde(default)]
+    pub min: Option<Value>,
+    /// For `int` and `duration`: the largest value.
+    #[serde(default)]
+    pub max: Option<Value>,
     /// One more environment variable to look in, after `ROLLOVER_PARAM_NAME`.
     #[serde(default)]
     pub env: Option<String>,

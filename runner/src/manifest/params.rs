@@ -213,11 +213,15 @@ impl ParamSpec {
             (ParamType::Text, _) => expected("a text (in quotes in a YAML file)"),
             (ParamType::Path, Value::String(text)) if !text.is_empty() && !text.contains('\0') => Ok(value),
             (ParamType::Path, _) => expected("a path"),
-            (ParamType::Int, Value::Number(number)) if number.as_i64().is_some_and(safe) => Ok(value),
+            (ParamType::Int, Value::Number(number)) if number.as_i64().is_some_and(safe) => {
+                self.within(value)
+            }
             (ParamType::Int, _) => expected("an integer"),
             (ParamType::Bool, Value::Bool(_)) => Ok(value),
             (ParamType::Bool, _) => expected("`true` or `false`"),
-            (ParamType::Duration, Value::String(text)) => duration::parse(text).map(|_| value.clone()),
+            (ParamType::Duration, Value::String(text)) => {
+                duration::parse(text).and_then(|_| self.within(value))
+            }
             (ParamType::Duration, _) => expected("a duration such as `45m`"),
             (ParamType::List, Value::Array(items)) if items.iter().all(Value::is_string) => Ok(value),
             (ParamType::List, _) => expected("a list of texts"),
@@ -231,6 +235,40 @@ impl ParamSpec {
                     .map_err(|text: String| format!("{text}{near}"))
             }
         }
+    }
+}
+
+impl ParamSpec {
+    /// What `min` and `max` compare: a number, or a duration in milliseconds.
+    pub(super) fn measure(&self, value: &Value) -> Option<i128> {
+        match self.ty {
+            ParamType::Int => value.as_i64().map(i128::from),
+            ParamType::Duration => {
+                let span = duration::parse(value.as_str()?).ok()?;
+                i128::try_from(span.as_millis()).ok()
+            }
+            _ => None,
+        }
+    }
+
+    fn within(&self, value: Value) -> Result<Value, String> {
+        let measured = self.measure(&value);
+        let beyond = |bound: &Option<Value>, wrong: fn(i128, i128) -> bool| {
+            let bound = self.measure(bound.as_ref()?)?;
+            measured.filter(|measured| wrong(*measured, bound))
+        };
+        if beyond(&self.min, |measured, least| measured < least).is_none()
+            && beyond(&self.max, |measured, most| measured > most).is_none()
+        {
+            return Ok(value);
+        }
+        let shown = |bound: &Value| bound.as_str().map_or_else(|| bound.to_string(), str::to_owned);
+        let range = match (&self.min, &self.max) {
+            (Some(min), Some(max)) => format!("{} to {}", shown(min), shown(max)),
+            (Some(min), None) => format!("at least {}", shown(min)),
+            (_, max) => format!("at most {}", max.as_ref().map(shown).unwrap_or_default()),
+        };
+        Err(format!("expected {range}, found `{}`", shorten(&value)))
     }
 }
 

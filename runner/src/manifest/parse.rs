@@ -125,6 +125,12 @@ fn wrong_with(name: &str, spec: &ParamSpec) -> Vec<String> {
             ));
         }
     }
+    let ends = [("min", &spec.min), ("max", &spec.max)];
+    for (end, bound) in ends.into_iter().filter_map(|(end, bound)| Some((end, bound.as_ref()?))) {
+        if spec.measure(bound).is_none() {
+            wrong.push(format!("`{end}` is a number with `type: int`, a duration with `type: duration`, and not for other types"));
+        }
+    }
     if spec.secret && (spec.default.is_some() || !matches!(spec.ty, ParamType::Text | ParamType::Path)) {
         wrong.push("a secret is of type text and has no default".to_owned());
     }

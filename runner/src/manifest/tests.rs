@@ -21,9 +21,9 @@ title: Replace it
 params:
   cluster: { help: the cluster's name }
   parts: { type: list, default: [] }
-  count: { type: int, default: 3 }
+  count: { type: int, default: 3, min: 1, max: 100 }
   fast: { type: bool, default: false }
-  limit: { type: duration, default: 45m }
+  limit: { type: duration, default: 45m, min: 1m }
   why: { type: choice, choices: [routine, compromise], default: routine }
   word: { pattern: "[a-z]+", default: abc }
   token: { secret: true, required: false, env: OUR_TOKEN }
@@ -66,6 +66,9 @@ fn contradictions_are_refused_at_the_parameter() {
         ("n: { type: choice }", "must not be empty"),
         ("n: { pattern: '(' }", "no regular expression"),
         ("n: { type: int, pattern: a }", "belongs to `type: text`"),
+        ("n: { type: bool, min: 1 }", "`min` is a number with `type: int`"),
+        ("n: { type: int, max: 1m }", "`max` is a number with `type: int`"),
+        ("n: { type: int, min: 2, default: 1 }", "its default: expected at least 2, found `1`"),
         ("n: { secret: true, default: x }", "a secret is of type text and has no default"),
         ("n: { required: true, default: x }", "what has a default is not required"),
     ] {
@@ -92,6 +95,14 @@ fn values_are_typed_and_the_flag_wins_over_file_environment_and_default() {
         json!({"cluster": "flag", "parts": ["pd", "tikv"], "count": 7, "fast": true, "limit": "1h",
             "why": "routine", "word": "file", "token": null})
     );
+}
+
+#[test]
+fn what_is_out_of_range_is_refused_with_the_range() {
+    let said = complaint(&given(&[("cluster", "x"), ("count", "0"), ("limit", "59s")]));
+    assert!(said.contains("parameter `count`: expected 1 to 100, found `0`"), "{said}");
+    assert!(said.contains("parameter `limit`: expected at least 1m, found `59s`"), "{said}");
+    assert!(resolve(&given(&[("cluster", "x"), ("count", "100"), ("limit", "1m")])).is_ok());
 }
 
 #[test]

@@ -4,7 +4,9 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
 use std::path::Path;
 
 use crate::world::{AppendFile, Disk};
@@ -27,6 +29,13 @@ fn staged(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTem
     file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// Gives a file the owner and group of the one that it replaces, as far as this user may.
+fn keep_owner(file: &fs::File, old: &fs::Metadata) {
+    if fchown(file, Some(old.uid()), Some(old.gid())).is_err() {
+        let _ = fchown(file, None, Some(old.gid()));
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is what the others go through")]
@@ -70,7 +79,13 @@ impl Disk for SystemDisk {
     }
 
     fn write_atomic(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-        staged(path, bytes, mode)?.persist(path).map_err(|e| e.error)?;
+        // A link stays one: what it names is replaced.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let file = staged(path, bytes, mode)?;
+        if let Ok(old) = fs::metadata(path) {
+            keep_owner(file.as_file(), &old);
+        }
+        file.persist(path).map_err(|e| e.error)?;
         sync_folder_of(path)
     }
 

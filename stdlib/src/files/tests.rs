@@ -54,6 +54,24 @@ fn keeps_the_contract(disk: &dyn Disk, root: &Path) {
 }
 
 #[test]
+fn a_link_stays_a_link_and_a_file_keeps_its_group() {
+    use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+    let root = tempfile::tempdir().unwrap();
+    let (real, link) = (root.path().join("real.pem"), root.path().join("ca.pem"));
+    SystemDisk.write_atomic(&real, b"one", 0o600).unwrap();
+    symlink("real.pem", &link).unwrap();
+    // Only root may give a file away; whoever else tests keeps what it had anyway.
+    let given = chown(&real, Some(12), Some(34)).is_ok();
+    SystemDisk.write_atomic(&link, b"two", 0o640).unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(std::fs::read(&real).unwrap(), b"two");
+    if given {
+        let now = std::fs::metadata(&real).unwrap();
+        assert_eq!((now.uid(), now.gid(), now.mode() & 0o777), (12, 34, 0o640));
+    }
+}
+
+#[test]
 fn the_simulated_disk_keeps_the_contract() {
     keeps_the_contract(&SimDisk::new(), Path::new("/"));
 }

@@ -11,6 +11,45 @@ use crate::k8s::object::{Ref, at, text};
 /// The annotation on the target.
 pub const MARK: &str = "rollover.dev/run";
 
+/// The annotation that a run leaves when it is over: what an auditor holds its record against.
+pub const LAST: &str = "rollover.dev/last-run";
+
+/// A run that is over, as it stands in the annotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// Its id.
+    pub run: String,
+    /// How it ended.
+    pub ended: String,
+    /// The head of its closed record, `SIZE:ROOT`.
+    pub head: String,
+}
+
+/// What is left on a target that is let go of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leave {
+    /// The mark: the run is not finished.
+    Mark,
+    /// Nothing: the run has changed nothing.
+    Nothing,
+    /// Which run was here, and the head of its record.
+    Last(Last),
+}
+
+impl Leave {
+    /// The annotations to write; `None` where the mark stays.
+    pub(super) fn annotations(&self) -> Option<Value> {
+        match self {
+            Self::Mark => None,
+            Self::Nothing => Some(annotation(&Value::Null)),
+            Self::Last(last) => {
+                let told = serde_json::to_string(last).unwrap_or_default();
+                Some(json!({ "metadata": { "annotations": { MARK: Value::Null, LAST: told } } }))
+            }
+        }
+    }
+}
+
 /// The mark, as it stands in the annotation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {

@@ -28,7 +28,7 @@ use crate::registry::Touch;
 use crate::world::World;
 
 pub use self::fence::FENCE;
-pub use self::mark::{MARK, Mark, unfinished_run};
+pub use self::mark::{LAST, Last, Leave, MARK, Mark, unfinished_run};
 use self::mark::{annotation, busy, locked, mark_of, micros, seconds, unfinished, version};
 
 /// How long a Lease lasts without renewal.
@@ -153,7 +153,11 @@ pub async fn acquire(world: &World, target: &Target, holder: &Holder) -> Result<
 /// # Errors
 /// Another run's mark is there, or the target cannot be written.
 pub async fn clear(world: &World, object: &Ref, run: &str) -> Result<(), PrimError> {
-    match remove_mark(&lock_objects(world)?, object, |mark| mark.run == run).await? {
+    clear_leaving(world, object, run, &Leave::Nothing).await
+}
+
+async fn clear_leaving(world: &World, object: &Ref, run: &str, leave: &Leave) -> Result<(), PrimError> {
+    match remove_mark(&lock_objects(world)?, object, leave, |mark| mark.run == run).await? {
         Some(other) => Err(locked(object, &other)),
         None => Ok(()),
     }
@@ -163,15 +167,17 @@ pub async fn clear(world: &World, object: &Ref, run: &str) -> Result<(), PrimErr
 async fn remove_mark(
     objects: &Objects<'_>,
     object: &Ref,
+    leave: &Leave,
     ours: impl Fn(&Mark) -> bool,
 ) -> Result<Option<Mark>, PrimError> {
+    let Some(annotations) = leave.annotations() else { return Ok(None) };
     for _ in 0..ROUNDS {
         let Some(value) = objects.find(object).await? else { return Ok(None) };
         let Some(mark) = mark_of(&value) else { return Ok(None) };
         if !ours(&mark) {
             return Ok(Some(mark));
         }
-        match objects.merge(object, version(&value), annotation(&Value::Null)).await {
+        match objects.merge(object, version(&value), annotations.clone()).await {
             Err(error) if error.code == Code::Conflict => {}
             other => return other.map(|_| None),
         }
@@ -184,8 +190,9 @@ async fn remove_mark(
 ///
 /// # Errors
 /// The target or the Lease cannot be read or written.
-pub async fn forget(world: &World, target: &Target, run: &str) -> Result<(), PrimError> {
-    match clear(world, &target.object, run).await {
+pub async fn forget(world: &World, target: &Target, last: &Last) -> Result<(), PrimError> {
+    let run = &last.run;
+    match clear_leaving(world, &target.object, run, &Leave::Last(last.clone())).await {
         Err(error) if error.code == Code::Locked => return Ok(()),
         other => other?,
     }
@@ -264,17 +271,15 @@ impl Held {
         self.write_mark(&lock_objects(&self.world)?, false, step, head).await
     }
 
-    /// Lets go of the Lease, after clearing the mark where nothing is left unfinished.
+    /// Lets go of the Lease, after taking the mark off where nothing is left unfinished.
     ///
     /// # Errors
     /// The target or the Lease cannot be written.
-    pub async fn release(&self, clear_mark: bool) -> Result<(), PrimError> {
+    pub async fn release(&self, leave: &Leave) -> Result<(), PrimError> {
         let objects = lock_objects(&self.world)?;
-        if clear_mark {
-            // The same run may go on elsewhere by now: then the mark is its, by another token.
-            let ours = |mark: &Mark| mark.run == self.holder.run && mark.token == self.token;
-            remove_mark(&objects, &self.target.object, ours).await?;
-        }
+        // The same run may go on elsewhere by now: then the mark is its, by another token.
+        let ours = |mark: &Mark| mark.run == self.holder.run && mark.token == self.token;
+        remove_mark(&objects, &self.target.object, leave, ours).await?;
         self.drop_lease(&objects).await
     }
 

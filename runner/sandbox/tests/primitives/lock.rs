@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stdlib::error::Code;
 use stdlib::k8s::object::Ref;
-use stdlib::lease::{self, Holder, MARK, Target, acquire};
+use stdlib::lease::{self, Holder, LAST, Last, Leave, MARK, Target, acquire};
 
 use crate::support::{NS, Scene, scene};
 
@@ -47,8 +47,11 @@ async fn a_second_run_is_told_who_holds_it_since_when_at_which_step() {
         "run `r1` of ada@alpha has it since 2026-11-22T06:00:00Z, at step `trust-both/settle/pd`"
     );
     assert!(error.hint.unwrap().contains("rollover resume r1"));
-    held.release(true).await.unwrap();
-    assert_eq!(scene.get(&cluster()).await["metadata"]["annotations"].get(MARK), None);
+    let last = Last { run: "r1".into(), ended: "done".into(), head: "7:ab".into() };
+    held.release(&Leave::Last(last)).await.unwrap();
+    let annotations = scene.get(&cluster()).await["metadata"]["annotations"].clone();
+    assert_eq!(annotations.get(MARK), None);
+    assert_eq!(annotations[LAST], r#"{"run":"r1","ended":"done","head":"7:ab"}"#, "an auditor finds it here");
     acquire(&scene.world, &target, &holder("r2", "beta")).await.unwrap();
 }
 
@@ -73,11 +76,11 @@ async fn the_mark_outlives_the_lease_and_only_its_own_run_goes_on() {
     for lost in [first.renew().await, first.note("x", &Value::Null).await] {
         assert_eq!(lost.err().unwrap().code, Code::Locked);
     }
-    first.release(false).await.unwrap();
+    first.release(&Leave::Mark).await.unwrap();
     resumed.renew().await.unwrap();
     let again = acquire(&scene.world, &target, &holder("r1", "beta")).await.unwrap();
     assert_eq!(resumed.renew().await.err().unwrap().code, Code::Locked);
-    again.release(true).await.unwrap();
+    again.release(&Leave::Nothing).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +93,7 @@ async fn renewing_keeps_others_out_beyond_the_leases_own_time() {
         held.renew().await.unwrap();
     }
     assert!(acquire(&scene.world, &target, &holder("r1", "beta")).await.is_err());
-    held.release(false).await.unwrap();
+    held.release(&Leave::Mark).await.unwrap();
     assert!(lease::mark(&scene.world, &cluster()).await.unwrap().is_some(), "an unfinished run stays marked");
     assert_eq!(
         stdlib::k8s::client::Objects::of(&scene.world).unwrap().find(&lease_object()).await.unwrap(),

@@ -10,8 +10,9 @@ use journal::{Moment, Why};
 use stdlib::PrimError;
 use stdlib::error::Code;
 use stdlib::files::Fault;
+use stdlib::lease::{Last, Leave};
 
-use super::harness::{Machine, StopAt, lit, phase, plan, rotation, set, step};
+use super::harness::{Machine, StopAt, lit, phase, plan, rotation, serves, set, step};
 use crate::engine::Options;
 use crate::engine::lock::{HeldLock, TargetLock};
 use crate::events::{EndState, Event, Head};
@@ -46,9 +47,9 @@ impl TargetLock for Lease {
         })
     }
 
-    fn forget<'a>(&'a self, _: &'a Target, run: &'a str) -> BoxFuture<'a, Result<(), PrimError>> {
+    fn forget<'a>(&'a self, _: &'a Target, last: &'a Last) -> BoxFuture<'a, Result<(), PrimError>> {
         let mut mark = self.mark.lock().unwrap();
-        if mark.as_deref() == Some(run) {
+        if mark.as_deref() == Some(last.run.as_str()) {
             *mark = None;
         }
         Box::pin(async { Ok(()) })
@@ -75,9 +76,9 @@ impl HeldLock for Lease {
         self.notes.fetch_add(1, Ordering::Relaxed);
         Box::pin(async { Ok(()) })
     }
-    fn release(&self, clear_mark: bool) -> BoxFuture<'_, Result<(), PrimError>> {
+    fn release<'a>(&'a self, leave: &'a Leave) -> BoxFuture<'a, Result<(), PrimError>> {
         self.held.store(false, Ordering::Relaxed);
-        if clear_mark {
+        if *leave != Leave::Mark {
             *self.mark.lock().unwrap() = None;
         }
         Box::pin(async { Ok(()) })
@@ -263,6 +264,20 @@ async fn two_processes_cannot_work_on_one_run_and_an_unwritable_folder_begins_no
     machine.disk.inject(Fault::ReadOnly("/state".into()));
     let refused = machine.try_start(rotation(), None, machine.options()).err().unwrap();
     assert_eq!(refused.exit, ExitCode::StateUnwritable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_changes_nothing_costs_two_records_and_one_sync() {
+    let mut costs = Vec::new();
+    for steps in [5, 15] {
+        let machine = Machine::new();
+        let proofs = (0..steps).map(|n| serves(&format!("nobody {n}")));
+        let ending = machine.run(plan(vec![phase("p", proofs.collect())])).await;
+        assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
+        costs.push((machine.disk.counts(), machine.record().len()));
+    }
+    let [((few_writes, few_syncs), few), ((many_writes, many_syncs), many)] = costs[..] else { unreachable!() };
+    assert_eq!((many - few, many_writes - few_writes, many_syncs - few_syncs), (20, 20, 10));
 }
 
 #[tokio::test(start_paused = true)]
