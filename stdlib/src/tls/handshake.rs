@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{CertificateError, ClientConfig, ServerConfig};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -127,6 +127,18 @@ fn timed_out() -> TlsFailure {
     TlsFailure::Io { kind: io::ErrorKind::TimedOut, text: "timed out".into() }
 }
 
+/// A name as TLS takes it; an IPv6 address may stand in brackets.
+pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, TlsFailure> {
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    ServerName::try_from(bare.to_owned())
+        .map_err(|_| TlsFailure::Protocol(format!("`{name}` is neither a DNS name nor an IP address")))
+}
+
+/// The chain that the peer showed.
+fn shown(chain: Option<&[CertificateDer<'static>]>) -> Certs {
+    Certs(chain.unwrap_or_default().to_vec())
+}
+
 /// Shakes hands as client, waits for the server's judgement, and closes. `within` bounds everything but the wait.
 ///
 /// # Errors
@@ -139,25 +151,14 @@ pub async fn handshake_client(
     within: Duration,
     clock: &dyn Clock,
 ) -> Result<Handshake, TlsFailure> {
-    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    let server = ServerName::try_from(bare.to_owned())
-        .map_err(|_| TlsFailure::Protocol(format!("`{name}` is neither a DNS name nor an IP address")))?;
+    let server = server_name(name)?;
     let connecting = TlsConnector::from(config).connect(server, stream);
     let mut stream = tokio::select! {
         biased;
         connected = connecting => connected?,
         () = clock.sleep(within) => return Err(timed_out()),
     };
-    let peer = Certs(
-        stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .unwrap_or_default()
-            .iter()
-            .map(|der| der.clone().into_owned())
-            .collect(),
-    );
+    let peer = shown(stream.get_ref().1.peer_certificates());
     let protocol = version(stream.get_ref().1.protocol_version());
     let (patience, silence) = match wait {
         Wait::Data(patience) => (patience, false),
@@ -207,16 +208,7 @@ pub async fn handshake_server(
         accepted = TlsAcceptor::from(config).accept(stream) => accepted?,
         () = clock.sleep(within) => return Err(timed_out()),
     };
-    let peer = Certs(
-        stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .unwrap_or_default()
-            .iter()
-            .map(|der| der.clone().into_owned())
-            .collect(),
-    );
+    let peer = shown(stream.get_ref().1.peer_certificates());
     let protocol = version(stream.get_ref().1.protocol_version());
     let greeted = async {
         stream.write_all(&[GREETING]).await?;

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::TlsFailure;
 use super::config::{Time, internal, provider};
-use super::handshake::version;
+use super::handshake::{server_name, version};
 use super::judge::{schemes, tls12, tls13};
 use crate::error::PrimError;
 use crate::trust::Certs;
@@ -105,9 +105,7 @@ pub async fn observe(
     within: Duration,
     clock: Arc<dyn Clock>,
 ) -> Result<Observed, TlsFailure> {
-    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    let server = ServerName::try_from(bare.to_owned())
-        .map_err(|_| TlsFailure::Protocol(format!("`{name}` is neither a DNS name nor an IP address")))?;
+    let server = server_name(name)?;
     let seen = Arc::new(Seen::default());
     let config = config(&seen, Arc::clone(&clock)).map_err(|error| TlsFailure::Protocol(error.message))?;
     let connecting = TlsConnector::from(Arc::new(config)).connect(server, stream);

@@ -7,10 +7,11 @@ mod program;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use rustix::process::Signal;
 use sandbox::world::Clients;
 use serde_json::json;
 use tempfile::TempDir;
@@ -44,7 +45,7 @@ pub fn assets() -> Option<PathBuf> {
 pub struct ControlPlane {
     // In the order in which they end.
     managers: Option<Program>,
-    server: Program,
+    server: Mutex<Program>,
     etcd: Program,
     assets: PathBuf,
     authority: Authority,
@@ -69,8 +70,16 @@ impl ControlPlane {
         let (etcd_port, port) = (free_port()?, free_port()?);
         let etcd = start_etcd(assets, dir.path(), etcd_port)?;
         let server = start_server(assets, dir.path(), etcd_port, port)?;
-        let plane =
-            Self { managers: None, server, etcd, assets: assets.to_owned(), authority, port, etcd_port, dir };
+        let plane = Self {
+            managers: None,
+            server: Mutex::new(server),
+            etcd,
+            assets: assets.to_owned(),
+            authority,
+            port,
+            etcd_port,
+            dir,
+        };
         fs::write(plane.dir.path().join("admin.kubeconfig"), plane.kubeconfig("admin"))?;
         plane.ready().await?;
         let managers = plane.start_managers()?;
@@ -99,20 +108,36 @@ impl ControlPlane {
         Ok(path)
     }
 
-    /// Ends the API server and starts it again on the same port, with the same data.
+    /// Ends the API server and starts it again after a while on the same port, with the same data.
     ///
     /// # Errors
     /// It does not come back.
-    pub async fn restart_server(&mut self) -> io::Result<()> {
-        self.server.stop();
-        self.server = start_server(&self.assets, self.dir.path(), self.etcd_port, self.port)?;
+    pub async fn restart_server(&self, down: Duration) -> io::Result<()> {
+        self.server().stop();
+        tokio::time::sleep(down).await;
+        *self.server() = start_server(&self.assets, self.dir.path(), self.etcd_port, self.port)?;
         self.ready().await
+    }
+
+    /// Stops the API server where it stands, for a while: it takes connections and answers nothing.
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub async fn hang_server(&self, hanging: Duration) -> io::Result<()> {
+        self.server().signal(Signal::STOP)?;
+        tokio::time::sleep(hanging).await;
+        self.server().signal(Signal::CONT)?;
+        self.ready().await
+    }
+
+    fn server(&self) -> MutexGuard<'_, Program> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether etcd, the API server and the controllers all run.
     pub fn runs(&mut self) -> bool {
         let managers = self.managers.as_mut().is_some_and(Program::runs);
-        managers && self.server.runs() && self.etcd.runs()
+        managers && self.server().runs() && self.etcd.runs()
     }
 
     /// Clients that act as an administrator, for the parts of a sandbox world.

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A running program; killed on drop.
 pub(super) struct Program(Child);
 
@@ -28,6 +30,11 @@ impl Program {
     /// Whether it has not ended.
     pub(super) fn runs(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        let id = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        Ok(kill_process(id, signal)?)
     }
 
     /// Ends it and waits until it has.

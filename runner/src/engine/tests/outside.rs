@@ -276,7 +276,9 @@ async fn a_step_that_changes_nothing_costs_two_records_and_one_sync() {
         assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
         costs.push((machine.disk.counts(), machine.record().len()));
     }
-    let [((few_writes, few_syncs), few), ((many_writes, many_syncs), many)] = costs[..] else { unreachable!() };
+    let [((few_writes, few_syncs), few), ((many_writes, many_syncs), many)] = costs[..] else {
+        unreachable!()
+    };
     assert_eq!((many - few, many_writes - few_writes, many_syncs - few_syncs), (20, 20, 10));
 }
 
