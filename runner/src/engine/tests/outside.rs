@@ -27,6 +27,7 @@ struct Lease {
     renewals: Arc<AtomicU64>,
     lost: Arc<AtomicBool>,
     hangs: Arc<AtomicBool>,
+    gone: Arc<AtomicBool>,
     notes: Arc<AtomicU64>,
 }
 
@@ -37,6 +38,9 @@ impl TargetLock for Lease {
         run: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn HeldLock>, PrimError>> {
         Box::pin(async move {
+            if self.gone.load(Ordering::Relaxed) {
+                return Err(PrimError::new(Code::NoTarget, "it does not exist any more"));
+            }
             let mut mark = self.mark.lock().unwrap();
             if let Some(holder) = mark.as_deref().filter(|holder| *holder != run) {
                 return Err(PrimError::new(Code::Locked, format!("run {holder} holds it")));
@@ -236,6 +240,24 @@ async fn given_up_it_clears_the_mark_only_when_told_to_leave_it_mixed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_changed_nothing_is_given_up_though_its_target_is_gone_but_not_while_another_has_it() {
+    let machine = Machine::new();
+    let lease = Lease::default();
+    let options = || Options { lock: Arc::new(lease.clone()), ..machine.options() };
+    let stopped = options();
+    stopped.cancel.cancel();
+    let ending = machine.start(locked(slow_plan()), None, stopped).forward().await;
+    assert_eq!(ending.state, EndState::Interrupted);
+
+    *lease.mark.lock().unwrap() = Some("another".into());
+    let ending = machine.open(Why::Abort, None, options()).abort(false).await;
+    assert_eq!((ending.state, ending.exit), (EndState::Refused, ExitCode::TargetLocked));
+    lease.gone.store(true, Ordering::Relaxed);
+    let ending = machine.open(Why::Abort, None, options()).abort(false).await;
+    assert_eq!((ending.state, ending.exit), (EndState::Aborted, ExitCode::Ok));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_altered_copy_is_refused_and_a_changed_file_is_told() {
     let machine = Machine::new();
     let (plan, options) = (slow_plan(), machine.options());
@@ -247,6 +269,13 @@ async fn an_altered_copy_is_refused_and_a_changed_file_is_told() {
     let told =
         |event: &Event| matches!(event, Event::Note { text } if text.contains("`main.rhai` has changed"));
     assert!(machine.reporter.events().iter().any(told));
+    let gone = Options { current_sources: Some(BTreeMap::new()), ..machine.options() };
+    drop(machine.open(Why::Resume, None, gone));
+    let notes = machine.reporter.events();
+    let unread =
+        |event: &&Event| matches!(event, Event::Note { text } if text.contains("cannot be read any more"));
+    assert_eq!(notes.iter().filter(unread).count(), 1);
+    assert_eq!(notes.iter().filter(|event| told(event)).count(), 1, "what is gone has not changed");
     let (path, _) = machine.disk.files().into_iter().find(|(_, bytes)| bytes == b"// toy").unwrap();
     stdlib::world::Disk::write_atomic(&machine.disk, &path, b"// evil", 0o600).unwrap();
     let refused = machine.try_open(Why::Resume, None, machine.options()).err().unwrap();
