@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustls::{CertificateError, ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::judge::Rejected;
@@ -152,6 +153,7 @@ pub async fn handshake_client(
     clock: &dyn Clock,
 ) -> Result<Handshake, TlsFailure> {
     let server = server_name(name)?;
+    let begun = Instant::now();
     let connecting = TlsConnector::from(config).connect(server, stream);
     let mut stream = tokio::select! {
         biased;
@@ -162,7 +164,8 @@ pub async fn handshake_client(
     let protocol = version(stream.get_ref().1.protocol_version());
     let (patience, silence) = match wait {
         Wait::Data(patience) => (patience, false),
-        Wait::DataOrSilence(patience) => (patience, true),
+        // A server that is far or slow also takes long to refuse.
+        Wait::DataOrSilence(patience) => (patience.max(begun.elapsed() * 4), true),
     };
     let mut byte = [0_u8; 1];
     let read = tokio::select! {

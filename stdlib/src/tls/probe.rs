@@ -65,17 +65,13 @@ pub struct Probed {
 /// # Errors
 /// No TLS was spoken: nobody answers, the server is no MySQL server, there is no common protocol.
 pub async fn probe(world: &World, target: &Target) -> Result<Probed, TlsFailure> {
-    let begun = world.clock.now();
     let (stream, greeting) = open(world, target).await?;
     let observed = observe(stream, &target.name, target.within, Arc::clone(&world.clock)).await?;
-    // A server that is far or slow also takes long to refuse: silence counts only after several times what it needed here.
-    let took = Duration::try_from(world.clock.now() - begun).unwrap_or_default();
-    let silence = (took * 4).clamp(SILENCE, target.within.max(SILENCE));
     let tries = target.identity.is_some() || target.trust.is_some() || observed.asks_client;
-    let first = if tries { Some(attempt(world, target, silence).await) } else { None };
+    let first = if tries { Some(attempt(world, target).await) } else { None };
     let unjudged = match &first {
         Some(Err(TlsFailure::Rejected(_))) if target.identity.is_some() || observed.asks_client => {
-            Some(attempt(world, &Target { trust: None, ..target.clone() }, silence).await)
+            Some(attempt(world, &Target { trust: None, ..target.clone() }).await)
         }
         _ => None,
     };
@@ -83,7 +79,7 @@ pub async fn probe(world: &World, target: &Target) -> Result<Probed, TlsFailure>
 }
 
 /// One handshake on a new connection, as whom and with whose trust the target says.
-async fn attempt(world: &World, target: &Target, silence: Duration) -> Result<Handshake, TlsFailure> {
+async fn attempt(world: &World, target: &Target) -> Result<Handshake, TlsFailure> {
     let identities = target.identity.clone().map(always);
     let clock = Arc::clone(&world.clock);
     let config = match &target.trust {
@@ -92,7 +88,7 @@ async fn attempt(world: &World, target: &Target, silence: Duration) -> Result<Ha
     }
     .map_err(|error: PrimError| TlsFailure::Protocol(error.message))?;
     let (stream, _) = open(world, target).await?;
-    let wait = Wait::DataOrSilence(silence);
+    let wait = Wait::DataOrSilence(SILENCE);
     handshake_client(stream, config, &target.name, wait, target.within, world.clock.as_ref()).await
 }
 

@@ -15,6 +15,7 @@ use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 
 use super::config::{Identities, Identity, Trust, always, client, server};
 use super::*;
@@ -118,6 +119,37 @@ async fn a_client_that_is_refused_learns_it_although_it_finished_first() {
         }
         other => panic!("{other}"),
     }
+}
+
+/// A line on which every byte takes 300 ms each way.
+fn far_apart() -> (DuplexStream, DuplexStream) {
+    async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>) {
+        let mut bytes = vec![0; 1 << 16];
+        while let Ok(read @ 1..) = from.read(&mut bytes).await {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let _ = to.write_all(&bytes[..read]).await;
+        }
+        let _ = to.shutdown().await;
+    }
+    let ((near, left), (far, right)) = (tokio::io::duplex(1 << 16), tokio::io::duplex(1 << 16));
+    let ((from_left, to_left), (from_right, to_right)) = (tokio::io::split(left), tokio::io::split(right));
+    tokio::spawn(carry(from_left, to_right));
+    tokio::spawn(carry(from_right, to_left));
+    (near, far)
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_no_consent_before_a_server_that_is_far_could_have_refused() {
+    let (old, new) = (ca("old"), ca("new"));
+    let at_server = server(always(old.identity(&["pd-0"])), Some(trust(&old.trust())), clock(), &[]).unwrap();
+    let us = client(Some(always(new.identity(&["c"]))), trust(&old.trust()), clock(), &[]).unwrap();
+    let (near, far) = far_apart();
+    let (clock, wait) = (clock(), Wait::DataOrSilence(Duration::from_millis(400)));
+    let (client_says, _) = tokio::join!(
+        handshake_client(Box::new(near), us, "pd-0", wait, SECOND * 10, clock.as_ref()),
+        handshake_server(Box::new(far), at_server, SECOND * 10, clock.as_ref()),
+    );
+    assert_eq!(client_says.unwrap_err(), TlsFailure::RefusedBy("certificate_unknown".into()));
 }
 
 #[tokio::test(start_paused = true)]
