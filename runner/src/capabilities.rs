@@ -69,6 +69,9 @@ fn written(place: &Place) -> Result<Touch, PrimError> {
     if let Some(path) = place.0.strip_prefix("file:") {
         return Ok(Touch::File { path: path.to_owned(), write: true });
     }
+    if let Some((host, what)) = place.0.strip_prefix("host:").and_then(|rest| rest.split_once(':')) {
+        return Ok(Touch::Host { host: host.to_owned(), what: what.to_owned(), write: true });
+    }
     Ok(Ref::from_place(place)?.touch(&["patch"]))
 }
 
@@ -82,6 +85,10 @@ fn described(touch: &Touch) -> String {
         }
         Touch::File { path, write: true } => format!("the file {path} (write)"),
         Touch::File { path, write: false } => format!("the file {path}"),
+        Touch::Host { host, what, write } => {
+            let host = if host.is_empty() { "a host" } else { host };
+            format!("{what} on {host}{}", if *write { " (write)" } else { "" })
+        }
         Touch::Net { host, port } => format!("{host}:{port} on the network"),
     }
 }

@@ -40,7 +40,7 @@ pub fn touches(plan: &Plan, registry: &Registry) -> Vec<Touch> {
     let mut touched: Vec<Touch> = plan.facts.iter().flat_map(|fact| fact.touches(registry)).collect();
     touched.extend(plan.trust_touches(registry));
     touched.extend(plan.touches(registry).into_iter().flat_map(|(_, touches)| touches));
-    if let Some(target) = &plan.target {
+    if let Some(target) = plan.target.as_ref().filter(|target| target.hosts.is_empty()) {
         touched.extend(lease::touches(&lease_target(target)));
     }
     touched

@@ -119,6 +119,15 @@ pub enum Touch {
         /// Whether it is written.
         write: bool,
     },
+    /// A file, folder or service of a host.
+    Host {
+        /// Its name in the inventory, empty for any.
+        host: String,
+        /// Absolute path, or `service:NAME`; empty for any.
+        what: String,
+        /// Whether it is written or restarted.
+        write: bool,
+    },
     /// A network endpoint that is dialled.
     Net {
         /// Host name or pattern.
@@ -210,8 +219,10 @@ pub fn registry() -> &'static Registry {
                 crate::ca::PRIMITIVES,
                 crate::cert::PRIMITIVES,
                 crate::cfssl::PRIMITIVES,
+                crate::etcd::PRIMITIVES,
                 crate::files::PRIMITIVES,
                 crate::flow::PRIMITIVES,
+                crate::host::PRIMITIVES,
                 crate::k8s::PRIMITIVES,
                 crate::pem::PRIMITIVES,
                 crate::tidb::PRIMITIVES,

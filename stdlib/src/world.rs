@@ -168,6 +168,8 @@ pub struct World {
     pub disk: Arc<dyn Disk>,
     /// The cluster in whose context the run works, where there is one.
     pub cluster: Option<kube::Client>,
+    /// Hosts below any cluster, and the run's holds on them.
+    pub hosts: Arc<crate::host::Pool>,
     /// Where secrets lie.
     pub secrets: Arc<dyn SecretStore>,
     /// What to say when a primitive needs a cluster and there is none.
@@ -186,6 +188,7 @@ impl World {
             net: Arc::new(SystemNet),
             disk: Arc::new(crate::files::SystemDisk),
             cluster,
+            hosts: Arc::default(),
             secrets: Arc::new(MemorySecrets::default()),
             no_cluster: "no cluster is configured; set `KUBECONFIG` or pass `--kubeconfig`".into(),
             manager: "rollover".into(),

@@ -124,6 +124,7 @@ impl Lab {
             disk: self.disk.clone(),
             cluster: Some(self.world.client()),
             secrets: Arc::new(MemorySecrets::default()),
+            hosts: Arc::default(),
             no_cluster: String::new(),
             manager: "rollover".into(),
             folder: "/".into(),

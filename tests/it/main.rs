@@ -12,6 +12,7 @@ mod by_hand;
 mod certificates;
 mod contract;
 mod crash;
+mod etcd;
 mod frozen;
 mod gaps;
 mod hands;

@@ -56,6 +56,7 @@ impl Bench {
             disk: Arc::new(SystemDisk),
             cluster: Some(cluster),
             secrets: self.secrets.clone(),
+            hosts: Arc::default(),
             no_cluster: String::new(),
             manager: "rollover".into(),
             folder: "/".into(),

@@ -70,10 +70,17 @@ pub(crate) fn describe(context: &Context, name: &str) -> Result<ExitCode, Failur
     lines.push(format!("\n{}", style::strong().apply_to("Point of no return")));
     let no_return = manifest.point_of_no_return.as_deref().unwrap_or("none: every phase can be taken back");
     lines.push(style::wrap(no_return, 2, style::width()));
-    lines.push(format!(
-        "\nTry it: {}",
-        style::name().apply_to(format!("rollover run {} --sandbox", workflow.name))
-    ));
+    // The sandbox has no hosts.
+    let on_hosts = manifest.touches.iter().any(|allowed| matches!(allowed, Allowed::Hosts(_)));
+    let first = if on_hosts {
+        format!(
+            "See what it would do: {}",
+            style::name().apply_to(format!("rollover plan {} --set …", workflow.name))
+        )
+    } else {
+        format!("Try it: {}", style::name().apply_to(format!("rollover run {} --sandbox", workflow.name)))
+    };
+    lines.push(format!("\n{first}"));
     output::data(&lines.join("\n"));
     Ok(ExitCode::Ok)
 }
@@ -93,6 +100,11 @@ fn touched(allowed: &Allowed) -> String {
         }
         Allowed::Files(files) => {
             format!("{:<6} files below {}", if files.write { "write" } else { "read" }, files.path)
+        }
+        Allowed::Hosts(hosts) => {
+            let on = if hosts.name == "*" { "any host of the inventory" } else { &hosts.name };
+            let what: Vec<&str> = hosts.paths.iter().chain(&hosts.services).map(String::as_str).collect();
+            format!("{:<6} {} on {on}", if hosts.write { "write" } else { "read" }, what.join(", "))
         }
         Allowed::Net(net) => {
             let ports: Vec<String> = net.ports.iter().map(ToString::to_string).collect();

@@ -42,6 +42,9 @@ impl TargetLock for LeaseLock {
         run: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn HeldLock>, PrimError>> {
         Box::pin(async move {
+            if !target.hosts.is_empty() {
+                return super::hosts::take(self, target, run).await;
+            }
             let holder = Holder { run: run.to_owned(), host: self.host.clone(), user: self.user.clone() };
             let held = lease::acquire(&self.world, &lease_target(target), &holder).await?;
             Ok(Arc::new(held) as Arc<dyn HeldLock>)
@@ -49,7 +52,12 @@ impl TargetLock for LeaseLock {
     }
 
     fn forget<'a>(&'a self, target: &'a Target, last: &'a Last) -> BoxFuture<'a, Result<(), PrimError>> {
-        Box::pin(async move { lease::forget(&self.world, &lease_target(target), last).await })
+        Box::pin(async move {
+            if !target.hosts.is_empty() {
+                return super::hosts::forget(self, target, last).await;
+            }
+            lease::forget(&self.world, &lease_target(target), last).await
+        })
     }
 }
 

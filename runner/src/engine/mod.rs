@@ -14,6 +14,7 @@ mod forward;
 mod gate;
 mod group;
 mod hold;
+mod hosts;
 mod judge;
 mod lease;
 mod ledger;

@@ -45,6 +45,11 @@ impl TrustModel for X509 {
     }
 
     fn sources(&self, view: &Value) -> Result<Vec<String>, PrimError> {
-        Ok(view_of(view)?.parties.into_iter().map(|party| party.source.0).collect())
+        let parties = view_of(view)?.parties.into_iter();
+        Ok(parties
+            .flat_map(|party| [Some(party.source), party.anchors_source])
+            .flatten()
+            .map(|place| place.0)
+            .collect())
     }
 }

@@ -17,6 +17,8 @@ pub enum Allowed {
     Kube(KubeAllowed),
     /// Files and folders of this machine, with everything below a folder.
     Files(FilesAllowed),
+    /// Files, folders and services of hosts.
+    Hosts(HostsAllowed),
     /// Endpoints that are dialled.
     Net(NetAllowed),
 }
@@ -52,6 +54,23 @@ pub struct FilesAllowed {
     pub write: bool,
 }
 
+/// What of hosts a workflow may touch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostsAllowed {
+    /// Names in the inventory.
+    pub name: String,
+    /// Files, and folders with everything below.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Services, by their names.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// Whether they may be written and restarted; reading is always allowed.
+    #[serde(default)]
+    pub write: bool,
+}
+
 /// Endpoints that a workflow may dial.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +91,12 @@ impl Allowed {
                 .chain(kube.names.iter().map(String::as_str))
                 .collect(),
             Allowed::Files(files) => vec![&files.path],
+            Allowed::Hosts(hosts) => [&hosts.name]
+                .into_iter()
+                .chain(&hosts.paths)
+                .chain(&hosts.services)
+                .map(String::as_str)
+                .collect(),
             Allowed::Net(net) => vec![&net.host],
         }
     }
@@ -112,6 +137,16 @@ impl Allowance {
             (Allowed::Files(files), Touch::File { path, write }) => {
                 (files.write || !write) && below(&self.absolute(&files.path), &self.absolute(path))
             }
+            (Allowed::Hosts(hosts), Touch::Host { host, what, write }) => {
+                (hosts.write || !write)
+                    && glob(&hosts.name, host)
+                    && match what.strip_prefix("service:") {
+                        Some(service) => hosts.services.iter().any(|pattern| glob(pattern, service)),
+                        // What is asked of a host as a whole changes nothing and names no file.
+                        None if what == "/" => !write,
+                        None => what.starts_with('/') && hosts.paths.iter().any(|path| below(path, what)),
+                    }
+            }
             (Allowed::Net(net), Touch::Net { host, port }) => {
                 glob(&net.host, host) && (net.ports.is_empty() || net.ports.contains(port))
             }
@@ -137,6 +172,14 @@ impl Allowance {
             }
             Touch::File { path, write } => {
                 format!("- files: {{ path: \"{path}\"{} }}", if *write { ", write: true" } else { "" })
+            }
+            Touch::Host { host, what, write } => {
+                let what = match what.strip_prefix("service:") {
+                    Some(service) => format!("services: [\"{service}\"]"),
+                    None => format!("paths: [\"{what}\"]"),
+                };
+                let write = if *write { ", write: true" } else { "" };
+                format!("- hosts: {{ name: \"{host}\", {what}{write} }}")
             }
             Touch::Net { host, port } => format!("- net: {{ host: \"{host}\", ports: [{port}] }}"),
         }
@@ -246,6 +289,12 @@ fn replaced(allowed: &Allowed, name: &str, text: &str) -> Allowed {
             write: kube.write,
         }),
         Allowed::Files(files) => Allowed::Files(FilesAllowed { path: put(&files.path), write: files.write }),
+        Allowed::Hosts(hosts) => Allowed::Hosts(HostsAllowed {
+            name: put(&hosts.name),
+            paths: hosts.paths.iter().map(|path| put(path)).collect(),
+            services: hosts.services.iter().map(|service| put(service)).collect(),
+            write: hosts.write,
+        }),
         Allowed::Net(net) => Allowed::Net(NetAllowed { host: put(&net.host), ports: net.ports.clone() }),
     }
 }

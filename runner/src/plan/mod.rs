@@ -187,6 +187,9 @@ pub struct Target {
     pub name: String,
     /// Its uid: a re-created object is another target.
     pub uid: String,
+    /// Hosts that carry the mark in place of an object, each as `host::inventory` gives it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<Value>,
 }
 
 /// Everything that a run will do.

@@ -14,12 +14,12 @@ use crate::world::World;
 
 /// A file's content and permission bits.
 pub(crate) struct Content {
-    bytes: Zeroizing<Vec<u8>>,
-    mode: u32,
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+    pub(crate) mode: u32,
     /// A password or token, which records know by a keyed digest alone. Keys in PEM are known as what they are.
-    secret: bool,
+    pub(crate) secret: bool,
     /// Whether the mode was asked for, and so belongs to the digest.
-    exact: bool,
+    pub(crate) exact: bool,
 }
 
 impl Content {
@@ -54,11 +54,11 @@ impl Content {
         }
         Certificate::from_pem(&self.bytes, "").is_ok_and(|one| certificates.contains(&&one))
     }
-    fn holds_key(&self) -> bool {
+    pub(crate) fn holds_key(&self) -> bool {
         self.bytes.windows(11).any(|window| window == b"PRIVATE KEY")
     }
 
-    fn digest(&self, world: &World) -> String {
+    pub(crate) fn digest(&self, world: &World) -> String {
         self.digest_as(world, self.secret, self.exact)
     }
 
@@ -80,7 +80,7 @@ impl Content {
     }
 
     /// What a reader of the record may see.
-    fn summary(&self, world: &World) -> Value {
+    pub(crate) fn summary(&self, world: &World) -> Value {
         match std::str::from_utf8(&self.bytes) {
             Ok(text) if !self.holds_key() && !self.secret && text.len() <= 16_384 => text.into(),
             _ => self.digest(world).into(),
@@ -88,7 +88,7 @@ impl Content {
     }
 
     /// The copy for putting it back: a line with the mode, then the bytes.
-    fn backup(&self, world: &World) -> Secret {
+    pub(crate) fn backup(&self, world: &World) -> Secret {
         let mut bytes = format!("mode {:04o}\n", self.mode).into_bytes();
         bytes.extend_from_slice(&self.bytes);
         let fingerprint = match Key::from_pem(&self.bytes, "") {
@@ -98,7 +98,7 @@ impl Content {
         Secret::new(bytes, fingerprint)
     }
 
-    fn from_backup(backup: &Secret) -> Result<Self, PrimError> {
+    pub(crate) fn from_backup(backup: &Secret) -> Result<Self, PrimError> {
         let broken = || PrimError::internal("a backup of a file has no mode");
         let bytes = backup.expose();
         let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(broken)?;
@@ -181,7 +181,7 @@ fn is(world: &World, content: Option<&Content>, recorded: &str) -> bool {
 }
 
 /// The digest of what lies there, of the kind that a record has.
-fn found(world: &World, content: Option<&Content>, recorded: &str) -> String {
+pub(crate) fn found(world: &World, content: Option<&Content>, recorded: &str) -> String {
     content.map_or_else(
         || "absent".to_owned(),
         |content| content.digest_as(world, recorded.starts_with("hmac:"), recorded.contains("+mode-")),

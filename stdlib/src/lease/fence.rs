@@ -104,6 +104,9 @@ fn changed(touched: &[Touch]) -> (BTreeSet<Named>, Vec<String>) {
             if let Touch::File { path, write: true } = touch {
                 open.insert(format!("the file {path}"));
             }
+            if let Touch::Host { host, what, write: true } = touch {
+                open.insert(format!("{what} on host {host}"));
+            }
             continue;
         };
         if verbs.iter().any(|verb| verb == "create") {

@@ -130,7 +130,7 @@ pub(super) fn micros(at: OffsetDateTime) -> String {
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }
 
-pub(super) fn seconds(at: OffsetDateTime) -> String {
+pub(crate) fn seconds(at: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }

@@ -28,8 +28,9 @@ use crate::registry::Touch;
 use crate::world::World;
 
 pub use self::fence::FENCE;
+pub(crate) use self::mark::seconds;
 pub use self::mark::{LAST, Last, Leave, MARK, Mark, unfinished_run};
-use self::mark::{annotation, busy, locked, mark_of, micros, seconds, unfinished, version};
+use self::mark::{annotation, busy, locked, mark_of, micros, unfinished, version};
 
 /// How long a Lease lasts without renewal.
 pub const DURATION: Duration = Duration::from_secs(30);

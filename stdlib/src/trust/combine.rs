@@ -85,9 +85,12 @@ impl<'v> Bench<'v> {
 
     /// What a party may hold from now until after the writes.
     pub(super) fn states(&mut self, party: &'v Party, writes: &'v [Write]) -> States {
-        let mine: Vec<&'v Write> = writes.iter().filter(|write| write.place == party.source).collect();
-        let chains = self.half(&party.chains, mine.iter().map(|write| write.chain.as_ref()));
-        let anchors = self.half(&party.anchors, mine.iter().map(|write| write.anchors.as_ref()));
+        let trusted = party.anchors_source.as_ref().unwrap_or(&party.source);
+        let mine: Vec<&'v Write> =
+            writes.iter().filter(|write| write.place == party.source || write.place == *trusted).collect();
+        let chains = mine.iter().map(|write| write.chain.as_ref().filter(|_| write.place == party.source));
+        let anchors = mine.iter().map(|write| write.anchors.as_ref().filter(|_| write.place == *trusted));
+        let (chains, anchors) = (self.half(&party.chains, chains), self.half(&party.anchors, anchors));
         States { chains, anchors }
     }
 

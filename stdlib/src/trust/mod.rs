@@ -93,6 +93,9 @@ pub struct Party {
     pub verifier: Verifier,
     /// Where its key material comes from.
     pub source: Place,
+    /// Where its anchors come from, where that is another place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchors_source: Option<Place>,
     /// Chains that it may present.
     pub chains: Vec<Certs>,
     /// How we know the chains.

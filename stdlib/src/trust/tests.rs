@@ -63,6 +63,7 @@ fn party(id: &str, verifier: Verifier, chain: &Certs, anchors: &Certs) -> Party 
         process: id.into(),
         verifier,
         source: Place(format!("secret/{id}")),
+        anchors_source: None,
         chains: vec![chain.clone()],
         chain_evidence: Evidence::Measured,
         anchors: vec![anchors.clone()],

@@ -239,6 +239,7 @@ impl Machine {
             disk: Arc::new(disk.clone()),
             cluster: None,
             secrets: Arc::new(MemorySecrets::default()),
+            hosts: Arc::default(),
             no_cluster: String::new(),
             manager: "rollover".into(),
             folder: "/".into(),

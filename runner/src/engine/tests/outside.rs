@@ -92,6 +92,7 @@ impl HeldLock for Lease {
 fn locked(mut plan: Plan) -> Plan {
     let text = |text: &str| text.to_owned();
     plan.target = Some(Target {
+        hosts: Vec::new(),
         title: text("Toy tidb/basic"),
         namespace: text("tidb"),
         lease: text("rollover-basic"),

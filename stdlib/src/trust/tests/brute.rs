@@ -48,6 +48,7 @@ fn arb_party(index: usize) -> impl Strategy<Value = Party> {
             process: format!("process-{process}"),
             verifier: [Verifier::Webpki, Verifier::Go, Verifier::Openssl][verifier],
             source: Place(format!("s{source}")),
+            anchors_source: None,
             chains: chains.into_iter().map(|i| pool().chains[i].clone()).collect(),
             chain_evidence: Evidence::Unknown,
             anchors: anchors.into_iter().map(|i| pool().anchors[i].clone()).collect(),

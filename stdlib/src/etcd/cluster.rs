@@ -1,0 +1,370 @@
+//! A cluster as scripts name it, and its members as they are now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::client::{Access, Endpoint, ask};
+use super::quorum::Voter;
+use crate::bundle;
+use crate::error::{Code, PrimError};
+use crate::host::{Entry, Service};
+use crate::k8s::args;
+use crate::secret::Secret;
+use crate::tls::config::Identity;
+use crate::trust::Certs;
+use crate::world::World;
+
+/// How far a member may lag behind the one that is ahead: entries that are being written while all are asked.
+pub(super) const LAG: u64 = 5_000;
+
+/// A member as a script names it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Where it listens for clients.
+    pub endpoint: Endpoint,
+    /// The host that it runs on.
+    pub host: Entry,
+    /// How it is restarted.
+    pub service: Service,
+}
+
+/// Members, and how they are asked.
+pub struct Cluster {
+    /// In the order of the script.
+    pub members: Vec<Member>,
+    pub(super) access: Access,
+}
+
+/// One member as it is now.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its host's name.
+    pub host: String,
+    /// Where it was asked.
+    pub endpoint: String,
+    /// Its own name, as the members know it; empty where it is not known.
+    pub name: String,
+    /// Its id; 0 where it does not answer.
+    pub id: u64,
+    /// Whether it has no vote yet.
+    pub learner: bool,
+    /// What it says of itself, or why it says nothing.
+    pub status: Result<Status, String>,
+}
+
+/// What a member says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whom it follows; 0 for nobody.
+    pub leader: u64,
+    /// The term.
+    pub term: u64,
+    /// What it has of the log.
+    pub index: u64,
+    /// What it has applied.
+    pub applied: u64,
+    /// Bytes of its database.
+    pub db_size: u64,
+    /// Its version.
+    pub version: String,
+}
+
+/// All members at one moment.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// In the order of the script.
+    pub members: Vec<Seen>,
+    /// Members that the cluster has and the script does not name.
+    pub strangers: Vec<String>,
+    /// Alarms that are raised.
+    pub alarms: Vec<String>,
+}
+
+/// A member as `{host, endpoint, service}`.
+pub(super) fn member(value: &Value) -> Result<Member, PrimError> {
+    let fields = value
+        .as_object()
+        .ok_or_else(|| PrimError::argument("a member is a map `host`, `endpoint`, `service`"))?;
+    let host = crate::host::entry(fields.get("host").unwrap_or(&Value::Null))?;
+    let endpoint = match fields.get("endpoint").and_then(Value::as_str) {
+        Some(text) => Endpoint::of(text)?,
+        None => Endpoint { host: host.address.clone(), port: 2379 },
+    };
+    let service = match fields.get("service") {
+        None | Some(Value::Null) => Service::Unit { unit: "etcd".into() },
+        Some(service) => Service::of(service)?,
+    };
+    Ok(Member { endpoint, host, service })
+}
+
+impl Cluster {
+    /// Reads `{members, identity, trusted_by}`.
+    ///
+    /// # Errors
+    /// A field is missing or malformed.
+    pub fn of(world: &World, arguments: &[Value], index: usize) -> Result<Self, PrimError> {
+        let fields = args::map(arguments, index, "cluster")?;
+        let list = fields
+            .get("members")
+            .and_then(Value::as_array)
+            .filter(|list| !list.is_empty())
+            .ok_or_else(|| PrimError::argument("`cluster.members` is no list of members"))?;
+        let members = list.iter().map(member).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { members, access: access(world, fields)? })
+    }
+
+    /// All members, asked at once.
+    ///
+    /// # Errors
+    /// None of them answers.
+    pub async fn look(&self, world: &World) -> Result<Look, PrimError> {
+        let access = &self.access;
+        let asked = self.members.iter().map(|member| async move {
+            let status = status(world, &member.endpoint, access).await;
+            (member, status)
+        });
+        let asked = join_all(asked).await;
+        let mut known = Vec::new();
+        let mut alarms = Vec::new();
+        let mut last = None;
+        for (member, answer) in &asked {
+            if let Err(error) = answer {
+                last = Some(error.clone());
+                continue;
+            }
+            let list =
+                ask(world, &member.endpoint, access, "/v3/cluster/member/list", Some(&json!({}))).await;
+            let raised = json!({ "action": "GET" });
+            let raised = ask(world, &member.endpoint, access, "/v3/maintenance/alarm", Some(&raised)).await;
+            match list.and_then(|list| Ok((list, raised?))) {
+                Ok((list, raised)) => {
+                    known = parse_members(&list);
+                    alarms = parse_alarms(&raised, &known);
+                    break;
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        if known.is_empty() {
+            return Err(last.unwrap_or_else(|| PrimError::new(Code::Unavailable, "no member answers")));
+        }
+        let members: Vec<Seen> =
+            asked.into_iter().map(|(member, answer)| seen(member, answer, &known)).collect();
+        let strangers = known
+            .iter()
+            .filter(|known| !members.iter().any(|seen| seen.name == known.name && seen.id == known.id))
+            .map(|known| if known.name.is_empty() { format!("{:x}", known.id) } else { known.name.clone() })
+            .collect();
+        Ok(Look { members, strangers, alarms })
+    }
+}
+
+/// `{identity: {cert, key}, trusted_by}`.
+fn access(world: &World, fields: &serde_json::Map<String, Value>) -> Result<Access, PrimError> {
+    let identity = fields
+        .get("identity")
+        .and_then(Value::as_object)
+        .ok_or_else(|| PrimError::argument("`cluster.identity` is no map with `cert` and `key`"))?;
+    let chain = bundle::certificates(identity.get("cert").unwrap_or(&Value::Null), "cluster.identity.cert")?;
+    let chain = Certs(chain.iter().map(|cert| cert.der().clone()).collect());
+    let key: Secret = world.secrets.get(identity.get("key").unwrap_or(&Value::Null))?;
+    let anchors =
+        bundle::certificates(fields.get("trusted_by").unwrap_or(&Value::Null), "cluster.trusted_by")?;
+    let anchors = Arc::new(Certs(anchors.iter().map(|cert| cert.der().clone()).collect()));
+    Ok(Access { identity: Identity::new(&chain, &key)?, anchors })
+}
+
+struct Known {
+    id: u64,
+    name: String,
+    learner: bool,
+    urls: Vec<String>,
+}
+
+/// A number of the gateway: 64-bit ones are texts.
+fn number(value: Option<&Value>) -> u64 {
+    value.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok())).unwrap_or(0)
+}
+
+fn parse_members(list: &Value) -> Vec<Known> {
+    let members = list.get("members").and_then(Value::as_array).into_iter().flatten();
+    members
+        .map(|member| Known {
+            id: number(member.get("ID")),
+            name: member.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            learner: member.get("isLearner").and_then(Value::as_bool).unwrap_or(false),
+            urls: member
+                .get("clientURLs")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|url| url.as_str().map(str::to_owned))
+                .collect(),
+        })
+        .collect()
+}
+
+fn parse_alarms(list: &Value, known: &[Known]) -> Vec<String> {
+    let alarms = list.get("alarms").and_then(Value::as_array).into_iter().flatten();
+    alarms
+        .map(|alarm| {
+            let id = number(alarm.get("memberID"));
+            let name =
+                known.iter().find(|member| member.id == id).map_or("a member", |member| member.name.as_str());
+            format!("{} at {name}", alarm.get("alarm").and_then(Value::as_str).unwrap_or("an alarm"))
+        })
+        .collect()
+}
+
+fn seen(member: &Member, answer: Result<(u64, Status), PrimError>, known: &[Known]) -> Seen {
+    let named = match &answer {
+        Ok((id, _)) => known.iter().find(|known| known.id == *id),
+        Err(_) => known.iter().find(|known| {
+            known.urls.iter().any(|url| Endpoint::of(url).is_ok_and(|endpoint| endpoint == member.endpoint))
+        }),
+    };
+    Seen {
+        host: member.host.name.clone(),
+        endpoint: member.endpoint.to_string(),
+        name: named.map(|known| known.name.clone()).unwrap_or_default(),
+        id: named.map_or(0, |known| known.id),
+        learner: named.is_some_and(|known| known.learner),
+        status: answer.map(|(_, status)| status).map_err(|error| error.message),
+    }
+}
+
+/// The id and the state of one member.
+async fn status(world: &World, endpoint: &Endpoint, access: &Access) -> Result<(u64, Status), PrimError> {
+    let value = ask(world, endpoint, access, "/v3/maintenance/status", Some(&json!({}))).await?;
+    let health = ask(world, endpoint, access, "/health", None).await?;
+    let healthy = health.get("health").is_some_and(|health| health == "true" || health == &Value::Bool(true));
+    if !healthy {
+        return Err(super::client::fail(endpoint, format!("it says that it is not healthy: {health}")));
+    }
+    let id = number(value.get("header").and_then(|header| header.get("member_id")));
+    Ok((
+        id,
+        Status {
+            leader: number(value.get("leader")),
+            term: number(value.get("raftTerm")),
+            index: number(value.get("raftIndex")),
+            applied: number(value.get("raftAppliedIndex").or_else(|| value.get("raftIndex"))),
+            db_size: number(value.get("dbSize")),
+            version: value.get("version").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        },
+    ))
+}
+
+impl Look {
+    /// The highest index that a member has.
+    pub fn index(&self) -> u64 {
+        self.members
+            .iter()
+            .filter_map(|seen| seen.status.as_ref().ok())
+            .map(|status| status.index)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The id of the leader, where all who answer agree on one that is a member.
+    pub fn leader(&self) -> Option<u64> {
+        let mut leaders =
+            self.members.iter().filter_map(|seen| seen.status.as_ref().ok()).map(|status| status.leader);
+        let first = leaders.next().filter(|id| *id != 0)?;
+        leaders.all(|id| id == first).then_some(first)
+    }
+
+    /// Members as a quorum counts them: up is who answers, follows the leader and is not far behind.
+    pub fn voters(&self) -> Vec<Voter> {
+        let (leader, index) = (self.leader(), self.index());
+        let up = |seen: &Seen| {
+            seen.status
+                .as_ref()
+                .is_ok_and(|status| Some(status.leader) == leader && status.applied + LAG >= index)
+        };
+        self.members
+            .iter()
+            .map(|seen| Voter { name: seen.host.clone(), up: up(seen), learner: seen.learner })
+            .collect()
+    }
+
+    /// What keeps the cluster from being well, in words; nothing where it is.
+    pub fn trouble(&self) -> Option<String> {
+        if let Some(seen) = self.members.iter().find(|seen| seen.status.is_err()) {
+            let why = seen.status.as_ref().err().cloned().unwrap_or_default();
+            return Some(format!("{} ({}): {why}", seen.host, seen.endpoint));
+        }
+        if !self.strangers.is_empty() {
+            return Some(format!("it has members that are not named here: {}", self.strangers.join(", ")));
+        }
+        if let Some(learner) = self.members.iter().find(|seen| seen.learner) {
+            return Some(format!("{} is a learner that has not joined yet", learner.host));
+        }
+        if !self.alarms.is_empty() {
+            return Some(format!("alarms are raised: {}", self.alarms.join(", ")));
+        }
+        if self.leader().is_none() {
+            return Some("the members do not agree on a leader".into());
+        }
+        let index = self.index();
+        self.voters()
+            .iter()
+            .find(|voter| !voter.up)
+            .map(|voter| format!("{} lags far behind index {index}", voter.name))
+    }
+
+    /// As scripts have it.
+    pub fn to_value(&self) -> Value {
+        let leader = self.leader();
+        let rows = self.members.iter().map(|seen| {
+            let mut row = json!({
+                "host": seen.host,
+                "endpoint": seen.endpoint,
+                "name": seen.name,
+                "id": format!("{:x}", seen.id),
+                "learner": seen.learner,
+                "leader": leader.is_some_and(|id| id == seen.id),
+            });
+            let more = match &seen.status {
+                Ok(status) => json!({
+                    "version": status.version, "term": status.term.to_string(), "index": status.index.to_string(),
+                    "applied": status.applied.to_string(), "db_size": status.db_size.to_string(), "problem": null,
+                }),
+                Err(why) => json!({ "problem": why }),
+            };
+            if let (Some(row), Value::Object(more)) = (row.as_object_mut(), more) {
+                row.extend(more);
+            }
+            row
+        });
+        json!({ "members": rows.collect::<Vec<_>>(), "alarms": self.alarms, "trouble": self.trouble() })
+    }
+}
+
+/// Looks until a condition holds; what is still in the way when `within` has passed is told.
+pub(super) async fn until<T>(
+    world: &World,
+    cluster: &Cluster,
+    within: Duration,
+    gate: &dyn crate::gate::Gate,
+    holds: &(dyn Fn(&Look) -> Result<T, String> + Send + Sync),
+) -> Result<T, PrimError> {
+    let end = world.clock.now() + within;
+    loop {
+        let why = match cluster.look(world).await {
+            Ok(look) => match holds(&look) {
+                Ok(found) => return Ok(found),
+                Err(why) => why,
+            },
+            Err(error) => error.to_string(),
+        };
+        if world.clock.now() >= end {
+            return Err(PrimError::new(Code::Unproved, why).on("etcd"));
+        }
+        gate.progress(crate::gate::Progress { text: format!("etcd: {why}"), done: None });
+        world.clock.sleep(Duration::from_millis(300)).await;
+    }
+}

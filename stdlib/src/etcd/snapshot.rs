@@ -1,0 +1,175 @@
+//! `etcd::snapshot`: the database of one member in a file, with the hash that etcd puts behind it.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::client::{fail, open};
+use super::cluster::Cluster;
+use crate::error::{Code, PrimError};
+use crate::files::change::io_error;
+use crate::gate::{Effect, EffectClass, Gate, Permit, Place, Progress};
+use crate::world::World;
+
+/// The hash behind a database.
+const HASH: usize = 32;
+/// What a snapshot's length is a multiple of, without its hash.
+const PAGE: u64 = 512;
+
+/// Saves one, unless a whole one is there.
+pub(super) async fn save(
+    world: &World,
+    cluster: &Cluster,
+    path: &Path,
+    gate: &dyn Gate,
+) -> Result<Value, PrimError> {
+    let path = world.folder.join(path);
+    let present = verify(world, &path)?;
+    let word = |found: &Option<Result<Whole, String>>| match found {
+        None => "absent",
+        Some(Ok(_)) => "snapshot",
+        Some(Err(_)) => "torn",
+    };
+    let look = cluster.look(world).await?;
+    // By one endpoint: the member that has the most.
+    let ahead = look
+        .members
+        .iter()
+        .filter(|seen| seen.status.is_ok())
+        .max_by_key(|seen| seen.status.as_ref().map_or(0, |s| s.applied));
+    let from = ahead.and_then(|seen| cluster.members.iter().find(|member| member.host.name == seen.host));
+    let from = from.ok_or_else(|| PrimError::new(Code::Unavailable, "no member answers").on("etcd"))?;
+    let effect = Effect {
+        place: Place(format!("file:{}", path.display())),
+        before: word(&present).to_owned(),
+        after: "snapshot".to_owned(),
+        // It stays: going back does not need it, and whoever needs it needs it badly.
+        class: EffectClass::Compensable,
+        backup: None,
+        summary: json!({ "before": word(&present), "after": "snapshot", "from": from.endpoint.to_string() }),
+    };
+    if present.as_ref().is_some_and(Result::is_ok) {
+        // Its own from before a resume, or somebody else's: a snapshot is never written over.
+        if gate.effect(effect).await? == Permit::AlreadyDone {
+            return told(&path, present, "was there");
+        }
+        return Err(PrimError::new(Code::Conflict, "another snapshot lies there")
+            .on(path.display().to_string())
+            .hint("name another file"));
+    }
+    if gate.effect(effect).await? == Permit::AlreadyDone {
+        return told(&path, present, "was there");
+    }
+    let disk = |error: std::io::Error| io_error(&error, &path);
+    if let Some(folder) = path.parent().filter(|folder| !world.disk.exists(folder)) {
+        world.disk.make_dir(folder, 0o700).map_err(disk)?;
+    }
+    let mut file = world.disk.append(&path, 0, 0o600).map_err(disk)?;
+    let (status, mut body) =
+        open(world, &from.endpoint, &cluster.access, "/v3/maintenance/snapshot", Some(&json!({}))).await?;
+    if status != 200 {
+        return Err(fail(&from.endpoint, format!("it answers {status} to a request for a snapshot")));
+    }
+    let mut pending = Zeroizing::new(Vec::new());
+    let mut written: u64 = 0;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| fail(&from.endpoint, format!("the snapshot broke off: {error}")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        pending.extend_from_slice(data);
+        while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+            let line: Zeroizing<Vec<u8>> = Zeroizing::new(pending.drain(..=end).collect());
+            written += chunk(&line, &mut *file, &from.endpoint)
+                .map_err(|error| error.on(path.display().to_string()))?;
+        }
+        gate.progress(Progress {
+            text: format!("snapshot from {}", from.endpoint),
+            done: Some((written, written)),
+        });
+    }
+    if pending.iter().any(|byte| !byte.is_ascii_whitespace()) {
+        chunk(&pending, &mut *file, &from.endpoint)?;
+    }
+    file.sync().map_err(disk)?;
+    drop(file);
+    told(&path, verify(world, &path)?, &from.endpoint.to_string())
+}
+
+fn told(path: &PathBuf, found: Option<Result<Whole, String>>, from: &str) -> Result<Value, PrimError> {
+    match found {
+        Some(Ok(whole)) => Ok(json!({
+            "path": path.display().to_string(), "size": whole.size.to_string(), "hash": whole.hash, "from": from,
+        })),
+        Some(Err(why)) => Err(PrimError::new(Code::Unavailable, format!("the snapshot is not whole: {why}"))
+            .on(path.display().to_string())
+            .hint("resume: it is taken anew")),
+        None => Err(PrimError::not_found("the snapshot is gone").on(path.display().to_string())),
+    }
+}
+
+/// One line of the gateway's answer: `{"result": {"remaining_bytes", "blob"}}`.
+fn chunk(
+    line: &[u8],
+    file: &mut dyn crate::world::AppendFile,
+    endpoint: &super::client::Endpoint,
+) -> Result<u64, PrimError> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(0);
+    }
+    let value: Value = serde_json::from_slice(line)
+        .map_err(|_| fail(endpoint, "it sends no snapshot that could be read"))?;
+    if let Some(error) = value.get("error") {
+        return Err(fail(endpoint, format!("the snapshot broke off: {error}")));
+    }
+    let blob =
+        value.get("result").and_then(|result| result.get("blob")).and_then(Value::as_str).unwrap_or_default();
+    let bytes = Zeroizing::new(
+        STANDARD.decode(blob).map_err(|_| fail(endpoint, "it sends a snapshot that is no base64"))?,
+    );
+    file.write_all(&bytes)
+        .map_err(|error| PrimError::new(Code::Unavailable, format!("cannot be written: {error}")))?;
+    Ok(bytes.len() as u64)
+}
+
+/// A snapshot that is whole.
+struct Whole {
+    size: u64,
+    hash: String,
+}
+
+/// Whether what lies there is a snapshot with its hash; why not, where it is none; nothing where nothing is there.
+fn verify(world: &World, path: &Path) -> Result<Option<Result<Whole, String>>, PrimError> {
+    let mut file = match world.disk.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(&error, path)),
+    };
+    let mut hasher = Sha256::new();
+    let mut tail: Vec<u8> = Vec::new();
+    let mut buffer = Zeroizing::new(vec![0; 64 << 10]);
+    let mut size: u64 = 0;
+    loop {
+        let count = file.read(&mut buffer).map_err(|error| io_error(&error, path))?;
+        if count == 0 {
+            break;
+        }
+        size += count as u64;
+        tail.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        let known = tail.len().saturating_sub(HASH);
+        hasher.update(tail.get(..known).unwrap_or_default());
+        tail.drain(..known);
+    }
+    let hash = hex::encode(hasher.finalize());
+    Ok(Some(if size <= HASH as u64 || (size - HASH as u64) % PAGE != 0 {
+        Err(format!("{size} bytes are no database with its hash behind it"))
+    } else if hex::encode(&tail) == hash {
+        Ok(Whole { size, hash: format!("sha256:{hash}") })
+    } else {
+        Err("its hash is not that of its content".into())
+    }))
+}

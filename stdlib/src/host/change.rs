@@ -1,0 +1,214 @@
+//! Files of hosts, changed through the gate.
+
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::inventory::Entry;
+use super::port::{ABSENT, Host, Put, digest};
+use crate::error::{Code, PrimError};
+use crate::files::change::{Content, found};
+use crate::gate::{Effect, EffectClass, Gate, Permit, Place, RecordedEffect};
+use crate::secret::Secret;
+use crate::world::World;
+
+/// The largest file that is changed; what is larger is no certificate and no configuration.
+pub(super) const MOST: usize = 4 << 20;
+
+/// A file that shall hold something.
+pub(super) struct Wish {
+    pub path: String,
+    pub content: Content,
+    /// Whether a file that is there shall keep its mode.
+    pub keep_mode: bool,
+    pub owner: Option<String>,
+}
+
+/// What lies there: what we know of it by its bytes, and the digest by which the host compares.
+struct Seen {
+    content: Option<Content>,
+    raw: String,
+}
+
+async fn look(host: &dyn Host, path: &str) -> Result<Seen, PrimError> {
+    let Some(file) = host.read(path, MOST).await? else {
+        return Ok(Seen { content: None, raw: ABSENT.to_owned() });
+    };
+    if file.size > MOST as u64 {
+        return Err(PrimError::invalid("is too large to be kept and put back")
+            .on(format!("{}:{path}", host.name()))
+            .expected("at most 4 MiB", format!("{} bytes", file.size)));
+    }
+    let raw = digest(&file.bytes);
+    let content = Content { bytes: file.bytes, mode: file.mode, secret: false, exact: false };
+    Ok(Seen { content: Some(content), raw })
+}
+
+/// The place of a file on a host.
+pub(super) fn place(host: &str, path: &str) -> Place {
+    Place(format!("host:{host}:{path}"))
+}
+
+/// Makes files of one host hold this, all in one exchange: each is announced first. Says which had to change.
+pub(super) async fn put(
+    world: &World,
+    gate: &dyn Gate,
+    entry: &Entry,
+    wishes: Vec<Wish>,
+) -> Result<Vec<bool>, PrimError> {
+    let host = world.hosts.host(entry)?;
+    let mut puts = Vec::new();
+    let mut changed = Vec::new();
+    for wish in wishes {
+        let mut seen = look(host.as_ref(), &wish.path).await?;
+        let mut wanted = wish.content;
+        if let Some(present) = &mut seen.content {
+            (present.secret, present.exact) = (wanted.secret, wanted.exact);
+            if wish.keep_mode {
+                wanted.mode = present.mode;
+            }
+        }
+        let now = seen.content.as_ref().map_or_else(|| ABSENT.to_owned(), |content| content.digest(world));
+        let after = wanted.digest(world);
+        if now == after {
+            changed.push(false);
+            continue;
+        }
+        let effect =
+            effect(world, entry, &wish.path, (&now, seen.content.as_ref()), (&after, Some(&wanted)))?;
+        let apply = gate.effect(effect).await? == Permit::Apply;
+        changed.push(apply);
+        if apply {
+            puts.push(Put {
+                path: wish.path,
+                before: seen.raw,
+                mode: Some(wanted.mode),
+                bytes: Some(wanted.bytes),
+                owner: wish.owner,
+            });
+        }
+    }
+    if !puts.is_empty() {
+        gate.holds().await?;
+        host.replace(&puts, world.hosts.fence(&entry.name).as_ref()).await?;
+    }
+    Ok(changed)
+}
+
+fn effect(
+    world: &World,
+    entry: &Entry,
+    path: &str,
+    (before, present): (&str, Option<&Content>),
+    (after, wanted): (&str, Option<&Content>),
+) -> Result<Effect, PrimError> {
+    Ok(Effect {
+        place: place(&entry.name, path),
+        before: before.to_owned(),
+        after: after.to_owned(),
+        class: EffectClass::Restorable,
+        backup: Some(seal(world, entry, path, present)?),
+        summary: json!({ "before": summary(world, path, present), "after": summary(world, path, wanted) }),
+    })
+}
+
+/// What a reader of the record may see, under the names that the trust model knows: `ca.crt` for anchors, `tls.crt` for a
+/// chain.
+fn summary(world: &World, path: &str, content: Option<&Content>) -> Value {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let Some(content) = content else { return json!({ name: null }) };
+    let role = if content.holds_key() { None } else { role(&content.bytes) };
+    let mut fields = Map::new();
+    fields.insert(role.unwrap_or(name).to_owned(), content.summary(world));
+    Value::Object(fields)
+}
+
+/// What certificates are for, by the first of them.
+fn role(bytes: &[u8]) -> Option<&'static str> {
+    if !bytes.starts_with(b"-----BEGIN") && !bytes.windows(16).any(|part| part == b"BEGIN CERTIFICAT") {
+        return None;
+    }
+    let first = crate::cert::parse_many(bytes, "").ok()?.into_iter().next()?;
+    Some(if first.is_ca() { "ca.crt" } else { "tls.crt" })
+}
+
+/// The copy for putting a file back: how its host is reached, whether it was there, and what it held.
+fn seal(world: &World, entry: &Entry, path: &str, present: Option<&Content>) -> Result<Secret, PrimError> {
+    let head = json!({ "host": entry, "path": path, "present": present.is_some() });
+    let mut bytes = head.to_string().into_bytes();
+    bytes.push(b'\n');
+    let inner = present.map(|content| content.backup(world));
+    if let Some(inner) = &inner {
+        bytes.extend_from_slice(inner.expose());
+    }
+    let fingerprint = match &inner {
+        Some(inner) => inner.fingerprint().to_owned(),
+        None => world.secrets.keyed_digest(&bytes),
+    };
+    Ok(Secret::new(bytes, fingerprint))
+}
+
+/// What [`seal`] wrote.
+fn unseal(backup: &Secret) -> Result<(Entry, String, Option<Content>), PrimError> {
+    let broken = || PrimError::internal("a backup of a host's file has no head");
+    let bytes = backup.expose();
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
+    let head: Value = serde_json::from_slice(bytes.get(..end).unwrap_or_default()).map_err(|_| broken())?;
+    let entry =
+        head.get("host").cloned().and_then(|host| serde_json::from_value(host).ok()).ok_or_else(broken)?;
+    let path = head.get("path").and_then(Value::as_str).ok_or_else(broken)?.to_owned();
+    let inner = Secret::new(bytes.get(end + 1..).unwrap_or_default().to_vec(), backup.fingerprint());
+    let present = head.get("present").and_then(Value::as_bool).ok_or_else(broken)?;
+    let content = if present { Some(Content::from_backup(&inner)?) } else { None };
+    Ok((entry, path, content))
+}
+
+/// Puts one file back, where it still is what the run left there.
+pub(super) async fn restore(
+    world: &World,
+    recorded: &RecordedEffect,
+    gate: &dyn Gate,
+) -> Result<(), PrimError> {
+    let backup = recorded
+        .backup
+        .as_ref()
+        .ok_or_else(|| PrimError::internal("the record has no copy of it").on(recorded.place.0.clone()))?;
+    let (entry, path, mut before) = unseal(backup)?;
+    let host = world.hosts.host(&entry)?;
+    let mut seen = look(host.as_ref(), &path).await?;
+    if found(world, seen.content.as_ref(), &recorded.before) == recorded.before {
+        return Ok(());
+    }
+    let now = found(world, seen.content.as_ref(), &recorded.after);
+    if now != recorded.after {
+        return Err(PrimError::new(Code::Conflict, "somebody else has changed the file since")
+            .on(format!("{}:{path}", entry.name))
+            .expected(recorded.after.clone(), now)
+            .hint(
+                "look at the file; put back what the run left there, or clear it away, and roll back again",
+            ));
+    }
+    for (content, known) in [(&mut seen.content, &recorded.after), (&mut before, &recorded.before)] {
+        if let Some(content) = content {
+            content.secret = known.starts_with("hmac:");
+        }
+    }
+    let effect = effect(
+        world,
+        &entry,
+        &path,
+        (&recorded.after, seen.content.as_ref()),
+        (&recorded.before, before.as_ref()),
+    )?;
+    if gate.effect(effect).await? == Permit::AlreadyDone {
+        return Ok(());
+    }
+    gate.holds().await?;
+    let put = Put {
+        path,
+        before: seen.raw,
+        mode: before.as_ref().map(|content| content.mode),
+        bytes: before.map(|content| Zeroizing::new(content.bytes.to_vec())),
+        owner: None,
+    };
+    host.replace(&[put], world.hosts.fence(&entry.name).as_ref()).await
+}

@@ -1,0 +1,196 @@
+//! What is read of hosts: texts, certificates with their dates, identities, and whether they are ready to be changed.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::inventory::Entry;
+use super::port::{Command, Found, Host};
+use crate::cert::{self, Key, date};
+use crate::error::{Code, PrimError};
+use crate::gate::{Gate, Progress};
+use crate::secret::Secret;
+use crate::world::World;
+
+/// The largest file that is read.
+const MOST: usize = 1 << 20;
+/// How far a host's clock may be from ours: certificates are valid from five minutes before they are made.
+const SKEW: Duration = Duration::from_secs(60);
+/// What must be free where files are written.
+const FREE: u64 = 16 << 20;
+
+async fn file(world: &World, entry: &Entry, path: &str) -> Result<Found, PrimError> {
+    let on = || format!("{}:{path}", entry.name);
+    let found = world.hosts.host(entry)?.read(path, MOST).await?;
+    let found = found.ok_or_else(|| PrimError::not_found("there is no such file").on(on()))?;
+    if found.size > MOST as u64 {
+        return Err(PrimError::invalid("is too large to be read")
+            .on(on())
+            .expected("at most 1 MiB", format!("{} bytes", found.size)));
+    }
+    Ok(found)
+}
+
+/// `host::read(host, path)`.
+pub(super) async fn read(world: &World, entry: &Entry, path: &str) -> Result<Value, PrimError> {
+    let found = file(world, entry, path).await?;
+    let invalid = |message: &str| PrimError::invalid(message).on(format!("{}:{path}", entry.name));
+    let text = std::str::from_utf8(&found.bytes).map_err(|_| invalid("is not UTF-8 text"))?;
+    if text.contains("PRIVATE KEY-----") {
+        return Err(invalid("holds a private key, which must not become part of the record")
+            .hint("read it with `host::identity`, which gives a handle"));
+    }
+    Ok(text.into())
+}
+
+/// `host::identity(host, cert, key)`.
+pub(super) async fn identity(
+    world: &World,
+    entry: &Entry,
+    cert: &str,
+    key: &str,
+) -> Result<Value, PrimError> {
+    let chain = file(world, entry, cert).await?;
+    let chain = cert::parse_many(&chain.bytes, &format!("{}:{cert}", entry.name))?;
+    let what = format!("{}:{key}", entry.name);
+    let bytes = file(world, entry, key).await?.bytes;
+    let key = Key::from_pem(&bytes, &what)?;
+    let leaf = chain
+        .first()
+        .ok_or_else(|| PrimError::invalid("holds no certificate").on(format!("{}:{cert}", entry.name)))?;
+    key.check_matches(leaf, &what)?;
+    let handle =
+        world.secrets.put(&Secret::new(Zeroizing::new(bytes.to_vec()).to_vec(), key.fingerprint()))?;
+    let pem: String = chain.iter().map(cert::Certificate::pem).collect();
+    Ok(json!({
+        "cert": pem,
+        "key": handle,
+        "fingerprint": leaf.fingerprint(),
+        "subject": leaf.subject_text(),
+        "not_after": date(leaf.not_after()),
+    }))
+}
+
+/// Whether a file's name is that of certificates.
+fn named_so(name: &str) -> bool {
+    let end = name.rsplit('.').next().unwrap_or_default();
+    matches!(end, "pem" | "crt" | "cer")
+        && !name.trim_end_matches(end).trim_end_matches('.').ends_with("-key")
+}
+
+/// `host::certificates(host, paths)`: files, and the certificate files of folders.
+pub(super) async fn certificates(world: &World, entry: &Entry, paths: &[String]) -> Result<Value, PrimError> {
+    let host = world.hosts.host(entry)?;
+    let mut files: Vec<String> = Vec::new();
+    for path in paths {
+        match folder(host.as_ref(), path).await? {
+            Some(names) => files.extend(
+                names
+                    .iter()
+                    .filter(|name| named_so(name))
+                    .map(|name| format!("{}/{name}", path.trim_end_matches('/'))),
+            ),
+            None => files.push(path.clone()),
+        }
+    }
+    let mut rows = Vec::new();
+    for path in files {
+        let found = file(world, entry, &path).await?;
+        let on = format!("{}:{path}", entry.name);
+        // A key in a file named as a certificate is none of this table's business.
+        if !found.bytes.windows(16).any(|part| part == b"BEGIN CERTIFICAT") {
+            continue;
+        }
+        for certificate in cert::parse_many(&found.bytes, &on)? {
+            rows.push(json!({
+                "host": entry.name,
+                "path": path,
+                "real": found.real,
+                "subject": certificate.subject_text(),
+                "issuer": certificate.issuer_text(),
+                "is_ca": certificate.is_ca(),
+                "not_before": date(certificate.not_before()),
+                "not_after": date(certificate.not_after()),
+                "fingerprint": certificate.fingerprint(),
+                "pem": certificate.pem(),
+            }));
+        }
+    }
+    Ok(Value::Array(rows))
+}
+
+/// The entries of a folder; `None` where the path is a file.
+async fn folder(host: &dyn Host, path: &str) -> Result<Option<Vec<String>>, PrimError> {
+    let probe = host.run(Command::new(["test", "-d", path])).await?;
+    if probe.code == 0 { host.list(path).await } else { Ok(None) }
+}
+
+/// What a host must have to be changed.
+pub(super) struct Needs {
+    pub paths: Vec<String>,
+    pub skew: Duration,
+    pub free: u64,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { paths: Vec::new(), skew: SKEW, free: FREE }
+    }
+}
+
+/// `host::ready(hosts, options)`: all are asked, and what each lacks is said at once.
+pub(super) async fn ready(
+    world: &World,
+    entries: &[Entry],
+    needs: &Needs,
+    gate: &dyn Gate,
+) -> Result<Value, PrimError> {
+    gate.progress(Progress { text: format!("asking {} hosts", entries.len()), done: None });
+    let asked = join_all(entries.iter().map(|entry| one_ready(world, entry, needs))).await;
+    let mut rows = Vec::new();
+    let mut failed: Vec<PrimError> = Vec::new();
+    for row in asked {
+        match row {
+            Ok(row) => rows.push(row),
+            Err(error) => failed.push(error),
+        }
+    }
+    let mut failed = failed.into_iter();
+    let Some(first) = failed.next() else { return Ok(json!({ "hosts": rows })) };
+    let others: Vec<String> = failed.map(|error| error.to_string()).collect();
+    if others.is_empty() {
+        return Err(first);
+    }
+    let message = format!("{}; and {}", first.message, others.join("; and "));
+    Err(PrimError { message, ..first })
+}
+
+async fn one_ready(world: &World, entry: &Entry, needs: &Needs) -> Result<Value, PrimError> {
+    let host = world.hosts.host(entry)?;
+    let offset = host.clock(world.clock.as_ref()).await?;
+    let most = i64::try_from(needs.skew.as_millis()).unwrap_or(i64::MAX);
+    let sure = offset.millis.abs().saturating_sub(i64::try_from(offset.give_or_take).unwrap_or(0));
+    if sure > most {
+        let way = if offset.millis > 0 { "ahead of" } else { "behind" };
+        return Err(PrimError::new(Code::Unproved, format!("its clock is {}s {way} ours", offset.millis.abs() / 1000))
+            .on(entry.title())
+            .expected(format!("at most {}s", needs.skew.as_secs()), format!("{}s", offset.millis.abs() / 1000))
+            .hint("set one of the two clocks right: a certificate that is not valid yet is refused as one that has expired"));
+    }
+    let mut free = serde_json::Map::new();
+    for path in &needs.paths {
+        let found = host.free(path).await?;
+        if found < needs.free {
+            return Err(PrimError::new(Code::Unproved, "too little is free on its disk")
+                .on(format!("{}:{path}", entry.name))
+                .expected(format!("{} KiB", needs.free / 1024), format!("{} KiB", found / 1024))
+                .hint("make room there before anything is changed"));
+        }
+        free.insert(path.clone(), found.into());
+    }
+    Ok(
+        json!({ "host": entry.name, "clock_ms": offset.millis, "give_or_take_ms": offset.give_or_take, "free": free }),
+    )
+}

@@ -1,0 +1,456 @@
+//! Inventories in Ansible's YAML form. Pure: from a text to hosts.
+//!
+//! What says how a host is reached is read here; all other variables are kept as data. What we would read otherwise than
+//! Ansible does is refused by name, never guessed at.
+
+mod range;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::PrimError;
+use crate::near::nearest;
+
+/// Where our lock and mark lie on a host, unless `rollover_state` says otherwise.
+pub const STATE: &str = "/var/lib/rollover";
+
+/// How a host is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connection {
+    /// By the operator's OpenSSH.
+    #[default]
+    Ssh,
+    /// It is this machine.
+    Local,
+}
+
+/// A host: its name, how it is reached, and what else the inventory says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name in the inventory.
+    pub name: String,
+    /// `ansible_host`, or its name.
+    pub address: String,
+    /// How it is reached.
+    #[serde(default)]
+    pub connection: Connection,
+    /// `ansible_port`; without it OpenSSH decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// `ansible_user`; without it OpenSSH decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `ansible_ssh_private_key_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+    /// `ansible_ssh_common_args` and `ansible_ssh_extra_args`, as words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// The user to become by `sudo`, where `ansible_become` is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#become: Option<String>,
+    /// `rollover_state`: where our lock and mark lie on it.
+    #[serde(default = "default_state")]
+    pub state: String,
+    /// All other variables.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub vars: Map<String, Value>,
+}
+
+fn default_state() -> String {
+    STATE.to_owned()
+}
+
+impl Entry {
+    /// For people: `m1 (10.0.0.1)`.
+    pub fn title(&self) -> String {
+        if self.name == self.address {
+            self.name.clone()
+        } else {
+            format!("{} ({})", self.name, self.address)
+        }
+    }
+
+    /// Whether both lead to the same place in the same way.
+    pub(super) fn reaches_as(&self, other: &Self) -> bool {
+        Self { vars: Map::new(), ..self.clone() } == Self { vars: Map::new(), ..other.clone() }
+    }
+}
+
+/// Hosts, and the groups that they are in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Hosts by name.
+    pub hosts: BTreeMap<String, Entry>,
+    /// Names of hosts by group, those of its children included, in the order of the file. `all` has every one.
+    pub groups: BTreeMap<String, Vec<String>>,
+}
+
+impl Inventory {
+    /// The hosts of a group, or one host by its name.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub fn named(&self, name: &str) -> Result<Vec<&Entry>, PrimError> {
+        if let Some(group) = self.groups.get(name) {
+            return Ok(group.iter().filter_map(|host| self.hosts.get(host)).collect());
+        }
+        if let Some(host) = self.hosts.get(name) {
+            return Ok(vec![host]);
+        }
+        let known = || self.groups.keys().chain(self.hosts.keys()).map(String::as_str);
+        let error = PrimError::not_found(format!("the inventory has no group and no host `{name}`"));
+        Err(match nearest(name, known()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("it has: {}", known().collect::<Vec<_>>().join(", "))),
+        })
+    }
+}
+
+/// A group while it is read.
+#[derive(Default)]
+struct Group {
+    hosts: Vec<String>,
+    children: Vec<String>,
+    vars: Vec<(String, Value)>,
+}
+
+#[derive(Default)]
+struct Reading {
+    groups: BTreeMap<String, Group>,
+    /// Variables of hosts, in the order of the file.
+    hosts: BTreeMap<String, Vec<(String, Value)>>,
+    order: Vec<String>,
+}
+
+/// Reads an inventory. `what` names it in errors.
+///
+/// # Errors
+/// It is no YAML, has a key twice, a group within itself, or says something that would be read otherwise than Ansible
+/// does.
+pub fn parse(text: &str, what: &str) -> Result<Inventory, PrimError> {
+    let fail = |error: PrimError| {
+        let object =
+            if error.object.is_empty() { what.to_owned() } else { format!("{what}, {}", error.object) };
+        error.on(object)
+    };
+    let root = tree::parse(text).map_err(|message| PrimError::invalid(message).on(what))?;
+    let mut reading = Reading::default();
+    reading.groups.entry("all".into()).or_default();
+    for (name, body) in pairs(root, "the inventory").map_err(fail)? {
+        reading.group(&name, body).map_err(fail)?;
+    }
+    reading.finish().map_err(fail)
+}
+
+/// The entries of a map; nothing counts as an empty one, as Ansible has it.
+fn pairs(node: tree::Node, what: &str) -> Result<Vec<(String, tree::Node)>, PrimError> {
+    match node {
+        tree::Node::Null => Ok(Vec::new()),
+        tree::Node::Map(pairs) => Ok(pairs),
+        other => Err(PrimError::invalid(format!("{what} must be a map")).expected("a map", other.word())),
+    }
+}
+
+impl Reading {
+    fn group(&mut self, name: &str, body: tree::Node) -> Result<(), PrimError> {
+        if name.is_empty() || name.contains(['[', ']', '*', ':', ' ']) {
+            return Err(PrimError::invalid(format!("`{name}` is no name of a group")));
+        }
+        self.groups.entry(name.to_owned()).or_default();
+        for (key, value) in pairs(body, &format!("group `{name}`"))? {
+            let inside = format!("`{key}` of group `{name}`");
+            match key.as_str() {
+                "hosts" => {
+                    for (pattern, vars) in pairs(value, &inside)? {
+                        self.hosts_of(name, &pattern, vars)?;
+                    }
+                }
+                "children" => {
+                    for (child, body) in pairs(value, &inside)? {
+                        self.group(&child, body)?;
+                        let children = &mut self.groups.entry(name.to_owned()).or_default().children;
+                        if !children.contains(&child) {
+                            children.push(child);
+                        }
+                    }
+                }
+                "vars" => {
+                    for (key, value) in pairs(value, &inside)? {
+                        let value = value.into_value();
+                        self.groups.entry(name.to_owned()).or_default().vars.push((key, value));
+                    }
+                }
+                other => {
+                    let error = PrimError::invalid(format!("group `{name}` has an unknown key `{other}`"))
+                        .expected("`hosts`, `children` or `vars`", format!("`{other}`"));
+                    return Err(match nearest(other, ["hosts", "children", "vars"]) {
+                        Some(near) => error.hint(format!("did you mean `{near}`?")),
+                        None => error.hint(format!("a group within a group stands below `children`; a variable below `vars`: `{name}: {{ vars: {{ {other}: … }} }}`")),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hosts_of(&mut self, group: &str, pattern: &str, vars: tree::Node) -> Result<(), PrimError> {
+        let names = range::expand(pattern)
+            .map_err(|message| PrimError::invalid(message).on(format!("host `{pattern}`")))?;
+        let vars: Vec<(String, Value)> = pairs(vars, &format!("host `{pattern}`"))?
+            .into_iter()
+            .map(|(key, value)| (key, value.into_value()))
+            .collect();
+        for name in names {
+            if !self.hosts.contains_key(&name) {
+                self.order.push(name.clone());
+            }
+            self.hosts.entry(name.clone()).or_default().extend(vars.iter().cloned());
+            let hosts = &mut self.groups.entry(group.to_owned()).or_default().hosts;
+            if !hosts.contains(&name) {
+                hosts.push(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Inventory, PrimError> {
+        let mut groups = BTreeMap::new();
+        for name in self.groups.keys() {
+            let mut found = Vec::new();
+            self.collect(name, &mut Vec::new(), &mut found)?;
+            groups.insert(name.clone(), found);
+        }
+        groups.insert("all".into(), self.order.clone());
+        let depths = self.depths();
+        let mut hosts = BTreeMap::new();
+        for name in &self.order {
+            // The nearer group wins; of equally near ones the last by name, as Ansible has it.
+            let mut of: Vec<(usize, &String)> = depths
+                .iter()
+                .filter(|(group, _)| groups.get(**group).is_some_and(|hosts| hosts.contains(name)))
+                .map(|(group, depth)| (*depth, *group))
+                .collect();
+            of.sort();
+            let mut vars = Map::new();
+            let inherited =
+                of.iter().filter_map(|(_, group)| self.groups.get(*group)).flat_map(|group| &group.vars);
+            for (key, value) in inherited.chain(self.hosts.get(name).into_iter().flatten()) {
+                vars.insert(key.clone(), value.clone());
+            }
+            hosts.insert(name.clone(), entry(name, vars)?);
+        }
+        Ok(Inventory { hosts, groups })
+    }
+
+    /// The hosts of a group and its children.
+    fn collect(&self, name: &str, above: &mut Vec<String>, found: &mut Vec<String>) -> Result<(), PrimError> {
+        if above.iter().any(|group| group == name) {
+            return Err(PrimError::invalid(format!("group `{name}` is within itself"))
+                .hint(format!("the way round is {} → {name}", above.join(" → "))));
+        }
+        let Some(group) = self.groups.get(name) else { return Ok(()) };
+        for host in &group.hosts {
+            if !found.contains(host) {
+                found.push(host.clone());
+            }
+        }
+        above.push(name.to_owned());
+        for child in &group.children {
+            self.collect(child, above, found)?;
+        }
+        above.pop();
+        Ok(())
+    }
+
+    /// How deep each group lies: `all` above every one, a child below all of its parents.
+    fn depths(&self) -> BTreeMap<&String, usize> {
+        let mut depths: BTreeMap<&String, usize> =
+            self.groups.keys().map(|name| (name, usize::from(name != "all"))).collect();
+        // There is no way round, so as many rounds as there are groups reach every depth.
+        for _ in 0..self.groups.len() {
+            for (name, group) in &self.groups {
+                let below = depths.get(name).copied().unwrap_or_default() + 1;
+                for child in &group.children {
+                    if let Some(depth) = depths.get_mut(child) {
+                        *depth = below.max(*depth);
+                    }
+                }
+            }
+        }
+        depths
+    }
+}
+
+/// Names by which older inventories say the same.
+const ALIASES: [(&str, &str); 3] = [
+    ("ansible_ssh_host", "ansible_host"),
+    ("ansible_ssh_port", "ansible_port"),
+    ("ansible_ssh_user", "ansible_user"),
+];
+/// Variables that say something of Ansible's own workings, which are not ours.
+const OTHERS: [&str; 3] = ["ansible_python_interpreter", "ansible_shell_type", "ansible_become_method"];
+
+fn entry(name: &str, mut vars: Map<String, Value>) -> Result<Entry, PrimError> {
+    let on = |error: PrimError| error.on(format!("host `{name}`"));
+    for (old, new) in ALIASES {
+        if let Some(value) = vars.remove(old) {
+            vars.entry(new).or_insert(value);
+        }
+    }
+    if vars.get("ansible_become_method").is_some_and(|method| method != "sudo") {
+        return Err(on(
+            PrimError::invalid("`ansible_become_method` is not known").expected("`sudo`", "another one")
+        ));
+    }
+    let mut text = |key: &str| -> Result<Option<String>, PrimError> {
+        match vars.remove(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.contains("{{") => {
+                Err(on(PrimError::invalid(format!("`{key}` is a template, which only Ansible can fill in"))
+                    .expected("a plain value", format!("`{text}`"))
+                    .hint("`ansible-inventory --list --yaml` prints the inventory with values filled in")))
+            }
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::Bool(yes)) => Ok(Some(yes.to_string())),
+            Some(other) => Err(on(
+                PrimError::invalid(format!("`{key}` must be a text")).expected("a text", word(&other))
+            )),
+        }
+    };
+    let address = text("ansible_host")?.unwrap_or_else(|| name.to_owned());
+    let user = text("ansible_user")?;
+    let port = text("ansible_port")?;
+    let key_file = text("ansible_ssh_private_key_file")?;
+    let state = text("rollover_state")?.unwrap_or_else(default_state);
+    let connection = text("ansible_connection")?;
+    let becomes = text("ansible_become")?;
+    let become_user = text("ansible_become_user")?;
+    let mut args = Vec::new();
+    for key in ["ansible_ssh_common_args", "ansible_ssh_extra_args"] {
+        if let Some(line) = text(key)? {
+            args.extend(words(&line).ok_or_else(|| {
+                on(PrimError::invalid(format!("`{key}` has a quote without its end"))
+                    .expected("words", format!("`{line}`")))
+            })?);
+        }
+    }
+    for (what, value) in [("ansible_host", Some(&address)), ("ansible_user", user.as_ref())] {
+        if value.is_some_and(|value| {
+            value.is_empty() || value.starts_with('-') || value.contains(char::is_whitespace)
+        }) {
+            return Err(on(PrimError::invalid(format!("`{what}` cannot be a name"))
+                .expected("a name or an address", format!("`{}`", value.map_or("", String::as_str)))));
+        }
+    }
+    if !state.starts_with('/') {
+        return Err(on(PrimError::invalid("`rollover_state` is no absolute path")
+            .expected("e.g. `/var/lib/rollover`", format!("`{state}`"))));
+    }
+    let port = port
+        .map(|text| {
+            text.parse().ok().filter(|port| *port > 0_u16).ok_or_else(|| {
+                on(PrimError::invalid("`ansible_port` is no port")
+                    .expected("1 to 65535", format!("`{text}`")))
+            })
+        })
+        .transpose()?;
+    let connection = match connection.as_deref() {
+        None | Some("ssh" | "smart") => Connection::Ssh,
+        Some("local") => Connection::Local,
+        Some(other) => {
+            return Err(on(PrimError::invalid("`ansible_connection` is not known")
+                .expected("`ssh` or `local`", format!("`{other}`"))));
+        }
+    };
+    let becomes = match becomes.as_deref().map(str::to_lowercase).as_deref() {
+        None | Some("false" | "no" | "off" | "0") => false,
+        Some("true" | "yes" | "on" | "1") => true,
+        Some(other) => {
+            return Err(on(PrimError::invalid("`ansible_become` is neither true nor false")
+                .expected("`true` or `false`", format!("`{other}`"))));
+        }
+    };
+    let unknown: BTreeSet<&String> =
+        vars.keys().filter(|key| key.starts_with("ansible_") && !OTHERS.contains(&key.as_str())).collect();
+    if let Some(first) = unknown.first() {
+        let error = PrimError::invalid(format!(
+            "`{first}` would change how the host is reached, and is not supported"
+        ));
+        let hint = if first.contains("pass") {
+            "use a key or an agent in place of a password, and `sudo` with NOPASSWD"
+        } else {
+            "say it in `~/.ssh/config`, or in `ansible_ssh_common_args`"
+        };
+        return Err(on(error.hint(hint)));
+    }
+    vars.retain(|key, _| !key.starts_with("ansible_"));
+    let r#become = becomes.then(|| become_user.unwrap_or_else(|| "root".into()));
+    Ok(Entry {
+        name: name.to_owned(),
+        address,
+        connection,
+        port,
+        user,
+        key_file,
+        args,
+        r#become,
+        state,
+        vars,
+    })
+}
+
+fn word(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+        _ => "something else",
+    }
+}
+
+/// The words of a line, as a shell takes them; `None` where a quote has no end.
+fn words(line: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut begun) = (Vec::new(), String::new(), false);
+    let mut quote = None;
+    let mut chars = line.chars();
+    while let Some(char) = chars.next() {
+        match (quote, char) {
+            (Some(open), char) if open == char => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(char);
+                begun = true;
+            }
+            (None | Some('"'), '\\') => {
+                let next = chars.next()?;
+                if quote == Some('"') && !matches!(next, '"' | '\\' | '$' | '`') {
+                    word.push('\\');
+                }
+                word.push(next);
+                begun = true;
+            }
+            (None, char) if char.is_whitespace() => {
+                if begun {
+                    words.push(std::mem::take(&mut word));
+                }
+                begun = false;
+            }
+            (_, char) => {
+                word.push(char);
+                begun = true;
+            }
+        }
+    }
+    if begun {
+        words.push(word);
+    }
+    quote.is_none().then_some(words)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,27 @@
+//! Hosts below Kubernetes: a port with implementations for OpenSSH and for this machine (the sandbox has a third), the
+//! inventories that name them, and the namespace `host`.
+
+mod change;
+mod facts;
+pub mod inventory;
+mod local;
+pub mod lock;
+mod pool;
+mod port;
+mod posix;
+mod primitives;
+pub(crate) mod restart;
+mod scripts;
+mod service;
+mod ssh;
+mod trust;
+
+pub use inventory::{Connection, Entry, Inventory};
+pub use local::Local;
+pub use pool::{Connect, Pool};
+pub use port::{ABSENT, Command, Fence, Found, Host, Offset, Output, Put, digest};
+pub use posix::{Posix, Transport};
+pub use primitives::PRIMITIVES;
+pub(crate) use primitives::entry;
+pub use service::{Service, Status};
+pub use ssh::Ssh;

@@ -1,0 +1,114 @@
+//! What runs on a host: POSIX shell with GNU coreutils, texts that never change, arguments as parameters, contents and
+//! digests on standard input.
+
+/// Another process holds the lock of the host's state folder.
+pub(super) const BUSY: i32 = 75;
+/// A file is not what it must be; its path is the last line of stderr.
+pub(super) const CONFLICT: i32 = 76;
+/// The mark names another token.
+pub(super) const FENCED: i32 = 77;
+/// The input ended early.
+pub(super) const SHORT: i32 = 74;
+
+/// `path most`: a line of facts, a line with the real path, the bytes; or `absent`.
+pub(super) const READ: &str = r#"
+LC_ALL=C; export LC_ALL
+if facts=$(stat -L -c '%a %u:%g %s %F' -- "$1" 2>&1); then :; else
+  case $facts in *'No such file'*|*'Not a directory'*) echo absent; exit 0;; esac
+  printf '%s\n' "$facts" >&2; exit 1
+fi
+case $facts in *regular*) ;; *) printf 'other %s\n' "$facts"; exit 0;; esac
+real=$(readlink -f -- "$1") || exit 1
+printf 'file %s\n%s\n' "$facts" "$real"
+exec head -c "$2" -- "$1"
+"#;
+
+/// `folder`: names, each ended by a zero byte; or `absent`.
+pub(super) const LIST: &str = r#"
+LC_ALL=C; export LC_ALL
+[ -e "$1" ] || { printf 'absent\0'; exit 0; }
+[ -d "$1" ] || { echo 'is not a folder' >&2; exit 1; }
+cd -- "$1" || exit 1
+printf 'folder\0'
+find . -mindepth 1 -maxdepth 1 -printf '%f\0'
+"#;
+
+/// `state token command…`: runs the command if the mark names the token.
+pub(super) const GUARD: &str = r#"
+exec 9>>"$1/lock" || exit 1
+flock -s -w 20 9 || { echo 'another process is changing this host' >&2; exit 75; }
+grep -qF -- "\"$2\"" "$1/mark.json" 2>/dev/null || exit 77
+exec 9>&-
+shift 2
+exec "$@"
+"#;
+
+/// `state token (path mode owner size)…`, where `-` stands for what is kept and a size of `-` removes; on stdin a line
+/// for each file with the digest that must be there, then the contents one after the other.
+pub(super) const REPLACE: &str = r#"
+set -eu
+umask 077
+LC_ALL=C; export LC_ALL
+state=$1; token=$2; shift 2
+count=$(($# / 4))
+mkdir -p -- "$state"
+exec 9>>"$state/lock"
+flock -w 20 9 || { echo 'another process is changing this host' >&2; exit 75; }
+if [ "$token" != - ]; then
+  grep -qF -- "\"$token\"" "$state/mark.json" 2>/dev/null || exit 77
+fi
+clean() {
+  n=0
+  while [ "$n" -lt "$count" ]; do
+    eval "left=\${tmp_$n:-}"
+    if [ -n "$left" ]; then rm -f -- "$left"; fi
+    n=$((n + 1))
+  done
+}
+trap clean EXIT
+trap 'exit 1' HUP INT TERM
+i=0
+while [ "$i" -lt "$count" ]; do
+  IFS= read -r line || exit 74
+  eval "want_$i=\$line"
+  i=$((i + 1))
+done
+i=0
+while [ "$i" -lt "$count" ]; do
+  path=$1; mode=$2; owner=$3; size=$4; shift 4
+  if [ -L "$path" ]; then path=$(readlink -f -- "$path"); fi
+  eval "want=\$want_$i"
+  if [ -e "$path" ]; then now=$(sha256sum < "$path"); now=${now%% *}; else now=absent; fi
+  if [ "$now" != "$want" ]; then printf '%s\n' "$path" >&2; exit 76; fi
+  eval "path_$i=\$path"
+  if [ "$size" != - ]; then
+    dir=$(dirname -- "$path")
+    mkdir -p -- "$dir"
+    tmp=$(mktemp -- "$dir/.rollover.XXXXXX")
+    eval "tmp_$i=\$tmp"
+    head -c "$size" > "$tmp"
+    if [ "$(stat -c %s -- "$tmp")" != "$size" ]; then exit 74; fi
+    if [ -e "$path" ]; then
+      chown --reference="$path" -- "$tmp"
+      chmod --reference="$path" -- "$tmp"
+    fi
+    if [ "$owner" != - ]; then chown -- "$owner" "$tmp"; fi
+    if [ "$mode" != - ]; then chmod -- "$mode" "$tmp"; fi
+    sync -- "$tmp"
+  fi
+  i=$((i + 1))
+done
+i=0
+while [ "$i" -lt "$count" ]; do
+  eval "path=\$path_$i; tmp=\${tmp_$i:-}"
+  if [ -n "$tmp" ]; then mv -fT -- "$tmp" "$path"; else rm -f -- "$path"; fi
+  eval "tmp_$i="
+  i=$((i + 1))
+done
+i=0
+while [ "$i" -lt "$count" ]; do
+  eval "path=\$path_$i"
+  sync -- "$(dirname -- "$path")"
+  i=$((i + 1))
+done
+"#;

@@ -1,0 +1,168 @@
+//! What the port promises.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use stdlib::error::Code;
+use stdlib::host::{ABSENT, Command, Fence, Host, Put, digest};
+use stdlib::world::SystemClock;
+
+/// Holds a host to it, in a folder that the host and this test both see.
+pub(crate) async fn holds(host: &dyn Host, folder: &Path) {
+    runs(host).await;
+    reads(host, folder).await;
+    replaces(host, folder).await;
+    refuses_halves(host, folder).await;
+    respects_the_mark(host, folder).await;
+    knows_itself(host, folder).await;
+}
+
+async fn runs(host: &dyn Host) {
+    let output = host.run(Command::new(["cat"]).stdin(b"a\0b\xff".to_vec())).await.unwrap();
+    assert_eq!((output.code, output.stdout.as_slice(), output.cut), (0, b"a\0b\xff".as_slice(), false));
+    // Arguments are what they are: no shell takes them apart, none is lost.
+    let odd = ["", " ", "a b", "'", "\"", "$HOME", "*", ";true", "\n", "`id`", "ü", "\\"];
+    let output = host.run(Command::new(["printf", "%s|"].into_iter().chain(odd))).await.unwrap();
+    assert_eq!(output.text(), odd.map(|word| format!("{word}|")).concat());
+    let output = host.run(Command::new(["sh", "-c", "echo why >&2; exit 7"])).await.unwrap();
+    assert_eq!((output.code, output.complaint().as_str()), (7, "why"));
+    let output = host.run(Command::new(["rollover-has-no-such-program"])).await.unwrap();
+    assert_eq!(output.code, 127);
+    let output = host.run(Command::new(["head", "-c", "300000", "/dev/zero"]).most(1000)).await.unwrap();
+    assert_eq!((output.stdout.len(), output.cut, output.code), (1000, true, 0));
+    // A command that takes too long is ended there, not only forgotten here.
+    let begun = Instant::now();
+    let error = host
+        .run(Command::new(["sleep", "600.25"]).within(Duration::from_millis(300)))
+        .await
+        .err()
+        .expect("it took ten minutes");
+    assert_eq!(error.code, Code::Timeout, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(300));
+    // Several at once share the connection.
+    let many = futures::future::join_all(
+        (0..16).map(|n| host.run(Command::new(["echo".to_owned(), n.to_string()]))),
+    );
+    for (n, output) in many.await.into_iter().enumerate() {
+        assert_eq!(output.unwrap().text().trim(), n.to_string());
+    }
+}
+
+async fn reads(host: &dyn Host, folder: &Path) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    fs::write(folder.join("plain"), b"one\n\0two").unwrap();
+    fs::set_permissions(folder.join("plain"), fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink(folder.join("plain"), folder.join("link")).unwrap();
+    for name in ["plain", "link"] {
+        let found = host.read(&path(name), 100).await.unwrap().unwrap();
+        assert_eq!((found.bytes.as_slice(), found.size, found.mode), (b"one\n\0two".as_slice(), 8, 0o640));
+        assert_eq!(Path::new(&found.real), fs::canonicalize(folder.join("plain")).unwrap());
+    }
+    let cut = host.read(&path("plain"), 3).await.unwrap().unwrap();
+    assert_eq!((cut.bytes.as_slice(), cut.size), (b"one".as_slice(), 8));
+    assert!(host.read(&path("nothing"), 100).await.unwrap().is_none());
+    assert!(host.read(&path("plain/below"), 100).await.unwrap().is_none());
+    assert_eq!(host.read(folder.to_str().unwrap(), 100).await.err().unwrap().code, Code::Invalid);
+    assert_eq!(host.read("relative", 100).await.err().unwrap().code, Code::Argument);
+    fs::create_dir(folder.join("list")).unwrap();
+    for name in ["b", "a c", ".hidden"] {
+        fs::write(folder.join("list").join(name), b"").unwrap();
+    }
+    assert_eq!(host.list(&path("list")).await.unwrap().unwrap(), [".hidden", "a c", "b"]);
+    assert!(host.list(&path("no list")).await.unwrap().is_none());
+}
+
+fn put(path: String, before: &str, bytes: Option<&[u8]>) -> Put {
+    Put {
+        path,
+        before: before.to_owned(),
+        bytes: bytes.map(|bytes| bytes.to_vec().into()),
+        mode: None,
+        owner: None,
+    }
+}
+
+async fn replaces(host: &dyn Host, folder: &Path) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o7777;
+    // What is not there is made, with its folders, and is nobody else's to read.
+    host.replace(&[put(path("new/deep/file"), ABSENT, Some(b"made"))], None).await.unwrap();
+    assert_eq!(
+        (fs::read(folder.join("new/deep/file")).unwrap(), mode("new/deep/file")),
+        (b"made".to_vec(), 0o600)
+    );
+    // What is there keeps its mode; a link is followed and stays.
+    let big = vec![7_u8; 300_000];
+    host.replace(
+        &[put(path("link"), &digest(b"one\n\0two"), Some(&big)), put(path("it's odd"), ABSENT, Some(b""))],
+        None,
+    )
+    .await
+    .unwrap();
+    assert!(fs::symlink_metadata(folder.join("link")).unwrap().is_symlink());
+    assert_eq!((fs::read(folder.join("plain")).unwrap(), mode("plain")), (big.clone(), 0o640));
+    assert_eq!(fs::read(folder.join("it's odd")).unwrap(), b"");
+    let asked = Put { mode: Some(0o600), ..put(path("plain"), &digest(&big), Some(b"key")) };
+    host.replace(&[asked], None).await.unwrap();
+    assert_eq!((fs::read(folder.join("plain")).unwrap(), mode("plain")), (b"key".to_vec(), 0o600));
+    host.replace(&[put(path("it's odd"), &digest(b""), None)], None).await.unwrap();
+    assert!(!folder.join("it's odd").exists());
+    assert!(leftovers(folder).is_empty());
+}
+
+fn leftovers(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(".rollover")).collect()
+}
+
+/// One file of several that is not as it must be keeps all of them as they are.
+async fn refuses_halves(host: &dyn Host, folder: &Path) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    fs::write(folder.join("cert"), b"old cert").unwrap();
+    fs::write(folder.join("key"), b"somebody else's key").unwrap();
+    let puts = [
+        put(path("cert"), &digest(b"old cert"), Some(b"new cert")),
+        put(path("key"), &digest(b"old key"), Some(b"new key")),
+    ];
+    let error = host.replace(&puts, None).await.err().unwrap();
+    assert_eq!(error.code, Code::Conflict);
+    assert!(error.object.ends_with("/key"), "{error}");
+    assert_eq!(fs::read(folder.join("cert")).unwrap(), b"old cert");
+    let gone = [put(path("never"), &digest(b"was here"), Some(b"x"))];
+    assert_eq!(host.replace(&gone, None).await.err().unwrap().code, Code::Conflict);
+    // A folder where the file should be: nothing is renamed into it.
+    fs::create_dir(folder.join("folder")).unwrap();
+    assert!(host.replace(&[put(path("folder"), ABSENT, Some(b"x"))], None).await.is_err());
+    assert_eq!(fs::read_dir(folder.join("folder")).unwrap().count(), 0);
+    assert!(leftovers(folder).is_empty());
+}
+
+/// What carries a token happens only as long as the mark names it.
+async fn respects_the_mark(host: &dyn Host, folder: &Path) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let fence = Fence { token: "abc123".into() };
+    let write = [put(path("fenced"), ABSENT, Some(b"x"))];
+    let touch = || Command::new(["touch".to_owned(), path("touched")]).fenced(Some(fence.clone()));
+    for mark in [None, Some(r#"{"token":"another"}"#)] {
+        if let Some(mark) = mark {
+            fs::write(folder.join("state/mark.json"), mark).unwrap();
+        }
+        assert_eq!(host.replace(&write, Some(&fence)).await.err().unwrap().code, Code::Locked);
+        assert_eq!(host.run(touch()).await.err().unwrap().code, Code::Locked);
+    }
+    assert!(!folder.join("fenced").exists() && !folder.join("touched").exists());
+    fs::write(folder.join("state/mark.json"), r#"{"token":"abc123"}"#).unwrap();
+    host.replace(&write, Some(&fence)).await.unwrap();
+    assert_eq!(host.run(touch()).await.unwrap().code, 0);
+    assert!(folder.join("fenced").exists() && folder.join("touched").exists());
+}
+
+async fn knows_itself(host: &dyn Host, folder: &Path) {
+    // It is this machine's clock, whatever lies between: the answer must not blame the way for more than it took.
+    let offset = host.clock(&SystemClock).await.unwrap();
+    assert!(offset.millis.unsigned_abs() <= offset.give_or_take + 50, "{offset:?}");
+    assert!(host.free(folder.to_str().unwrap()).await.unwrap() > 0);
+    assert!(host.free(folder.join("nowhere").to_str().unwrap()).await.is_err());
+}

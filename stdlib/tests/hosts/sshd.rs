@@ -1,0 +1,105 @@
+//! A real `sshd` on the loopback interface, for the user of this test.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use stdlib::host::Entry;
+use tempfile::TempDir;
+
+pub(crate) struct Sshd {
+    folder: TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn keygen(path: &Path) {
+    let status =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
+    assert!(status.success());
+}
+
+impl Sshd {
+    /// Nothing where there is no `sshd`, which is said.
+    pub(crate) fn start() -> Option<Self> {
+        if !Path::new("/usr/sbin/sshd").exists() {
+            eprintln!("skipped: no /usr/sbin/sshd here; Debian's openssh-server has it");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        keygen(&at("host_key"));
+        keygen(&at("user_key"));
+        fs::copy(at("user_key.pub"), at("authorized_keys")).unwrap();
+        fs::set_permissions(at("authorized_keys"), fs::Permissions::from_mode(0o600)).unwrap();
+        // Without the privileges of root sshd needs no such folder, with them it insists.
+        let _ = fs::create_dir_all("/run/sshd");
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let config = format!(
+                "ListenAddress 127.0.0.1:{port}\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\n\
+                 PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPidFile none\nMaxSessions 64\nMaxStartups 64\n",
+                folder.path().display()
+            );
+            fs::write(at("sshd_config"), config).unwrap();
+            let log = fs::File::create(at("sshd.log")).unwrap();
+            let mut child = Command::new("/usr/sbin/sshd")
+                .args(["-D", "-e", "-f"])
+                .arg(at("sshd_config"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .unwrap();
+            let begun = Instant::now();
+            // Another process may have taken the port in between; then it ends, and there is another port.
+            while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(60) {
+                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    let server = Self { folder, port, child };
+                    server.knows("known_hosts", "host_key.pub");
+                    return Some(server);
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        panic!("sshd does not start: {}", fs::read_to_string(at("sshd.log")).unwrap());
+    }
+
+    /// Writes a known_hosts file with this key for the server.
+    pub(crate) fn knows(&self, file: &str, key: &str) {
+        let key = fs::read_to_string(self.folder().join(key)).unwrap();
+        fs::write(self.folder().join(file), format!("[127.0.0.1]:{} {key}", self.port)).unwrap();
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The host as an inventory would have it.
+    pub(crate) fn entry(&self, name: &str) -> Entry {
+        self.entry_knowing(name, "known_hosts")
+    }
+
+    pub(crate) fn entry_knowing(&self, name: &str, known_hosts: &str) -> Entry {
+        let folder = self.folder().to_str().unwrap();
+        let entry = json!({
+            "name": name, "address": "127.0.0.1", "port": self.port, "key_file": format!("{folder}/user_key"),
+            "args": ["-F", "none", "-o", format!("UserKnownHostsFile={folder}/{known_hosts}"), "-o", "GlobalKnownHostsFile=none"],
+            "state": format!("{folder}/state"),
+        });
+        serde_json::from_value(entry).unwrap()
+    }
+}

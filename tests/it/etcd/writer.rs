@@ -1,0 +1,201 @@
+//! An application that puts and reads keys through every member, and holds them to what they acknowledged.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use stdlib::etcd::{Access, Endpoint, ask};
+use stdlib::tls::config::Identity;
+use stdlib::trust::Certs;
+use stdlib::{Secret, World};
+
+/// What the members did to it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Report {
+    /// Writes that were acknowledged.
+    pub(crate) acknowledged: u64,
+    /// Writes and reads that were not answered; they may have happened or not.
+    pub(crate) unanswered: u64,
+    /// The longest time in which a writer got no write acknowledged.
+    pub(crate) longest_gap: Duration,
+    /// Acknowledged writes that were lost or read stale.
+    pub(crate) wrong: Vec<String>,
+    /// The most members that did not listen at one moment.
+    pub(crate) most_down: usize,
+}
+
+pub(crate) struct Writer {
+    stop: Arc<AtomicBool>,
+    report: Arc<Mutex<Report>>,
+    thread: JoinHandle<()>,
+    sampler: JoinHandle<()>,
+}
+
+/// Whom it is now: read anew for every connection, as programs do that watch their files. A pair that does not belong
+/// together is one that is being swapped: read again.
+fn access(folder: &Path) -> Access {
+    for _ in 0..1000 {
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        let key = Secret::new(text("client-key.pem").into_bytes(), "key");
+        if let Ok(identity) = Identity::new(&Certs::from_pem(&text("client.pem")).unwrap(), &key) {
+            return Access { identity, anchors: Arc::new(Certs::from_pem(&text("ca.pem")).unwrap()) };
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("the application's pair never belongs together");
+}
+
+async fn put(world: &World, endpoint: &Endpoint, folder: &Path, key: &str, value: u64) -> bool {
+    let body = json!({ "key": STANDARD.encode(key), "value": STANDARD.encode(value.to_string()) });
+    ask(world, endpoint, &access(folder), "/v3/kv/put", Some(&body)).await.is_ok()
+}
+
+/// A read that must not be stale; nothing where it is not answered.
+async fn get(world: &World, endpoint: &Endpoint, folder: &Path, key: &str) -> Option<u64> {
+    let body = json!({ "key": STANDARD.encode(key) });
+    let answer = ask(world, endpoint, &access(folder), "/v3/kv/range", Some(&body)).await.ok()?;
+    let found = answer.pointer("/kvs/0/value").and_then(Value::as_str).unwrap_or_default();
+    let text = String::from_utf8(STANDARD.decode(found).unwrap()).unwrap();
+    Some(text.parse().unwrap_or(0))
+}
+
+async fn write(
+    number: usize,
+    world: World,
+    endpoints: Vec<Endpoint>,
+    folder: PathBuf,
+    stop: Arc<AtomicBool>,
+    report: Arc<Mutex<Report>>,
+) {
+    let key = format!("writer-{number}");
+    let at = |n: usize| &endpoints[n % endpoints.len()];
+    let (mut tried, mut acknowledged, mut seen) = (0_u64, 0_u64, 0_u64);
+    let mut last = Instant::now();
+    let mut turn = number;
+    let judge = |value: u64, acknowledged: u64, seen: u64, tried: u64, by: &Endpoint| {
+        let fits = value >= acknowledged && value >= seen && value <= tried;
+        (!fits).then(|| {
+            format!("{key} read as {value} from {by}: {acknowledged} was acknowledged, {seen} was seen, {tried} was written last")
+        })
+    };
+    while !stop.load(Ordering::Relaxed) {
+        turn += 1;
+        tried += 1;
+        if put(&world, at(turn), &folder, &key, tried).await {
+            acknowledged = tried;
+            let gap = last.elapsed();
+            last = Instant::now();
+            let mut report = report.lock().unwrap();
+            report.acknowledged += 1;
+            report.longest_gap = report.longest_gap.max(gap);
+        } else {
+            report.lock().unwrap().unanswered += 1;
+        }
+        match get(&world, at(turn + 1), &folder, &key).await {
+            Some(value) => {
+                let wrong = judge(value, acknowledged, seen, tried, at(turn + 1));
+                seen = seen.max(value);
+                report.lock().unwrap().wrong.extend(wrong);
+            }
+            None => report.lock().unwrap().unanswered += 1,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // In the end every member must have it.
+    for endpoint in &endpoints {
+        let mut value = None;
+        for _ in 0..60 {
+            value = get(&world, endpoint, &folder, &key).await;
+            if value.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let mut report = report.lock().unwrap();
+        match value {
+            Some(value) => report.wrong.extend(judge(value, acknowledged, seen, tried, endpoint)),
+            None => report.wrong.push(format!("{endpoint} does not answer in the end")),
+        }
+    }
+}
+
+impl Writer {
+    /// One writer for each member, each through all of them.
+    pub(crate) fn begin(cluster: &super::members::Cluster) -> Self {
+        let (stop, report) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Report>>::default());
+        let endpoints: Vec<Endpoint> =
+            cluster.endpoints().iter().map(|text| Endpoint::of(text).unwrap()).collect();
+        let folder = cluster.machines.root.path().join("app");
+        let (ending, told, dialled) = (Arc::clone(&stop), Arc::clone(&report), endpoints.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let world = World::system(None, "/".into());
+                let writers = (0..dialled.len()).map(|number| {
+                    write(
+                        number,
+                        world.clone(),
+                        dialled.clone(),
+                        folder.clone(),
+                        Arc::clone(&ending),
+                        Arc::clone(&told),
+                    )
+                });
+                futures::future::join_all(writers).await;
+            });
+        });
+        let (ending, told) = (Arc::clone(&stop), Arc::clone(&report));
+        let sampler = std::thread::spawn(move || {
+            let addresses: Vec<SocketAddr> =
+                endpoints.iter().map(|e| format!("{}:{}", e.host, e.port).parse().unwrap()).collect();
+            while !ending.load(Ordering::Relaxed) {
+                // A loaded machine takes its time to accept, so only a refusal says that nobody listens.
+                let down = addresses.iter().filter(|address| {
+                    let dialled = TcpStream::connect(address);
+                    dialled.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+                });
+                let down = down.count();
+                let mut report = told.lock().unwrap();
+                report.most_down = report.most_down.max(down);
+                drop(report);
+                std::thread::sleep(Duration::from_millis(15));
+            }
+        });
+        Self { stop, report, thread, sampler }
+    }
+
+    /// What it has seen so far.
+    pub(crate) fn so_far(&self) -> Report {
+        self.report.lock().unwrap().clone()
+    }
+
+    /// Waits for so many more acknowledged writes.
+    pub(crate) fn goes_on(&self, more: u64) {
+        let goal = self.so_far().acknowledged + more;
+        let begun = Instant::now();
+        while self.so_far().acknowledged < goal {
+            assert!(begun.elapsed() < Duration::from_secs(120), "no writes any more: {:?}", self.so_far());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends it, and tells what it saw; what was acknowledged must be there, at every member.
+    pub(crate) fn ends(self, story: &str) -> Report {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        self.sampler.join().unwrap();
+        let report = self.report.lock().unwrap().clone();
+        println!(
+            "{story}: {} writes acknowledged, {} not answered, longest gap {:?}, at most {} members down",
+            report.acknowledged, report.unanswered, report.longest_gap, report.most_down
+        );
+        assert!(report.wrong.is_empty(), "{story}: {:#?}", report.wrong);
+        report
+    }
+}
