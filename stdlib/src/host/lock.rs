@@ -168,9 +168,14 @@ async fn finish(world: &World, entry: &Entry, seen: &Seen, last: Option<&Last>) 
     if let Some(last) = last {
         let host = world.hosts.host(entry)?;
         let path = format!("{}/last-run.json", entry.state);
-        let before = host.read(&path, 64 << 10).await?.map_or_else(|| ABSENT.to_owned(), |file| digest(&file.bytes));
+        let before =
+            host.read(&path, 64 << 10).await?.map_or_else(|| ABSENT.to_owned(), |file| digest(&file.bytes));
         let bytes = serde_json::to_vec(last).map_err(|error| PrimError::internal(error.to_string()))?;
-        host.replace(&[Put { path, before, bytes: Some(bytes.into()), mode: Some(0o644), owner: None }], None).await?;
+        host.replace(
+            &[Put { path, before, bytes: Some(bytes.into()), mode: Some(0o644), owner: None }],
+            None,
+        )
+        .await?;
     }
     write(world, entry, seen, None).await
 }
@@ -203,24 +208,16 @@ impl Held {
     /// # Errors
     /// A host cannot be reached, or was taken by another process.
     pub async fn note(&self, step: &str, head: &Value) -> Result<(), PrimError> {
-        let mut first = None;
-        for entry in &self.entries {
-            let noted = async {
-                let seen = look(&self.world, entry).await?;
-                if !self.is_ours(&seen) {
-                    return Err(
-                        PrimError::new(Code::Locked, "its mark names another process").on(entry.title())
-                    );
-                }
-                let since = seen.mark.as_ref().map_or_else(|| self.since.clone(), |mark| mark.since.clone());
-                write(&self.world, entry, &seen, Some(&Mark { since, ..self.mark(step, head.clone()) })).await
-            };
-            // A host that is away keeps none of the others from being told.
-            if let Err(error) = noted.await {
-                first.get_or_insert(error);
+        // A host that is away keeps none of the others from being told.
+        let noted = self.entries.iter().map(|entry| async move {
+            let seen = look(&self.world, entry).await?;
+            if !self.is_ours(&seen) {
+                return Err(PrimError::new(Code::Locked, "its mark names another process").on(entry.title()));
             }
-        }
-        first.map_or(Ok(()), Err)
+            let since = seen.mark.as_ref().map_or_else(|| self.since.clone(), |mark| mark.since.clone());
+            write(&self.world, entry, &seen, Some(&Mark { since, ..self.mark(step, head.clone()) })).await
+        });
+        futures::future::join_all(noted).await.into_iter().collect()
     }
 
     /// Lets go, as far as the run's end allows: the mark of one that is not finished stays, and keeps every other run

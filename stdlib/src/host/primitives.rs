@@ -224,7 +224,7 @@ pub const PRIMITIVES: &[Primitive] = &[
               Effect: restorable. Going back puts content and mode back, where the file is as the run left it.\n\n\
               Errors: `forbidden`; `unavailable`, also for a full disk, the old file being whole; `conflict` when somebody \
               else changes the file meanwhile; `locked` when another process took the host.",
-        example: r#"trust.change(`${m.name} CA`, host::write(m, "/etc/etcd/ca.pem", both));"#,
+        example: r#"p.change(`${m.name} CA`, host::write(m, "/etc/etcd/ca.pem", both));"#,
         run: |world, args, gate| Box::pin(write(world, args, gate)),
         restore: Some(|world, effect, gate| Box::pin(change::restore(world, effect, gate))),
         forecast: Some(forecast_write),

@@ -84,7 +84,9 @@ while [ "$i" -lt "$count" ]; do
   if [ "$size" != - ]; then
     dir=$(dirname -- "$path")
     mkdir -p -- "$dir"
-    tmp=$(mktemp -- "$dir/.rollover.XXXXXX")
+    tmp=$dir/.rollover.$$.$i
+    rm -f -- "$tmp"
+    (set -C; : > "$tmp")
     eval "tmp_$i=\$tmp"
     head -c "$size" > "$tmp"
     if [ "$(stat -c %s -- "$tmp")" != "$size" ]; then exit 74; fi

@@ -105,7 +105,7 @@ async fn write(
             }
             None => report.lock().unwrap().unanswered += 1,
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // In the end every member must have it.
     for endpoint in &endpoints {
@@ -164,7 +164,7 @@ impl Writer {
                 let mut report = told.lock().unwrap();
                 report.most_down = report.most_down.max(down);
                 drop(report);
-                std::thread::sleep(Duration::from_millis(15));
+                std::thread::sleep(Duration::from_millis(25));
             }
         });
         Self { stop, report, thread, sampler }
