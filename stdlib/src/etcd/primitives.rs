@@ -34,7 +34,7 @@ pub const PRIMITIVES: &[Primitive] = &[
                   `term`, `index`, `applied`, `db_size` (texts), `problem` where it does not answer; `alarms`; `trouble`, \
                   what keeps the cluster from being well, or nothing",
         doc: "Asks every member what it is and whom it follows.\n\nFails with `unavailable` where none answers.",
-        example: r#"let seen = etcd::members(cluster); if seen.trouble != () { throw seen.trouble; }"#,
+        example: "let seen = etcd::members(cluster); if seen.trouble != () { throw seen.trouble; }",
         run: |world, args, _| {
             Box::pin(async move { Ok(Cluster::of(world, args, 0)?.look(world).await?.to_value()) })
         },

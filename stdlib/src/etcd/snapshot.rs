@@ -1,6 +1,6 @@
 //! `etcd::snapshot`: the database of one member in a file, with the hash that etcd puts behind it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -100,7 +100,7 @@ pub(super) async fn save(
     told(&path, verify(world, &path)?, &from.endpoint.to_string())
 }
 
-fn told(path: &PathBuf, found: Option<Result<Whole, String>>, from: &str) -> Result<Value, PrimError> {
+fn told(path: &Path, found: Option<Result<Whole, String>>, from: &str) -> Result<Value, PrimError> {
     match found {
         Some(Ok(whole)) => Ok(json!({
             "path": path.display().to_string(), "size": whole.size.to_string(), "hash": whole.hash, "from": from,
@@ -165,7 +165,7 @@ fn verify(world: &World, path: &Path) -> Result<Option<Result<Whole, String>>, P
         tail.drain(..known);
     }
     let hash = hex::encode(hasher.finalize());
-    Ok(Some(if size <= HASH as u64 || (size - HASH as u64) % PAGE != 0 {
+    Ok(Some(if size <= HASH as u64 || !(size - HASH as u64).is_multiple_of(PAGE) {
         Err(format!("{size} bytes are no database with its hash behind it"))
     } else if hex::encode(&tail) == hash {
         Ok(Whole { size, hash: format!("sha256:{hash}") })

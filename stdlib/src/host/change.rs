@@ -73,8 +73,7 @@ pub(super) async fn put(
             changed.push(false);
             continue;
         }
-        let effect =
-            effect(world, entry, &wish.path, (&now, seen.content.as_ref()), (&after, Some(&wanted)))?;
+        let effect = effect(world, entry, &wish.path, (&now, seen.content.as_ref()), (&after, Some(&wanted)));
         let apply = gate.effect(effect).await? == Permit::Apply;
         changed.push(apply);
         if apply {
@@ -100,15 +99,15 @@ fn effect(
     path: &str,
     (before, present): (&str, Option<&Content>),
     (after, wanted): (&str, Option<&Content>),
-) -> Result<Effect, PrimError> {
-    Ok(Effect {
+) -> Effect {
+    Effect {
         place: place(&entry.name, path),
         before: before.to_owned(),
         after: after.to_owned(),
         class: EffectClass::Restorable,
-        backup: Some(seal(world, entry, path, present)?),
+        backup: Some(seal(world, entry, path, present)),
         summary: json!({ "before": summary(world, path, present), "after": summary(world, path, wanted) }),
-    })
+    }
 }
 
 /// What a reader of the record may see, under the names that the trust model knows: `ca.crt` for anchors, `tls.crt` for a
@@ -132,7 +131,7 @@ fn role(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// The copy for putting a file back: how its host is reached, whether it was there, and what it held.
-fn seal(world: &World, entry: &Entry, path: &str, present: Option<&Content>) -> Result<Secret, PrimError> {
+fn seal(world: &World, entry: &Entry, path: &str, present: Option<&Content>) -> Secret {
     let head = json!({ "host": entry, "path": path, "present": present.is_some() });
     let mut bytes = head.to_string().into_bytes();
     bytes.push(b'\n');
@@ -144,7 +143,7 @@ fn seal(world: &World, entry: &Entry, path: &str, present: Option<&Content>) -> 
         Some(inner) => inner.fingerprint().to_owned(),
         None => world.secrets.keyed_digest(&bytes),
     };
-    Ok(Secret::new(bytes, fingerprint))
+    Secret::new(bytes, fingerprint)
 }
 
 /// What [`seal`] wrote.
@@ -198,7 +197,7 @@ pub(super) async fn restore(
         &path,
         (&recorded.after, seen.content.as_ref()),
         (&recorded.before, before.as_ref()),
-    )?;
+    );
     if gate.effect(effect).await? == Permit::AlreadyDone {
         return Ok(());
     }

@@ -14,17 +14,23 @@ use crate::error::{Code, PrimError};
 /// Makes a host of an entry.
 pub type Connect = Box<dyn Fn(&Entry) -> Result<Arc<dyn Host>, PrimError> + Send + Sync>;
 
+/// Where control sockets lie.
+type Sockets = Arc<tempfile::TempDir>;
+
+/// A host, and the entry that it was made of.
+type Known = (Entry, Arc<dyn Host>);
+
 /// Hosts by name.
 pub struct Pool {
     connect: Connect,
-    known: Mutex<HashMap<String, (Entry, Arc<dyn Host>)>>,
+    known: Mutex<HashMap<String, Known>>,
     fences: Mutex<HashMap<String, Fence>>,
 }
 
 impl Default for Pool {
     /// Over the operator's OpenSSH, and this machine for `ansible_connection: local`.
     fn default() -> Self {
-        let folder: Mutex<Option<Arc<tempfile::TempDir>>> = Mutex::default();
+        let folder: Mutex<Option<Sockets>> = Mutex::default();
         Self::new(Box::new(move |entry| {
             if entry.connection == Connection::Local {
                 return Ok(Arc::new(Posix::new(&entry.name, &entry.state, entry.r#become.clone(), Local)));
@@ -43,8 +49,9 @@ impl Default for Pool {
 /// A folder for control sockets, which only we may enter. It is removed when the last host is gone; connections that
 /// outlive us end by themselves.
 fn sockets() -> Result<tempfile::TempDir, PrimError> {
-    // The path of a socket has room for about a hundred bytes.
+    #[expect(clippy::disallowed_methods, reason = "where OpenSSH's sockets may lie is the machine's to say")]
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
+    // The path of a socket has room for about a hundred bytes.
     let base = runtime.filter(|path| path.is_dir() && path.as_os_str().len() < 40);
     let base = base.as_deref().unwrap_or(Path::new("/tmp"));
     tempfile::Builder::new().prefix("rollover-ssh-").tempdir_in(base).map_err(|error| {

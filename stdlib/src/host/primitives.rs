@@ -71,7 +71,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         returns: "nothing",
         doc: "That no run is unfinished on these hosts: asked before what lies there is read for a plan.\n\nFails with \
               `locked`, saying which run has one of them, since when and at which step; `unavailable`, `forbidden`.",
-        example: r#"host::idle(masters);"#,
+        example: "host::idle(masters);",
         run: |world, args, _| {
             Box::pin(async move { super::lock::idle(world, &entries_of(args)?).await.map(|()| Value::Null) })
         },
@@ -196,7 +196,7 @@ pub const PRIMITIVES: &[Primitive] = &[
               measured by a handshake where there is a port; a pair is taken to be read at every handshake. What is \
               trusted follows from what this run wrote and restarted; of a process that this run has not restarted it is \
               what lay there when the run began, and whatever was written since.",
-        example: r#"trust(host::trust(job.parties));"#,
+        example: "trust(host::trust(job.parties));",
         run: |world, args, gate| {
             Box::pin(async move {
                 let view = super::trust::measure(world, &Named::list(args.first())?, gate).await?;

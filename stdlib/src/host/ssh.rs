@@ -69,6 +69,7 @@ impl Ssh {
     }
 
     /// Connects where no connection stands.
+    #[expect(clippy::disallowed_methods, reason = "OpenSSH's own files: its log and its socket")]
     async fn connect(&self) -> Result<(), PrimError> {
         let _alone = self.connecting.lock().await;
         if self.socket.exists() {
@@ -92,8 +93,14 @@ impl Ssh {
         }
         let said = std::fs::read(&self.log).unwrap_or_default();
         let said = String::from_utf8_lossy(&said).into_owned();
-        let _ = std::fs::remove_file(&self.socket);
+        self.forget();
         Err(self.refused(&said).await)
+    }
+
+    /// Lets go of a connection that is of no use.
+    #[expect(clippy::disallowed_methods, reason = "OpenSSH's own file: its socket")]
+    fn forget(&self) {
+        let _ = std::fs::remove_file(&self.socket);
     }
 
     /// Why it did not connect, in the operator's words.
@@ -160,7 +167,7 @@ impl Transport for Ssh {
                 spawn(command, stdin, within, most).await.map_err(|error| error.on(self.entry.title()))?;
             if output.code == 255 {
                 // ssh itself; the next command connects anew.
-                let _ = std::fs::remove_file(&self.socket);
+                self.forget();
                 return Err(self.refused(&output.stderr).await);
             }
             Ok(output)
@@ -187,7 +194,7 @@ mod tests {
             let line: Vec<_> = words.iter().map(|word| quoted(word)).collect();
             let script = format!("printf '%s\\0' {}", line.join(" "));
             let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
-            let expected: String = words.iter().map(|word| format!("{word}\0")).collect();
+            let expected: String = words.join("\0") + "\0";
             prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
         }
     }
