@@ -50,7 +50,7 @@ fn site() -> Site {
                        part("client", "deployment", "basic-cluster-client-secret", Value::Null)],
         "secrets": [secret("pd", "basic-pd-cluster-secret", "pd-server", "internal"),
                     secret("client", "basic-cluster-client-secret", "client", "client")],
-        "warnings": ["pd has 1 replica"],
+        "warnings": ["pd has 1 replica"], "managed": [],
     });
     let pki = json!({
         "path": "/pki", "ca": ca, "successor": null, "found": "untouched", "notes": [],

@@ -41,7 +41,13 @@ fn a_new_workflow_is_well_and_a_typo_in_it_is_found_with_the_right_name() {
 #[test]
 fn every_shipped_workflow_is_listed_described_and_well() {
     let author = Program::new();
-    let shipped = ["tidb/cfssl-ca", "tidb/cfssl-components", "tidb/cfssl-remove-old-ca", "tidb/cfssl-rotate"];
+    let shipped = [
+        "tidb/cfssl-ca",
+        "tidb/cfssl-components",
+        "tidb/cfssl-expired",
+        "tidb/cfssl-remove-old-ca",
+        "tidb/cfssl-rotate",
+    ];
     says(&author.types(&["list"]), 0, &shipped);
     says(&author.types(&["check"]), 0, &shipped);
     let words = ["trust-both", "switch-leaves", "distrust-old", "remove_old_ca", "secrets", "no way back"];

@@ -1,48 +1,13 @@
-//! What a run leaves in the world and in the PKI folder, in words that are the same for all runs that end alike:
-//! certificates and keys are told by what they are and who holds the same, markers without the id of the run.
+//! What a run leaves in the lab's world.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use sandbox::world::Fault;
-use sandbox::world::json as js;
-use sandbox::world::kube::{DEPLOYMENTS, Kind, PODS, SECRETS, SERVICES, STATEFUL_SETS, TIDB_CLUSTERS};
-use sandbox::world::volume::secret_files;
-use serde_json::{Map, Value, json};
-use stdlib::cert::{Certificate, Key, parse_many};
-use stdlib::lease;
-use stdlib::world::Disk as _;
+use tests::state::{Look, Names};
+pub(crate) use tests::state::{Markers, State, difference};
 
 use crate::lab::{Lab, PKI};
-
-const LEASES: Kind =
-    Kind { api_version: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
-/// What the server draws, labels that name a digest of a template, and with it of a marker, and the head of a record.
-const DRAWN: [&str; 5] =
-    ["clusterIP", "clusterIPs", "controller-revision-hash", "pod-template-hash", lease::LAST];
-/// What a restart leaves: its marker, and how far the operator has let it come.
-const MARKERS: [&str; 3] = ["tidb.pingcap.com/restartedAt", "kubectl.kubernetes.io/restartedAt", "partition"];
-
-/// By place.
-pub(crate) type State = BTreeMap<String, Value>;
-
-/// Whether restart markers are compared, and what else a restart leaves: going back restarts afresh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Markers {
-    Kept,
-    Dropped,
-}
-
-/// The places at which two states differ, with both.
-pub(crate) fn difference(left: &State, right: &State) -> BTreeMap<String, (Value, Value)> {
-    let places: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
-    let at = |state: &State, place: &String| state.get(place).cloned().unwrap_or(json!("absent"));
-    places
-        .into_iter()
-        .filter(|place| left.get(*place) != right.get(*place))
-        .map(|place| (place.clone(), (at(left, place), at(right, place))))
-        .collect()
-}
 
 impl Lab {
     /// Lets everything that is on its way arrive, with nothing restarting by itself any more.
@@ -54,193 +19,20 @@ impl Lab {
 
     /// The state of the world and the PKI folder after a run; call [`Lab::calm`] before.
     pub(crate) async fn state(&self, run: &str, markers: Markers) -> State {
-        let mut state = State::new();
-        let mut names = Names::of(self);
-        let kube = self.kube();
-        let (secrets, _) = kube.list(SECRETS, "tidb").await.unwrap();
-        names.learn(secrets.iter().flat_map(|secret| secret_files(secret).into_values()));
-        names.learn(self.folder().into_values());
-        let neutral = Neutral { run, markers };
-        for secret in &secrets {
-            let files = secret_files(secret);
-            let data: Map<String, Value> =
-                files.iter().map(|(name, bytes)| (name.clone(), names.content(bytes))).collect();
-            let mut told = neutral.metadata(secret);
-            told["type"] = secret["type"].clone();
-            told["data"] = Value::Object(data);
-            state.insert(format!("Secret {}", js::name(secret)), told);
-        }
-        for kind in [TIDB_CLUSTERS, STATEFUL_SETS, DEPLOYMENTS, SERVICES, LEASES] {
-            for object in kube.list(kind, "tidb").await.unwrap().0 {
-                let mut told = neutral.metadata(&object);
-                told["spec"] = neutral.value(&object["spec"]);
-                if kind == TIDB_CLUSTERS {
-                    told["status"] = health(&object);
-                }
-                state.insert(format!("{} {}", kind.kind, js::name(&object)), told);
-            }
-        }
         let end = self.world.end_state().await;
         assert!(end.holds(), "{:?}", end.broken);
-        let mut pods = BTreeMap::<String, usize>::new();
-        for pod in kube.list(PODS, "tidb").await.unwrap().0 {
-            let served = end.pods.get(js::name(&pod)).unwrap();
-            let mut told = neutral.metadata(&pod);
-            told["ready"] = json!(js::ready(&pod) && served.ready);
-            told["chain"] = names.prints(&served.chain);
-            told["anchors"] = names.prints(&served.anchors);
-            let number = pods.entry(served.component.clone()).or_default();
-            *number += 1;
-            state.insert(format!("Pod of {} #{number}", served.component), told);
-        }
-        for (path, bytes) in self.folder() {
-            let mode = format!("{:o}", self.disk.mode(&path).unwrap());
-            let mut folder = path.clone();
-            while folder.pop() && folder.starts_with(PKI) {
-                let mode = format!("{:o}", self.disk.mode(&folder).unwrap());
-                state.insert(folder.display().to_string(), json!({ "mode": mode }));
-            }
-            let told = json!({ "mode": mode, "content": names.content(&bytes) });
-            state.insert(path.display().to_string(), told);
-        }
-        state
-    }
-}
-
-/// What the operator says of the cluster, without numbers that move.
-fn health(cluster: &Value) -> Value {
-    let phases = ["pd", "tikv", "tidb"].map(|c| js::text(cluster, &format!("/status/{c}/phase")).to_owned());
-    json!({ "phases": phases, "ready": js::text(cluster, "/status/conditions/0/status") })
-}
-
-/// Takes out of an object what differs between two runs that end alike.
-#[derive(Clone, Copy)]
-struct Neutral<'a> {
-    run: &'a str,
-    markers: Markers,
-}
-
-impl Neutral<'_> {
-    fn metadata(&self, object: &Value) -> Value {
-        let part = |name: &str| self.value(&object["metadata"][name]);
-        json!({ "labels": part("labels"), "annotations": part("annotations"), "finalizers": part("finalizers") })
-    }
-
-    /// Without markers and digests of them; no map is the same as an empty one.
-    fn value(&self, value: &Value) -> Value {
-        match value {
-            Value::Object(map) => {
-                let mut kept = Map::new();
-                for (key, inner) in map {
-                    let marker = MARKERS.contains(&key.as_str());
-                    if DRAWN.contains(&key.as_str()) || (marker && self.markers == Markers::Dropped) {
-                        continue;
-                    }
-                    let inner = self.value(inner);
-                    if !inner.is_null() {
-                        kept.insert(key.clone(), inner);
-                    }
-                }
-                if kept.is_empty() { Value::Null } else { Value::Object(kept) }
-            }
-            Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
-            Value::String(text) if text.starts_with('{') => match text.parse::<Value>() {
-                Ok(inner) => self.value(&inner),
-                Err(_) => value.clone(),
-            },
-            Value::String(text) if !self.run.is_empty() => json!(text.replace(self.run, "RUN")),
-            other => other.clone(),
-        }
-    }
-}
-
-/// What certificates and keys are called.
-struct Names {
-    first: BTreeSet<String>,
-    authorities: Vec<Certificate>,
-    known: Vec<(Certificate, String)>,
-}
-
-fn is_key(bytes: &[u8]) -> bool {
-    String::from_utf8_lossy(bytes).contains("PRIVATE KEY")
-}
-
-impl Names {
-    fn of(lab: &Lab) -> Self {
-        let pki = lab.world.pki();
-        let mut first = BTreeSet::from([pki.authority().0.fingerprint()]);
-        for component in pki.components() {
-            let pem = pki.secret(component).unwrap().remove("tls.crt").unwrap();
-            first.insert(Certificate::from_pem(&pem, component).unwrap().fingerprint());
-        }
-        Self { first, authorities: vec![pki.authority().0], known: Vec::new() }
-    }
-
-    /// The authorities first, since others are told by who issued them.
-    fn learn(&mut self, files: impl Iterator<Item = Vec<u8>>) {
-        let certificates: Vec<Certificate> =
-            files.filter(|f| !is_key(f)).filter_map(|f| parse_many(&f, "").ok()).flatten().collect();
-        for authority in certificates.iter().filter(|c| c.is_ca()) {
-            if !self.authorities.contains(authority) {
-                self.authorities.push(authority.clone());
-            }
-        }
-        for certificate in &certificates {
-            self.certificate(certificate);
-        }
-    }
-
-    fn certificate(&mut self, certificate: &Certificate) -> String {
-        if let Some((_, name)) = self.known.iter().find(|(known, _)| known == certificate) {
-            return name.clone();
-        }
-        let age = if self.first.contains(&certificate.fingerprint()) { "first" } else { "new" };
-        let issuer = self.authorities.iter().find(|ca| certificate.check_signed_by(ca).is_ok()).cloned();
-        let issuer = match issuer {
-            Some(ca) if ca == *certificate => "itself".to_owned(),
-            Some(ca) => self.certificate(&ca),
-            None => "nobody known".to_owned(),
+        let (kube, files) = (self.kube(), self.folder());
+        let folder = Path::new(PKI);
+        let look = Look {
+            kube: &kube,
+            namespace: "tidb",
+            end: &end,
+            run,
+            markers,
+            disk: &*self.disk,
+            folder,
+            files,
         };
-        let valid = certificate.not_after() - certificate.not_before();
-        let names: Vec<String> = certificate.sans().iter().map(ToString::to_string).collect();
-        let what = format!(
-            "{age} {} `{}` [{}] {:?} for {} h, by {issuer}",
-            if certificate.is_ca() { "CA" } else { "leaf" },
-            certificate.subject_text(),
-            names.join(" "),
-            certificate.ext_usage().unwrap_or_default(),
-            valid.whole_hours(),
-        );
-        let twins = self.known.iter().filter(|(_, name)| name.starts_with(&what)).count();
-        let name = format!("{what} #{}", twins + 1);
-        self.known.push((certificate.clone(), name.clone()));
-        name
-    }
-
-    /// A file: certificates and keys by name, everything else as it is.
-    fn content(&mut self, bytes: &[u8]) -> Value {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        if is_key(bytes) {
-            let key = Key::from_pem(bytes, "a key").unwrap();
-            let of = self.known.iter().find(|(certificate, _)| key.matches(certificate));
-            return json!({ "key of": of.map_or("nobody", |(_, name)| name) });
-        }
-        if !text.contains("BEGIN CERTIFICATE") {
-            return json!(text);
-        }
-        let certificates = parse_many(bytes, "certificates").unwrap();
-        let plain: String = certificates.iter().map(Certificate::pem).collect();
-        let names: Vec<String> = certificates.iter().map(|c| self.certificate(c)).collect();
-        if plain == text { json!(names) } else { json!({ "written otherwise": names, "text": text }) }
-    }
-
-    /// What a pod has loaded.
-    fn prints(&self, fingerprints: &[String]) -> Value {
-        let name = |print: &String| {
-            let whole = format!("sha256:{print}");
-            let known = self.known.iter().find(|(certificate, _)| certificate.fingerprint() == whole);
-            known.map_or_else(|| "unknown".to_owned(), |(_, name)| name.clone())
-        };
-        fingerprints.iter().map(name).collect()
+        look.state(Names::of(self.world.pki())).await
     }
 }

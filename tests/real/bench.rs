@@ -11,7 +11,7 @@ use runner::events::{Collected, Ending};
 use runner::manifest::Given;
 use runner::plan::Plan;
 use runner::script;
-use sandbox::world::{Options as WorldOptions, World};
+use sandbox::world::{Options as WorldOptions, Scenario, World};
 use stdlib::files::SystemDisk;
 use stdlib::secret::MemorySecrets;
 use tempfile::TempDir;
@@ -34,11 +34,18 @@ pub(crate) fn multi<T>(test: impl Future<Output = T>) -> T {
 impl Bench {
     /// Starts everything and waits until the cluster is steady.
     pub(crate) async fn new(seed: u64) -> Self {
+        Self::of(seed, Scenario::default()).await
+    }
+
+    /// The same with another beginning.
+    pub(crate) async fn of(seed: u64, scenario: Scenario) -> Self {
         let assets = assets().expect("tests/control-plane makes the programs");
         let plane = ControlPlane::start(&assets).await.unwrap();
         let clients = plane.clients().await.unwrap();
         let world =
-            World::start(WorldOptions { api: Some(clients), ..WorldOptions::process(seed) }).await.unwrap();
+            World::start(WorldOptions { api: Some(clients), scenario, ..WorldOptions::process(seed) })
+                .await
+                .unwrap();
         let dir = tempfile::tempdir().unwrap();
         world.pki().write(&SystemDisk, &dir.path().join("pki")).unwrap();
         let signer = Arc::new(Signer::from_seed("bench", &[7; 32]).unwrap());

@@ -28,3 +28,23 @@ pub mod contract;
     reason = "it runs a real program on two servers"
 )]
 pub mod desk;
+
+#[allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    reason = "a test that two test programs make on different servers"
+)]
+pub mod kills;
+
+#[allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "it runs the real program"
+)]
+pub mod program;
+
+#[allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests of two test programs compare by it")]
+pub mod state;

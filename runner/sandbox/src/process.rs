@@ -18,7 +18,7 @@ use stdlib::world::{Clock as _, Disk as _};
 use thiserror::Error;
 
 use crate::api;
-use crate::world::{Options as WorldOptions, StartError, World};
+use crate::world::{Options as WorldOptions, Scenario, StartError, World};
 
 /// How often the counters are written to `counters.json`.
 const COUNTED: Duration = Duration::from_millis(200);
@@ -28,6 +28,8 @@ const COUNTED: Duration = Duration::from_millis(200);
 pub struct Options {
     /// From which everything random comes.
     pub seed: u64,
+    /// What it begins with.
+    pub scenario: Scenario,
     /// It ends after this long without a request from outside.
     pub idle: Duration,
     /// It ends after this long whatever happens.
@@ -36,7 +38,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, idle: Duration::from_secs(1800), life: Duration::from_secs(12 * 3600) }
+        Self {
+            seed: 1,
+            scenario: Scenario::default(),
+            idle: Duration::from_secs(1800),
+            life: Duration::from_secs(12 * 3600),
+        }
     }
 }
 
@@ -76,7 +83,11 @@ fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
 pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
     let disk = SystemDisk;
     disk.make_dir(dir, 0o700).map_err(doing(format!("cannot make {}", dir.display())))?;
-    let world = World::start(WorldOptions::process(options.seed)).await?;
+    let world = World::start(WorldOptions {
+        scenario: options.scenario.clone(),
+        ..WorldOptions::process(options.seed)
+    })
+    .await?;
     world.pki().write(&disk, &dir.join("pki")).map_err(doing("cannot write the PKI folder"))?;
 
     let (certificate, tls) = tls()?;

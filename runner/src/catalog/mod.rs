@@ -260,9 +260,13 @@ mod tests {
         let disk = SimDisk::default();
         let catalog = Catalog::default();
         let names: Vec<String> = catalog.list(&disk).into_iter().map(|entry| entry.name).collect();
-        for name in
-            ["tidb/cfssl-ca", "tidb/cfssl-components", "tidb/cfssl-remove-old-ca", "tidb/cfssl-rotate"]
-        {
+        for name in [
+            "tidb/cfssl-ca",
+            "tidb/cfssl-components",
+            "tidb/cfssl-expired",
+            "tidb/cfssl-remove-old-ca",
+            "tidb/cfssl-rotate",
+        ] {
             assert!(names.iter().any(|known| known == name), "{names:?}");
         }
         let rotate = catalog.load(&disk, "tidb/cfssl-rotate").unwrap().unwrap();

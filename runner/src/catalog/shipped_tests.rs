@@ -70,7 +70,7 @@ const NEXT: &str = "-----BEGIN CERTIFICATE-----\n\
 /// The fact that the scaffold's script reads, small.
 fn cluster() -> Fact {
     let part = |name: &str| {
-        json!({"component": name, "kind": "tidbcluster", "namespace": "tidb", "cluster": "basic", "name": format!("basic-{name}"),
+        json!({"component": name, "kind": "tidb", "namespace": "tidb", "cluster": "basic", "name": format!("basic-{name}"), "replicas": 3,
             "secret": format!("basic-{name}-cluster-secret"), "client_secret": "basic-cluster-client-secret", "port": 2379})
     };
     let at = crate::plan::At { file: "main.rhai".into(), line: 2, column: 1 };
@@ -139,17 +139,22 @@ fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
     let mut cluster = cluster();
     cluster.answer["secrets"] = json!([secret("pd"), secret("tikv")]);
     cluster.answer["warnings"] = json!([]);
+    cluster.answer["managed"] = json!([]);
+    if workflow.name == "tidb/cfssl-expired" {
+        cluster.primitive = "tidb::expired_cluster".into();
+    }
     for part in cluster.answer["components"].as_array_mut().unwrap() {
         part["selector"] = json!("x");
     }
-    let ca = json!({"cert": PEM, "key": key, "fingerprint": "f1"});
+    let expired = workflow.name == "tidb/cfssl-expired";
+    let ca = json!({"cert": PEM, "key": key, "fingerprint": "f1", "expired": expired});
     let folder = json!({"path": "./pki", "ca": ca, "successor": successor, "ca_csr": {"CN": "TiDB"}, "notes": [],
         "profiles": {"internal": {"expiry": "8760h"}, "client": {"expiry": "8760h"}},
         "requests": {"pd-server": {"CN": "TiDB"}, "tikv-server": {"CN": "TiDB"}, "client": {"CN": "TiDB"}},
         "found": "untouched"});
     let pki = Fact {
         primitive: "cfssl::folder".into(),
-        args: vec![json!("./pki")],
+        args: if expired { vec![json!("./pki"), json!({"expired": true})] } else { vec![json!("./pki")] },
         answer: folder,
         at: cluster.at.clone(),
     };
@@ -166,6 +171,7 @@ fn every_shipped_workflow_is_a_plan_within_its_manifest() {
         ("tidb/cfssl-ca", &Value::Null),
         ("tidb/cfssl-components", &Value::Null),
         ("tidb/cfssl-components", &successor),
+        ("tidb/cfssl-expired", &Value::Null),
         ("tidb/cfssl-remove-old-ca", &successor),
         ("tidb/cfssl-rotate", &Value::Null),
     ];

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use journal::Header;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use sandbox::world::Scenario;
 use serde::{Deserialize, Serialize};
 use stdlib::World;
 
@@ -107,12 +108,13 @@ fn absolute(path: &Path) -> PathBuf {
 pub(crate) async fn find(
     context: &Context,
     connection: &Connection,
+    scenario: &Scenario,
     before: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Way, Failure> {
     if connection.sandbox {
         before()?;
         let dir = launch::folder(&context.paths.sandboxes());
-        launch::start(&dir, connection.seed).await?;
+        launch::start(&dir, connection.seed, scenario).await?;
         return Ok(in_sandbox(&dir));
     }
     if let Some(dir) = &connection.sandbox_dir {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use sandbox::world::Scenario;
 use stdlib::world::{Clock as _, Disk as _, SystemClock};
 
 use crate::error::Failure;
@@ -28,14 +29,22 @@ pub(crate) fn folder(sandboxes: &Path) -> PathBuf {
     ))
 }
 
+/// Where a sandbox finds what it begins with; not there for the usual.
+pub(crate) const SCENARIO: &str = "scenario.json";
+
 /// Starts one and waits until it is steady.
-pub(crate) async fn start(dir: &Path, seed: u64) -> Result<(), Failure> {
+pub(crate) async fn start(dir: &Path, seed: u64, scenario: &Scenario) -> Result<(), Failure> {
     let unwritable = |error: std::io::Error| {
         Failure::new(ExitCode::StateUnwritable, format!("cannot make the sandbox's folder: {error}"))
             .on(dir.display().to_string())
             .hint("pass `--state DIR` with a folder that you may write")
     };
     stdlib::files::SystemDisk.make_dir(dir, 0o700).map_err(unwritable)?;
+    if *scenario != Scenario::default() {
+        let text = serde_json::to_vec(scenario)
+            .map_err(|error| Failure::new(ExitCode::Unknown, error.to_string()))?;
+        stdlib::files::SystemDisk.write_atomic(&dir.join(SCENARIO), &text, 0o600).map_err(unwritable)?;
+    }
     let log = dir.join("sandbox.log");
     let out = std::fs::OpenOptions::new().create(true).append(true).open(&log).map_err(unwritable)?;
     let err = out.try_clone().map_err(unwritable)?;

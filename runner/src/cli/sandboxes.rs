@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sandbox::world::Scenario;
 use serde_json::{Value, json};
 use stdlib::files::SystemDisk;
 use stdlib::world::Disk as _;
@@ -22,8 +23,16 @@ pub(crate) async fn sandboxes(context: &Context, command: SandboxCommand) -> Res
 }
 
 async fn serve(dir: &Path, seed: u64, idle: u64) -> Result<ExitCode, Failure> {
+    let scenario = match SystemDisk.read(&dir.join(launch::SCENARIO)) {
+        Ok(text) => Scenario::from_yaml(&String::from_utf8_lossy(&text)).map_err(|error| {
+            Failure::new(ExitCode::Unavailable, format!("what the sandbox begins with is malformed: {error}"))
+                .on(dir.join(launch::SCENARIO).display().to_string())
+        })?,
+        Err(_) => Scenario::default(),
+    };
     let options = sandbox::process::Options {
         seed,
+        scenario,
         idle: std::time::Duration::from_secs(idle),
         ..sandbox::process::Options::default()
     };
@@ -36,7 +45,7 @@ async fn serve(dir: &Path, seed: u64, idle: u64) -> Result<ExitCode, Failure> {
 
 async fn start(context: &Context, seed: u64) -> Result<ExitCode, Failure> {
     let dir = launch::folder(&context.paths.sandboxes());
-    launch::start(&dir, seed).await?;
+    launch::start(&dir, seed, &Scenario::default()).await?;
     if context.json() {
         output::data(&json!({"dir": dir.display().to_string(), "kubeconfig": dir.join("kubeconfig").display().to_string(), "pki": dir.join("pki").display().to_string()}).to_string());
     } else {

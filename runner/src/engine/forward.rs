@@ -56,9 +56,11 @@ impl Core {
                 ));
             }
         }
+        self.outage_begins(phase)?;
         for role in [Role::Change, Role::Settle, Role::Prove] {
             self.run_role(&phase.name, direction, &phase.steps, role).await?;
         }
+        self.outage_ends(phase)?;
         self.phase_over(phase, direction, begun).await
     }
 

@@ -21,6 +21,7 @@ mod ledger;
 pub mod lock;
 mod open;
 mod options;
+mod outage;
 mod run;
 mod step;
 mod stop;

@@ -6,6 +6,7 @@ mod parse;
 mod tests;
 mod touches;
 
+use sandbox::world::Scenario;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -39,6 +40,9 @@ pub struct Manifest {
     /// Whether it begins with a broken target and only goes forward.
     #[serde(default)]
     pub forward_only: bool,
+    /// What a sandbox for it begins with, where that is not a healthy TiDB cluster of certificates by cfssl.
+    #[serde(default)]
+    pub sandbox: Scenario,
 }
 
 /// Parameters in the order of the manifest.

@@ -93,11 +93,12 @@ pub(super) fn folder(world: &World, args: &[Value]) -> Result<Value, PrimError> 
     let reading = folder::Reading {
         rules: Rules::of_options(options)?,
         passphrase: crate::cert::passphrase_of_options(world, options)?,
+        expired: options.and_then(|options| options.get("expired")) == Some(&Value::Bool(true)),
     };
     let folder = folder::read_with(world.disk.as_ref(), &path, world.clock.now(), &reading)?;
     let fact = json!({
         "path": path.display().to_string(),
-        "ca": authority_value(world, &folder.ca)?,
+        "ca": with(authority_value(world, &folder.ca)?, json!({ "expired": folder.ca.certificate.not_after() < world.clock.now() })),
         "successor": folder.successor.as_ref().map(|one| authority_value(world, one)).transpose()?,
         "ca_csr": folder.ca_csr,
         "profiles": folder.config.to_facts(),

@@ -45,10 +45,11 @@ pub const PRIMITIVES: &[Primitive] = &[
                 "options",
                 Type::Map,
                 "`passphrase_file`: a file whose first line opens keys that are encrypted (PKCS#8). `cfssl_lax`: \
-                      true reads the JSON files as cfssl does; calls that use them need it too.",
+                      true reads the JSON files as cfssl does; calls that use them need it too. `expired`: true takes a CA \
+                      that has expired, to be followed by a new one.",
             ),
         ],
-        returns: "a map: `path`; `ca`, the authority in force (`cert`, `key`, `fingerprint`, `subject`, `not_after`); \
+        returns: "a map: `path`; `ca`, the authority in force (`cert`, `key`, `fingerprint`, `subject`, `not_after`, `expired`); \
                   `successor`, one that was made by hand, or nothing; `ca_csr`; `profiles` by name; `requests` by file \
                   stem; `found` (`untouched`, `ca-moved`, `ca-made`, `bundled`); `notes`",
         doc: "Reads a PKI folder as the TiDB page leaves it at any point.\n\nFails with `not-found`, `no-key`, \

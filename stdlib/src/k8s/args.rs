@@ -25,6 +25,7 @@ pub fn map<'a>(args: &'a [Value], index: usize, name: &str) -> Result<&'a Map<St
 pub fn field<'a>(map: &'a Map<String, Value>, field: &str, name: &str) -> Result<&'a str, PrimError> {
     match map.get(field) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
+        Some(Value::String(_)) => Err(PrimError::argument(format!("`{name}.{field}` is empty"))),
         other => Err(wrong(&format!("{name}.{field}"), "a text", other)),
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use kube::core::Request;
-use kube::core::params::{GetParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::params::{
+    DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use serde_json::{Value, json};
 
 use crate::error::{Code, PrimError};
@@ -20,6 +22,27 @@ const PAUSES_MS: [u64; 7] = [250, 500, 1_000, 2_000, 4_000, 8_000, 8_000];
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
+
+/// What becomes of the dependents of what is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are collected afterwards.
+    #[default]
+    Background,
+    /// They go first.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+/// How something is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deletion {
+    /// What becomes of its dependents.
+    pub propagation: Propagation,
+    /// A grace period of 0: the server forgets a pod while its processes may still run.
+    pub force: bool,
+}
 
 /// The API server, seen from one call of a primitive.
 pub struct Objects<'a> {
@@ -84,6 +107,18 @@ impl<'a> Objects<'a> {
         namespace: &str,
         labels: &str,
     ) -> Result<Vec<Value>, PrimError> {
+        self.list_where(api_version, kind, namespace, labels, "").await
+    }
+
+    /// The same with these fields as well.
+    pub async fn list_where(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+        fields: &str,
+    ) -> Result<Vec<Value>, PrimError> {
         let all = Ref::new(api_version, kind, namespace, "");
         let request = Request::new(collection(&resource(api_version, kind), namespace));
         let attempt = Attempt { verb: "list", object: &all };
@@ -91,6 +126,9 @@ impl<'a> Objects<'a> {
         let mut params = ListParams::default().limit(PAGE);
         if !labels.is_empty() {
             params = params.labels(labels);
+        }
+        if !fields.is_empty() {
+            params = params.fields(fields);
         }
         loop {
             let mut page = self.send(&attempt, || request.list(&params)).await?;
@@ -132,11 +170,27 @@ impl<'a> Objects<'a> {
 
     /// Deletes this very object: another uid or a newer version is a `Conflict`.
     pub async fn delete(&self, object: &Ref, uid: &str, version: &str) -> Result<(), PrimError> {
-        let params =
-            kube::core::params::DeleteParams::background().preconditions(kube::core::params::Preconditions {
-                uid: Some(uid.to_owned()),
-                resource_version: Some(version.to_owned()),
-            });
+        self.delete_as(object, uid, version, Deletion::default()).await
+    }
+
+    /// The same, with what becomes of its dependents and whether it may end in its own time.
+    pub async fn delete_as(
+        &self,
+        object: &Ref,
+        uid: &str,
+        version: &str,
+        deletion: Deletion,
+    ) -> Result<(), PrimError> {
+        let mut params = match deletion.propagation {
+            Propagation::Background => DeleteParams::background(),
+            Propagation::Foreground => DeleteParams::foreground(),
+            Propagation::Orphan => DeleteParams::orphan(),
+        };
+        params.grace_period_seconds = deletion.force.then_some(0);
+        let params = params.preconditions(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: Some(version.to_owned()),
+        });
         let request = Request::new(collection(&object.resource(), &object.namespace));
         let attempt = Attempt { verb: "delete", object };
         match self.send(&attempt, || request.delete(&object.name, &params)).await {

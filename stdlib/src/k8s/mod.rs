@@ -9,6 +9,7 @@ pub mod client;
 mod config_map;
 pub mod content;
 pub mod data;
+mod delete_secret;
 pub mod discovery;
 pub mod errors;
 mod get;
@@ -16,9 +17,11 @@ pub mod marker;
 pub mod object;
 pub mod owner;
 mod patch_secret;
+mod recreate_pods;
 pub mod restart;
 pub mod rollout;
 pub mod secret;
+pub mod why;
 
 use crate::registry::{Kind, Param, Primitive, Type};
 
@@ -125,6 +128,67 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: |args| {
             let hint = |n| args::hint(args, n, "");
             vec![object::touch(hint(0), hint(1), hint(2), hint(3), &["get", "patch"])]
+        },
+    },
+    Primitive {
+        name: "k8s::delete_secret",
+        kind: Kind::Change,
+        params: &[
+            param("secret", Type::Map, "The Secret: `namespace` and `name` are used."),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`propagation`: what becomes of its dependents, `background` (as it is when left out), `foreground` or `orphan`.",
+            },
+        ],
+        returns: "`{namespace, name, deleted: uid or nothing}`",
+        doc: "Deletes a Secret, this very one and at the version that was read, and waits until it has gone. One that is not there is done; so is one that somebody has made again since this step deleted it.\n\nUndone by making it again with its data, type, labels, annotations, owners and finalizers. Fails with `conflict` on the way back where somebody else has made it again.",
+        example: "p.change(s.name, k8s::delete_secret(s));",
+        run: |world, args, gate| Box::pin(delete_secret::run(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(delete_secret::restore(world, effect, gate))),
+        forecast: None,
+        touches: |args| {
+            let (namespace, name) = (args::hint(args, 0, "namespace"), args::hint(args, 0, "name"));
+            vec![
+                object::touch("v1", "Secret", namespace, name, &["get", "delete"]),
+                object::touch("v1", "Secret", namespace, "", &["create"]),
+            ]
+        },
+    },
+    Primitive {
+        name: "k8s::recreate_pods",
+        kind: Kind::Settle,
+        params: &[
+            param(
+                "workloads",
+                Type::List,
+                "StatefulSets whose pods go together: `{namespace, name, selector, replicas}` of each, as `tidb::cluster` gives its components.",
+            ),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`force`: true for a grace period of 0, where a node has gone and never confirms; two pods of one name may then run.",
+            },
+        ],
+        returns: "`{pods, marker}`",
+        doc: "Deletes all pods of some StatefulSets at once, and waits until as many successors are ready: for what a rolling restart cannot do, since old and new pods refuse each other. It is an outage, and does not ask PodDisruptionBudgets.\n\nEach pod is deleted by its uid, so none is deleted twice. Fails with `unproved` when a successor does not start.",
+        example: "p.settle(\"all pods\", k8s::recreate_pods(tidb.components));",
+        run: |world, args, gate| Box::pin(recreate_pods::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| {
+            let list = args.first().and_then(serde_json::Value::as_array);
+            let mut namespaces: Vec<&str> =
+                list.into_iter().flatten().map(|set| object::text(set, &["namespace"])).collect();
+            namespaces.sort_unstable();
+            namespaces.dedup();
+            if namespaces.is_empty() {
+                namespaces.push("");
+            }
+            let touch = |ns: &&str| object::touch("v1", "Pod", ns, "", &["list", "get", "delete"]);
+            namespaces.iter().map(touch).collect()
         },
     },
     Primitive {

@@ -25,6 +25,11 @@ pub fn manager(value: &Value) -> Option<(&'static str, String)> {
     })
 }
 
+/// Whether a tool puts its own version back all the time, and not only when somebody runs it.
+pub fn reconciled(value: &Value) -> bool {
+    manager(value).is_some_and(|(who, _)| who != "Helm")
+}
+
 /// A warning for the operator, where somebody else manages the object.
 pub fn warning(object: &Ref, value: &Value) -> Option<String> {
     let (who, name) = manager(value)?;
@@ -44,6 +49,9 @@ mod tests {
         let object = Ref::secret("tidb", "basic-pd-cluster-secret");
         let managed = json!({"metadata": {"annotations": {"cert-manager.io/certificate-name": "basic-pd-cluster-secret"}}});
         assert!(warning(&object, &managed).is_some_and(|w| w.contains("cert-manager")));
+        assert!(reconciled(&managed));
+        let helm = json!({"metadata": {"annotations": {"meta.helm.sh/release-name": "shop"}}});
+        assert!(manager(&helm).is_some() && !reconciled(&helm), "Helm writes when somebody runs it");
         assert_eq!(warning(&object, &json!({"metadata": {"labels": {"app": "tidb"}}})), None);
     }
 }

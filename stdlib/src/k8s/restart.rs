@@ -13,6 +13,7 @@ use super::client::Objects;
 use super::marker::{self, Spot};
 use super::object::{Ref, at};
 use super::rollout::{Waiting, pod, workload};
+use super::why;
 
 /// Polling starts fast, for a small cluster, and slows down, for the sake of the server.
 const FIRST_POLL: Duration = Duration::from_millis(300);
@@ -47,17 +48,19 @@ pub async fn restart(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Val
     let marker = marker::put(world, gate, object, &spot).await?;
     let objects = Objects::of(world)?;
     let mut poll = Poll::default();
+    let mut pods = Vec::new();
     loop {
         let state = async {
             let value = objects.get(object).await?;
             let selector = selector(&value);
-            let pods = objects.list("v1", "Pod", &object.namespace, &selector).await?;
+            pods = objects.list("v1", "Pod", &object.namespace, &selector).await?;
             Ok(workload(&object.kind, &value, &pods, spot.key, &marker))
         };
         let state: Result<Waiting, PrimError> = state.await;
         match poll.seen(state)? {
             Some(Waiting::Done) => return Ok(json!({ "marker": marker })),
             Some(Waiting::Stuck(why)) => {
+                let why = because(why, why::unready(&objects, &pods).await);
                 return Err(PrimError::new(Code::Unproved, why).on(object.to_string()).hint(format!(
                     "`kubectl --namespace {} describe {} {}`",
                     object.namespace,
@@ -75,6 +78,11 @@ pub async fn restart(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Val
         }
         world.clock.sleep(poll.pause()).await;
     }
+}
+
+/// A reason, with what the cluster says of the pod in question.
+pub fn because(why: String, told: Option<String>) -> String {
+    told.map_or(why.clone(), |told| format!("{why}. {told}"))
 }
 
 /// The label selector of a workload as a query.

@@ -22,13 +22,48 @@ pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Resu
     let object = cluster::reference(args::text(args, 0, "namespace")?, args::text(args, 1, "name")?);
     let cluster = cluster::load(world, &object).await?;
     // What an unfinished run has left half done is that run's to finish, and says nothing about the cluster.
-    let mut warnings = sound(&cluster, world.clock.now())
+    let warnings = sound(&cluster, world.clock.now())
         .map_err(|error| lease::unfinished_run(&object, &cluster.value).unwrap_or(error))?;
+    describe_cluster(world, &cluster, warnings)
+}
+
+/// `tidb::expired_cluster(namespace, name)`: a cluster that has fallen silent.
+pub(super) async fn expired(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Value, PrimError> {
+    let object = cluster::reference(args::text(args, 0, "namespace")?, args::text(args, 1, "name")?);
+    let cluster = cluster::load(world, &object).await?;
+    able(&cluster)?;
+    let now = world.clock.now();
+    let invalid = |(name, tls): (&String, &Tls)| valid(&cluster.secret_ref(name), tls, now).err();
+    let mut expired: Vec<PrimError> = cluster.secrets.iter().filter_map(invalid).collect();
+    let Some(first) = expired.first() else {
+        let unfinished = lease::unfinished_run(&object, &cluster.value);
+        return Err(unfinished.unwrap_or_else(|| {
+            PrimError::invalid("none of its certificates has expired, so there is a way without an outage")
+                .on(object.to_string())
+                .expected("an expired certificate or CA", "none")
+                .hint("`rollover run tidb/cfssl-rotate`")
+        }));
+    };
+    if let Some(other) = expired.iter().find(|error| error.code != Code::Expired) {
+        return Err(other.clone());
+    }
+    let mut warnings = vec![format!("{}: {}", first.object, first.message)];
+    warnings.extend(expired.drain(1..).map(|error| format!("{}: {}", error.object, error.message)));
+    describe_cluster(world, &cluster, warnings)
+}
+
+fn describe_cluster(world: &World, cluster: &Cluster, mut warnings: Vec<String>) -> Result<Value, PrimError> {
+    let object = &cluster.object;
     warnings.extend(cluster.warnings.iter().cloned());
     let mut secrets = Vec::new();
+    // A marker on the cluster outlives a tool that somebody has to run; what a Secret holds may be its next content.
+    let mut managed: Vec<String> = owner::warning(object, &cluster.value)
+        .filter(|_| owner::reconciled(&cluster.value))
+        .into_iter()
+        .collect();
     for (name, tls) in &cluster.secrets {
-        secrets.push(secret(world, &cluster, name, tls)?);
-        warnings.extend(owner::warning(&cluster.secret_ref(name), &tls.value));
+        managed.extend(owner::warning(&cluster.secret_ref(name), &tls.value));
+        secrets.push(secret(world, cluster, name, tls)?);
         warnings.extend(tls.notes.iter().cloned());
     }
     // In the order of the components, so that a reader finds both lists alike.
@@ -36,7 +71,7 @@ pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Resu
         components::COMPONENTS.iter().position(|c| c.name == component).unwrap_or(usize::MAX)
     };
     secrets.sort_by_key(|s| rank(text(s, &["component"])));
-    let parts = cluster.parts.iter().map(|p| part(world, &cluster, p)).collect::<Result<Vec<_>, _>>()?;
+    let parts = cluster.parts.iter().map(|p| part(world, cluster, p)).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<&str> = secrets.iter().map(|secret| text(secret, &["name"])).collect();
     Ok(json!({
         "id": { "namespace": object.namespace, "name": object.name, "secrets": names },
@@ -55,6 +90,7 @@ pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Resu
         },
         "components": parts,
         "secrets": secrets,
+        "managed": managed,
         "warnings": warnings,
     }))
 }
@@ -118,8 +154,8 @@ pub(super) fn identity(world: &World, cluster: &Cluster) -> Result<Value, PrimEr
     Ok(json!({ "cert": tls.pem("tls.crt"), "key": tls.key_handle(world)? }))
 }
 
-/// What must hold before a rotation; gives warnings.
-pub(super) fn sound(cluster: &Cluster, now: OffsetDateTime) -> Result<Vec<String>, PrimError> {
+/// That its operator acts on it and its components speak TLS.
+fn able(cluster: &Cluster) -> Result<(), PrimError> {
     let object = cluster.object.to_string();
     let value = &cluster.value;
     if at(value, &["spec", "tlsCluster", "enabled"]) != Some(&Value::Bool(true)) {
@@ -129,13 +165,21 @@ pub(super) fn sound(cluster: &Cluster, now: OffsetDateTime) -> Result<Vec<String
         .on(object)
         .expected("spec.tlsCluster.enabled: true", "false"));
     }
-    for (name, tls) in &cluster.secrets {
-        valid(&cluster.secret_ref(name), tls, now)?;
-    }
     if at(value, &["spec", "paused"]) == Some(&Value::Bool(true)) {
         return Err(PrimError::new(Code::Unproved, "it is paused, so the operator would restart nothing")
             .on(object)
             .hint("set `spec.paused` to false"));
+    }
+    Ok(())
+}
+
+/// What must hold before a rotation; gives warnings.
+pub(super) fn sound(cluster: &Cluster, now: OffsetDateTime) -> Result<Vec<String>, PrimError> {
+    let object = cluster.object.to_string();
+    let value = &cluster.value;
+    able(cluster)?;
+    for (name, tls) in &cluster.secrets {
+        valid(&cluster.secret_ref(name), tls, now)?;
     }
     match condition(value, "Ready") {
         Some(ready) if text(ready, &["status"]) == "True" => {}

@@ -1,8 +1,9 @@
 //! What a process may have loaded, from what this run wrote and restarted. Pure, and without any clock.
 //!
 //! A pod with restart marker *m* was made after *m* was written, so it mounted what lay there then or something written
-//! later. A pod without a marker of this run may hold whatever lay there since before the run. A container that restarts
-//! in place reads what its pod has mounted, which lags behind the Secret but never goes back.
+//! later. So was a pod whose namesake this run had deleted before. Any other pod may hold whatever lay there since before
+//! the run. A container that restarts in place reads what its pod has mounted, which lags behind the Secret but never goes
+//! back.
 
 use serde_json::Value;
 
@@ -30,9 +31,21 @@ pub fn may_hold(
     marker: &str,
     current: &str,
 ) -> MayHold {
-    let restarted_at = history.iter().rposition(
-        |past| matches!(past, Past::Restarted { marker: m, place } if !marker.is_empty() && m == marker && place == restart),
-    );
+    let made = |place: &Place, known: &str| !marker.is_empty() && known == marker && place == restart;
+    may_hold_made_by(history, secret, key, &made, current)
+}
+
+/// The same where `made` tells which restart made the process.
+pub fn may_hold_made_by(
+    history: &[Past],
+    secret: &Place,
+    key: &str,
+    made: &dyn Fn(&Place, &str) -> bool,
+    current: &str,
+) -> MayHold {
+    let restarted_at = history
+        .iter()
+        .rposition(|past| matches!(past, Past::Restarted { marker, place } if made(place, marker)));
     let mut texts = Vec::new();
     let mut at_restart: Option<String> = None;
     let mut written = false;

@@ -8,8 +8,9 @@ use crate::k8s::args;
 use crate::k8s::client::Objects;
 use crate::k8s::marker::{self, Spot};
 use crate::k8s::object::{Ref, at, text};
-use crate::k8s::restart::{Poll, restart};
+use crate::k8s::restart::{Poll, because, restart};
 use crate::k8s::rollout::Waiting;
+use crate::k8s::why;
 use crate::world::World;
 
 use super::cluster::{self, labels};
@@ -56,6 +57,7 @@ async fn component(
     let selector = labels(&cluster.name, component);
     let mut poll = Poll::default();
     let mut patience = Patience::default();
+    let mut pods = Vec::new();
     loop {
         let state = async {
             let value = objects.get(cluster).await?;
@@ -71,7 +73,7 @@ async fn component(
             let Some(set) = objects.find(&set).await? else {
                 return Ok(Waiting::For(format!("{set_name}: the operator has not made it yet"), 0, 0));
             };
-            let pods = objects.list("v1", "Pod", &cluster.namespace, &selector).await?;
+            pods = objects.list("v1", "Pod", &cluster.namespace, &selector).await?;
             let seen = Seen {
                 cluster: &value,
                 set: &set,
@@ -90,6 +92,7 @@ async fn component(
         match poll.seen(state)? {
             Some(Waiting::Done) => return Ok(json!({ "marker": marker })),
             Some(Waiting::Stuck(why)) => {
+                let why = because(why, why::unready(&objects, &pods).await);
                 return Err(PrimError::new(Code::Unproved, why).on(cluster.to_string()).hint(format!(
                     "`kubectl --namespace {} get pods -l app.kubernetes.io/component={component}` and the logs say why; then `rollover resume` or `rollover rollback`",
                     cluster.namespace

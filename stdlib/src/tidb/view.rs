@@ -16,7 +16,7 @@ use crate::trust::{Certs, Evidence, Handshake, Link, Party, Verifier, View};
 use crate::world::World;
 
 use super::cluster::{Cluster, Part, Runs};
-use super::history::{MayHold, may_hold, may_present};
+use super::history::{MayHold, may_hold_made_by, may_present};
 use super::links::{self, OPERATOR, RUNNER};
 use super::probe::{self, Answer, Endpoint};
 use super::{config, fact, restart};
@@ -137,7 +137,12 @@ fn party(
     let source = cluster.secret_ref(&part.secret).place();
     let (spot, restarts) = restarts(&cluster.object, part);
     let marker = text(pod, &["metadata", "annotations", spot.key]);
-    let held = |key: &str| may_hold(history, &source, key, &restarts, marker, &tls.pem(key));
+    let own = Ref::new("v1", "Pod", &cluster.object.namespace, text(pod, &["metadata", "name"]));
+    // Either the pod carries the restart's marker, or another of its name was deleted by it.
+    let made = |place: &Place, known: &str| {
+        (!marker.is_empty() && known == marker && *place == restarts) || follows(place, &own, pod)
+    };
+    let held = |key: &str| may_hold_made_by(history, &source, key, &made, &tls.pem(key));
     let fresh = mounted_after_the_last_write(pod, &tls.value);
 
     let trust = held("ca.crt");
@@ -200,6 +205,13 @@ fn rereading(cluster: &Cluster, tls: &Tls, id: &str, group: &str) -> Party {
         anchors: vec![probe::certs(&tls.anchors)],
         anchor_evidence: Evidence::Inferred,
     }
+}
+
+/// Whether a deletion at this place was that of the pod's predecessor: another of its name.
+fn follows(place: &Place, own: &Ref, pod: &Value) -> bool {
+    let uid = text(pod, &["metadata", "uid"]);
+    let deleted = place.0.strip_prefix(&own.place().0).and_then(|rest| rest.strip_prefix('#'));
+    deleted.is_some_and(|deleted| deleted != uid)
 }
 
 /// Where a part's restart marker is, and the place under which restarts of it are recorded.

@@ -80,6 +80,7 @@ pub(super) async fn talk(talk: &mut Talk, peer: &Peer) {
     others(talk, peer).await;
     config_maps(talk, &world).await;
     annotations(talk, &world).await;
+    deletions(talk, peer, &world).await;
     reads(talk, peer, &world).await;
 }
 
@@ -208,6 +209,83 @@ async fn annotations(talk: &mut Talk, world: &World) {
     let town = json!(["contract.example.com/v1", "Town", NS, "t", {"example.com/a": "1"}]);
     let result = call(world, &gate, "k8s::annotate", town).await;
     talk.say(format!("a kind of others: {}", outcome(&result)));
+}
+
+async fn deletions(talk: &mut Talk, peer: &Peer, world: &World) {
+    talk.about("k8s::delete_secret");
+    let at = path("secrets/leaf");
+    let leaf = secret(
+        "leaf",
+        json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "Yw==", "tls.key": "aw=="},
+               "metadata": {"labels": {"app": "db"}, "annotations": {"example.com/a": "1"}}}),
+    );
+    talk.send("POST", &path("secrets"), How::Json, &leaf).await;
+    let this = json!([{"namespace": NS, "name": "leaf"}]);
+    let gate = Remembering::default();
+    let result = call(world, &gate, "k8s::delete_secret", this.clone()).await.unwrap();
+    talk.say(format!("deleted: {}; after {}", !result["deleted"].is_null(), gate.last().after));
+    talk.ask("it has gone", "GET", &at, How::Json, Value::Null).await;
+    let again = Remembering::default();
+    let result = call(world, &again, "k8s::delete_secret", this.clone()).await.unwrap();
+    talk.say(format!("again: {}; effects {}", result["deleted"], again.effects().len()));
+    let restore = registry().get("k8s::delete_secret").unwrap().restore.unwrap();
+    let (made, back) = (gate.last(), Remembering::default());
+    restore(world, &made, &back).await.unwrap();
+    let now = talk.get(&at).await;
+    talk.say("put back");
+    talk.show(&now, &["/type", "/data", "/metadata/labels", "/metadata/annotations"]);
+    restore(world, &made, &back).await.unwrap();
+    talk.say(format!("  effects {}", back.effects().len()));
+
+    let gate = Remembering::default();
+    call(world, &gate, "k8s::delete_secret", this.clone()).await.unwrap();
+    let by = path("secrets?fieldManager=kubectl-create");
+    talk.send("POST", &by, How::Json, &secret("leaf", json!({"data": {"tls.crt": "eA=="}}))).await;
+    let refused = restore(world, &gate.last(), &gate).await.unwrap_err();
+    talk.say(format!("put back after somebody made it: {:?}: {}", refused.code, named(&refused.message)));
+    let held = json!({"metadata": {"finalizers": ["example.com/hold"]}});
+    talk.send("PATCH", &at, How::Merge, &held).await;
+    let let_go = async {
+        let (_, marked) = talk.until(&at, |_, value| !value["metadata"]["deletionTimestamp"].is_null()).await;
+        let free = json!({"metadata": {"finalizers": null}});
+        (marked["metadata"]["name"].clone(), talk.send("PATCH", &at, How::Merge, &free).await.0)
+    };
+    let gate = Remembering::default();
+    let (result, freed) = futures::join!(call(world, &gate, "k8s::delete_secret", this.clone()), let_go);
+    talk.say(format!("with a finalizer: {}, until {} is let go ({})", result.is_ok(), freed.0, freed.1));
+    talk.ask("it has gone", "GET", &at, How::Json, Value::Null).await;
+    talk.send("POST", &path("secrets"), How::Json, &leaf).await;
+    let stranger = super::primitives::world(peer.stranger.clone());
+    let refused = call(&stranger, &gate, "k8s::delete_secret", this.clone()).await;
+    talk.say(format!("by a stranger: {}", outcome(&refused)));
+    let other = json!([{"namespace": NS, "name": "leaf"}, {"propagation": "sideways"}]);
+    let refused = call(world, &gate, "k8s::delete_secret", other).await;
+    talk.say(format!("sideways: {}", outcome(&refused)));
+    call(world, &gate, "k8s::delete_secret", this).await.unwrap();
+
+    talk.about("k8s::recreate_pods");
+    for name in ["doomed-0", "doomed-1"] {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "doomed"}},
+            "spec": {"containers": [{"name": "main", "image": "main:1"}]}});
+        talk.send("POST", &path("pods"), How::Json, &pod).await;
+    }
+    let set = json!([[{"namespace": NS, "name": "doomed", "selector": "app=doomed", "replicas": 0}]]);
+    let gate = Remembering::default();
+    let result = call(world, &gate, "k8s::recreate_pods", set.clone()).await.unwrap();
+    let places: Vec<bool> = gate
+        .effects()
+        .iter()
+        .map(|effect| effect.place.0.starts_with("k8s:v1/Pod/contract/doomed-"))
+        .collect();
+    talk.say(format!("deleted {}; announced {places:?}", result["pods"]));
+    let (_, left) =
+        talk.until(&path("pods?labelSelector=app%3Ddoomed"), |_, list| list["items"] == json!([])).await;
+    talk.say(format!("left: {}", left["items"]));
+    let refused = call(&stranger, &gate, "k8s::recreate_pods", set).await;
+    talk.say(format!("by a stranger: {}", outcome(&refused)));
+    let all = json!([[{"namespace": NS, "name": "doomed", "selector": "", "replicas": 0}]]);
+    let refused = call(world, &gate, "k8s::recreate_pods", all).await;
+    talk.say(format!("without a selector: {}", outcome(&refused)));
 }
 
 async fn reads(talk: &mut Talk, peer: &Peer, world: &World) {

@@ -4,6 +4,7 @@
 mod pki;
 mod program;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rustix::process::Signal;
 use sandbox::world::Clients;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::pki::Authority;
@@ -21,6 +22,9 @@ use self::program::{Program, free_port};
 
 /// How long a part may take to answer on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Users whose requests are counted.
+pub const COUNTED: [&str; 2] = ["the-shell", "the-program"];
 
 /// Controllers that a rotation meets. Those that judge nodes are left out: the node is the sandbox's, and sends no
 /// heartbeats.
@@ -67,6 +71,7 @@ impl ControlPlane {
         authority.server("kube-apiserver")?.write(&at("apiserver"))?;
         authority.client("system:admin", Some("system:masters"))?.write(&at("admin"))?;
         pki::service_account_key(dir.path())?;
+        fs::write(at("audit.json"), audit_policy().to_string())?;
         let (etcd_port, port) = (free_port()?, free_port()?);
         let etcd = start_etcd(assets, dir.path(), etcd_port)?;
         let server = start_server(assets, dir.path(), etcd_port, port)?;
@@ -101,8 +106,37 @@ impl ControlPlane {
     /// # Errors
     /// The disk says no.
     pub fn user_kubeconfig(&self, user: &str) -> io::Result<PathBuf> {
+        self.kubeconfig_of(user, None)
+    }
+
+    /// Writes a kubeconfig of one who may do everything and whose requests are counted: one of [`COUNTED`].
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn counted_kubeconfig(&self, user: &str) -> io::Result<PathBuf> {
+        self.kubeconfig_of(user, Some("system:masters"))
+    }
+
+    /// What one of [`COUNTED`] has asked of the server so far: how often which verb of which resource.
+    ///
+    /// # Errors
+    /// The server's log cannot be read.
+    pub fn requests_of(&self, user: &str) -> io::Result<BTreeMap<String, u64>> {
+        let mut counted = BTreeMap::new();
+        for line in fs::read_to_string(self.dir.path().join("audit.log"))?.lines() {
+            let event: Value = serde_json::from_str(line)?;
+            if event["user"]["username"] == user {
+                let resource = event["objectRef"]["resource"].as_str().unwrap_or("the API itself");
+                let what = format!("{} {resource}", event["verb"].as_str().unwrap_or_default());
+                *counted.entry(what).or_default() += 1;
+            }
+        }
+        Ok(counted)
+    }
+
+    fn kubeconfig_of(&self, user: &str, group: Option<&str>) -> io::Result<PathBuf> {
         let stem: String = user.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        self.authority.client(user, None)?.write(&self.dir.path().join(&stem))?;
+        self.authority.client(user, group)?.write(&self.dir.path().join(&stem))?;
         let path = self.dir.path().join(format!("{stem}.kubeconfig"));
         fs::write(&path, self.kubeconfig(&stem))?;
         Ok(path)
@@ -228,6 +262,15 @@ fn start_etcd(assets: &Path, dir: &Path, port: u16) -> io::Result<Program> {
     Program::start(&assets.join("etcd"), &arguments, dir)
 }
 
+/// Each request of those who are counted, once, as soon as it is answered; of others nothing.
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{ "level": "Metadata", "users": COUNTED }, { "level": "None" }],
+    })
+}
+
 fn start_server(assets: &Path, dir: &Path, etcd: u16, port: u16) -> io::Result<Program> {
     let at = |name: &str| dir.join(name).display().to_string();
     let arguments = [
@@ -245,6 +288,8 @@ fn start_server(assets: &Path, dir: &Path, etcd: u16, port: u16) -> io::Result<P
         format!("--service-account-key-file={}", at("sa-pub.pem")),
         format!("--service-account-signing-key-file={}", at("sa-key.pem")),
         "--endpoint-reconciler-type=none".into(),
+        format!("--audit-policy-file={}", at("audit.json")),
+        format!("--audit-log-path={}", at("audit.log")),
     ];
     Program::start(&assets.join("kube-apiserver"), &arguments, dir)
 }

@@ -25,7 +25,7 @@ pub mod tls;
 pub mod volume;
 
 pub use faults::Fault;
-pub use genesis::{Pki, Scenario};
+pub use genesis::{Expired, Pki, Scenario};
 pub use memo::Memo;
 pub use start::{Clients, EndState, Mode, Options, Served, StartError, World};
 pub use timing::{Span, Timing};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -143,11 +144,18 @@ pub struct World {
 /// How long a world may take to come up.
 const STEADY: Duration = Duration::from_secs(120);
 
-struct ShiftedClock(time::Duration);
+/// A clock that is wrong by as many seconds as it was told last.
+struct ShiftedClock {
+    inner: Arc<dyn Clock>,
+    seconds: Arc<AtomicI64>,
+}
 
 impl Clock for ShiftedClock {
     fn now(&self) -> OffsetDateTime {
-        SystemClock.now() + self.0
+        self.inner.now() + time::Duration::seconds(self.seconds.load(Ordering::Relaxed))
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.inner.sleep(duration)
     }
 }
 
@@ -158,14 +166,18 @@ impl World {
     /// See [`StartError`].
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let base = options.start.unwrap_or_else(|| SystemClock.now());
-        let clock: Arc<dyn Clock> = match options.mode {
-            Mode::InProcess => Arc::new(TokioClock::starting_at(base + options.clock_error)),
-            Mode::Process => Arc::new(ShiftedClock(options.clock_error)),
+        let inner: Arc<dyn Clock> = match options.mode {
+            Mode::InProcess => Arc::new(TokioClock::starting_at(base)),
+            Mode::Process => Arc::new(SystemClock),
         };
+        // What has expired when the world begins was valid when its processes started.
+        let age = options.scenario.expired.age();
+        let seconds = Arc::new(AtomicI64::new((options.clock_error - age).whole_seconds()));
+        let clock: Arc<dyn Clock> = Arc::new(ShiftedClock { inner, seconds: Arc::clone(&seconds) });
         let pki = match options.pki {
             Some(pki) => pki,
             // Certificates come from a machine whose clock is right.
-            None => Pki::make(&options.scenario, base).map_err(StartError::Pki)?,
+            None => Pki::make(&options.scenario, base - age).map_err(StartError::Pki)?,
         };
         let (net, memo): (Arc<dyn Network>, _) = match options.mode {
             Mode::InProcess => (Arc::new(MemoryNet::default()), Some(options.memo.unwrap_or_default())),
@@ -198,6 +210,10 @@ impl World {
         world.tasks.spawn(super::operator::run(operator, Arc::clone(&world.ctx)));
         world.steady(STEADY).await.map_err(StartError::Unsteady)?;
         world.ctx.pace.settle();
+        if !age.is_zero() {
+            seconds.store(options.clock_error.whole_seconds(), Ordering::Relaxed);
+            world.ailing(STEADY).await.map_err(StartError::Unsteady)?;
+        }
         world.ctx.bell.ring();
         Ok(world)
     }
@@ -211,12 +227,41 @@ impl World {
     /// # Errors
     /// What is missing when the time is up.
     pub async fn steady(&self, within: Duration) -> Result<(), String> {
+        self.steady_as(&self.scenario, within).await
+    }
+
+    /// Makes a further cluster of its own name and namespace, and waits until it is steady too.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn add(&self, scenario: &Scenario, pki: &Pki) -> Result<(), StartError> {
+        let made = genesis::create(&self.kube("system:admin"), scenario, pki).await;
+        made.map_err(|e| StartError::Objects(Box::new(e)))?;
+        self.steady_as(scenario, STEADY).await.map_err(StartError::Unsteady)
+    }
+
+    /// Waits until the operator has found out that nobody talks with it any more.
+    async fn ailing(&self, within: Duration) -> Result<(), String> {
+        let kube = self.kube("system:admin");
+        let (namespace, name) = (&self.scenario.namespace, &self.scenario.cluster);
+        let deadline = tokio::time::Instant::now() + within;
+        while tokio::time::Instant::now() < deadline {
+            let cluster = kube.get(TIDB_CLUSTERS, namespace, name).await.map_err(|e| e.to_string())?;
+            if cluster.is_some_and(|c| js::condition(&c, "Ready") == "False") {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Err(format!("TidbCluster {namespace}/{name} is still content although everything has expired"))
+    }
+
+    async fn steady_as(&self, scenario: &Scenario, within: Duration) -> Result<(), String> {
         let (bell, mut tasks) = (Bell::default(), JoinSet::new());
         let kube = self.kube("system:admin");
         let mut heard = bell.listen();
         let clusters = Cache::follow(&kube, TIDB_CLUSTERS, &bell, &mut tasks);
         let deployments = Cache::follow(&kube, DEPLOYMENTS, &bell, &mut tasks);
-        let (namespace, name) = (&self.scenario.namespace, &self.scenario.cluster);
+        let (namespace, name) = (&scenario.namespace, &scenario.cluster);
         let missing = || -> Option<String> {
             let cluster = clusters.get(namespace, name)?;
             let ready =
@@ -225,11 +270,11 @@ impl World {
             if js::text(&ready, "/status") != "True" {
                 return Some(format!("TidbCluster {namespace}/{name}: {}", js::text(&ready, "/reason")));
             }
-            if self.scenario.clients > 0 {
+            if scenario.clients > 0 {
                 let client = deployments.get(namespace, &format!("{name}-client"))?;
                 let up = js::number(&client, "/status/readyReplicas").unwrap_or(0);
                 let updated = js::number(&client, "/status/updatedReplicas").unwrap_or(0);
-                let wanted = i64::from(self.scenario.clients);
+                let wanted = i64::from(scenario.clients);
                 let all = js::number(&client, "/status/replicas").unwrap_or(0);
                 if up != wanted || updated != wanted || all != wanted {
                     return Some(format!("Deployment {namespace}/{name}-client: {up} of {wanted} ready"));

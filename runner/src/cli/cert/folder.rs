@@ -18,7 +18,7 @@ use crate::output;
 
 pub(super) fn folder(context: &Context, args: &Folder) -> Result<ExitCode, Failure> {
     let passphrase = Passphrase { passphrase_file: args.passphrase_file.clone() };
-    let reading = Reading { rules: args.lax.rules(), passphrase: passphrase.named()? };
+    let reading = Reading { rules: args.lax.rules(), passphrase: passphrase.named()?, expired: false };
     let folder = read_with(&SystemDisk, &args.folder, now(), &reading).map_err(failed)?;
     let profiles: Vec<&String> = folder.config.profiles.keys().collect();
     let requests: Vec<&String> = folder.requests.keys().collect();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sandbox::world::Scenario;
 use stdlib::cert::{Certificate, Key, SigningRequest, pem};
 use stdlib::error::Code;
 use stdlib::k8s::client::Objects;
@@ -204,7 +205,7 @@ async fn cluster(context: &Context, cluster: &Cluster) -> Result<World, Failure>
         sandbox_dir: cluster.sandbox_dir.clone(),
         ..Connection::default()
     };
-    let way = connect::find(context, &connection, || Ok(())).await?;
+    let way = connect::find(context, &connection, &Scenario::default(), || Ok(())).await?;
     connect::world(&way).await
 }
 

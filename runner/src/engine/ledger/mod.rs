@@ -335,6 +335,12 @@ impl Ledger {
         self.append(Event::Note(journal::Note { text: text.to_owned() }))
     }
 
+    /// What follows these words in a note.
+    pub(crate) fn noted(&self, words: &str) -> Option<String> {
+        let journal = self.journal();
+        journal.state().notes().iter().find_map(|note| note.strip_prefix(words).map(str::to_owned))
+    }
+
     pub(crate) fn stuck(&self, failure: &Failure) -> Result<(), Halt> {
         let repair =
             failure.hint.as_ref().map_or_else(|| failure.to_string(), |hint| format!("{failure}; {hint}"));

@@ -6,4 +6,4 @@ mod scenario;
 
 pub use objects::create;
 pub use pki::{INPUTS, Issued, Pki, stem};
-pub use scenario::Scenario;
+pub use scenario::{Expired, Scenario};

@@ -4,6 +4,31 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// What of the cluster's certificates has expired when the world begins. They were valid when its processes started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expired {
+    /// Nothing has.
+    #[default]
+    Nothing,
+    /// The certificates, but not the CA.
+    Leaves,
+    /// The CA too.
+    Everything,
+}
+
+impl Expired {
+    /// How long ago the certificates were made: a day more than they live, as TiDB's documented inputs have it.
+    pub fn age(self) -> time::Duration {
+        let hours = match self {
+            Self::Nothing => return time::Duration::ZERO,
+            Self::Leaves => 8_760,
+            Self::Everything => 87_600,
+        };
+        time::Duration::hours(hours + 24)
+    }
+}
+
 /// A TiDB cluster with its clients. Every field has a default: the smallest scenario is an empty file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +47,8 @@ pub struct Scenario {
     pub leaders_per_store: u32,
     /// The type of the cluster's Secrets.
     pub secret_type: String,
+    /// What has expired.
+    pub expired: Expired,
 }
 
 impl Default for Scenario {
@@ -34,6 +61,7 @@ impl Default for Scenario {
             allowed_cn: Vec::new(),
             leaders_per_store: 120,
             secret_type: "kubernetes.io/tls".into(),
+            expired: Expired::Nothing,
         }
     }
 }
@@ -57,6 +85,11 @@ impl Scenario {
             Some(name) => Err(format!("there is no component `{name}`")),
             None => Ok(scenario),
         }
+    }
+
+    /// The name of a component's Secret; `client` is one too.
+    pub fn secret_name(&self, component: &str) -> String {
+        super::objects::secret_name(&self.cluster, component)
     }
 
     /// The components that the scenario has pods of, by name.

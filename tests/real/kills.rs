@@ -1,0 +1,164 @@
+//! The program itself is killed with SIGKILL at records all over a rotation of real objects. Resumed, it ends as one that
+//! nothing stopped, object by object; taken back from the end of each phase, everything is as it was.
+//!
+//! `ROLLOVER_KILLS` is at how many records, 20 where it is not said.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sandbox::world::kube::Kube;
+use sandbox::world::{EndState, Fault};
+use stdlib::files::SystemDisk;
+use tests::kills::Town;
+use tests::program::Program;
+use tests::state::{Files, Look, Markers, Names, State, difference, renamed};
+
+use crate::bench::Bench;
+
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The phases of a rotation that removes the old CA.
+const PHASES: [&str; 6] =
+    ["inventory", "trust-both", "switch-leaves", "old-leaves-gone", "distrust-old", "finish"];
+
+/// A town on a real server. Its world goes on while the test waits for the program.
+struct Place {
+    town: Town,
+    bench: Arc<Bench>,
+    world: tokio::runtime::Runtime,
+}
+
+impl Place {
+    fn new(seed: u64) -> Self {
+        let world = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let bench = Arc::new(world.block_on(Bench::new(seed)));
+        // A rotation does not begin while a process is down, and these begin often.
+        bench.world.set_fault(Fault::NoRestarts);
+        let kubeconfig = bench.plane.admin_kubeconfig();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let kube = Kube::new(runtime.block_on(tests::control_plane::client(&kubeconfig)).unwrap());
+        let reach = vec!["--kubeconfig".to_owned(), kubeconfig.display().to_string()];
+        let mut begins = reach.clone();
+        begins.extend(["--set".to_owned(), format!("pki={}", bench.pki("").display())]);
+        let counted = Arc::clone(&bench);
+        let town = Town {
+            program: Program::new(),
+            begins,
+            goes_on: reach,
+            pki: bench.pki(""),
+            kube,
+            runtime,
+            counters: Box::new(move || serde_json::to_value(counted.world.counters()).unwrap()),
+            dice: seed,
+            kills: 0,
+        };
+        Self { town, bench, world }
+    }
+
+    /// Who serves what, as soon as everybody who is restarting is back.
+    fn end(&self) -> EndState {
+        let begun = Instant::now();
+        loop {
+            let end = self.world.block_on(async {
+                self.bench.world.steady(PATIENCE).await.unwrap();
+                self.bench.world.end_state().await
+            });
+            if end.holds() {
+                return end;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{:?}", end.broken);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    fn files(&self) -> Files {
+        self.town.folder().into_iter().map(|(path, bytes)| (PathBuf::from(path), bytes)).collect()
+    }
+
+    /// What is there, told by what was there before: files that lay there already and are the same are left out.
+    fn state(&self, run: &str, before: &Before, markers: Markers) -> State {
+        let (end, mut files) = (self.end(), self.files());
+        files.retain(|path, bytes| before.files.get(path) != Some(bytes));
+        let look = Look {
+            kube: &self.town.kube,
+            namespace: "tidb",
+            end: &end,
+            run,
+            markers,
+            disk: &SystemDisk,
+            folder: &self.town.pki,
+            files,
+        };
+        let names = Names::before(before.secrets.values().chain(before.files.values()).cloned());
+        let state = self.town.runtime.block_on(look.state(names));
+        // The old CA's folder is named after the old CA.
+        let ca = &before.files[&self.town.pki.join("ca.pem")];
+        let ca = stdlib::cert::Certificate::from_pem(ca, "ca.pem").unwrap().fingerprint();
+        let retired = ca.trim_start_matches("sha256:").get(..16).unwrap().to_owned();
+        let revision = revision(&state);
+        renamed(&state, &[(&retired, "OLD"), (&revision, "\"deployment.kubernetes.io/revision\":\"N\"")])
+    }
+
+    fn before(&self) -> Before {
+        Before { secrets: self.town.secrets(), files: self.files() }
+    }
+}
+
+/// How often the client was rolled out so far: the server counts.
+fn revision(state: &State) -> String {
+    let key = "deployment.kubernetes.io/revision";
+    let count = &state["Deployment basic-client"]["annotations"][key];
+    format!("\"{key}\":{count}")
+}
+
+/// What was there before a run.
+struct Before {
+    secrets: tests::kills::Files,
+    files: Files,
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_at_records_all_over_a_rotation_goes_on_to_the_same_end() {
+    let kills: u64 = std::env::var("ROLLOVER_KILLS").map_or(20, |kills| kills.parse().unwrap());
+    let mut place = Place::new(41);
+    let before = place.before();
+    let (mut child, run) = place.town.begins();
+    assert!(child.wait().unwrap().success(), "a rotation that nothing stops");
+    let records = place.town.records(&run);
+    let whole = place.state(&run, &before, Markers::Kept);
+
+    for kill in 0..kills {
+        let before = place.before();
+        let old = before.files[&place.town.pki.join("ca.pem")].clone();
+        let (child, run) = place.town.begins();
+        // One in each part of the record, anywhere in it. What comes after the last phase is too short to be hit.
+        let width = (records - 4) / kills;
+        let at = 1 + kill * width + place.town.throw(width);
+        assert!(place.town.kill_at(child, &run, at), "it ended before record {at} of {records}");
+        place.town.goes_on("resume", &run, None, &["done"]);
+        place.town.is_rotated(&old);
+        let found = difference(&whole, &place.state(&run, &before, Markers::Kept));
+        assert!(found.is_empty(), "killed at record {at} of {records} it ends otherwise: {found:#?}");
+    }
+    assert_eq!(place.town.kills as u64, kills);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_at_the_end_of_each_phase_it_goes_back_to_where_it_began() {
+    let mut place = Place::new(42);
+    for phase in PHASES {
+        let (secrets, folder) = (place.town.secrets(), place.town.folder());
+        let before = place.before();
+        let was = place.state("", &before, Markers::Dropped);
+        let (child, run) = place.town.begins();
+        // The last phase's end is soon followed by the run's; either way is one from there.
+        let ended = run.clone();
+        place.town.kill_when(child, &run, move |town| town.has_ended(&ended, phase));
+        place.town.goes_on("rollback", &run, None, &["rolled back"]);
+        place.town.is_as_before(&secrets, &folder);
+        let found = difference(&was, &place.state(&run, &before, Markers::Dropped));
+        assert!(found.is_empty(), "taken back from the end of {phase} it is otherwise: {found:#?}");
+    }
+}
