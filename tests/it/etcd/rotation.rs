@@ -8,7 +8,7 @@ use super::writer::Writer;
 use crate::program::{Program, says};
 
 /// The parameters of a rotation of this cluster.
-fn parameters(cluster: &Cluster) -> Vec<String> {
+pub(super) fn parameters(cluster: &Cluster) -> Vec<String> {
     let set = [
         format!("inventory={}", cluster.inventory()),
         "clients=apps".to_owned(),
@@ -17,17 +17,17 @@ fn parameters(cluster: &Cluster) -> Vec<String> {
     set.into_iter().flat_map(|value| ["--set".to_owned(), value]).collect()
 }
 
-fn types(program: &Program, words: &[&str], more: &[String]) -> std::process::Output {
+pub(super) fn types(program: &Program, words: &[&str], more: &[String]) -> std::process::Output {
     let all: Vec<&str> = words.iter().copied().chain(more.iter().map(String::as_str)).collect();
     program.types(&all)
 }
 
 /// A person with the path to `sshd`'s and etcd's programs.
-fn person() -> Program {
+pub(super) fn person() -> Program {
     Program::new().with_env("PATH", &std::env::var("PATH").unwrap())
 }
 
-fn texts(files: &BTreeMap<String, (Vec<u8>, u32)>, ending: &str) -> Vec<Vec<u8>> {
+pub(super) fn texts(files: &BTreeMap<String, (Vec<u8>, u32)>, ending: &str) -> Vec<Vec<u8>> {
     files.iter().filter(|(path, _)| path.ends_with(ending)).map(|(_, (bytes, _))| bytes.clone()).collect()
 }
 
@@ -73,7 +73,7 @@ fn a_rotation_over_ssh_loses_no_acknowledged_write_and_goes_back_byte_for_byte()
 }
 
 /// No host carries the mark of an unfinished run.
-fn no_marks(cluster: &Cluster, run: &str) {
+pub(super) fn no_marks(cluster: &Cluster, run: &str) {
     for machine in &cluster.machines.all {
         assert!(!machine.path("state/mark.json").exists(), "{}", machine.name);
         // What an auditor holds the record against.
@@ -83,7 +83,7 @@ fn no_marks(cluster: &Cluster, run: &str) {
 }
 
 /// Whether there is time for all of it: the bounded tier goes through one rotation, forth and back.
-fn all_tier() -> bool {
+pub(super) fn all_tier() -> bool {
     let all = std::env::var("ROLLOVER_TEST_TIER").is_ok_and(|tier| tier == "all");
     if !all {
         println!("only with ROLLOVER_TEST_TIER=all");
