@@ -1,5 +1,5 @@
-//! Hosts below Kubernetes: a port with implementations for OpenSSH and for this machine (the sandbox has a third), the
-//! inventories that name them, and the namespace `host`.
+//! Hosts below Kubernetes: a port with implementations for OpenSSH and for this machine, the inventories that name them,
+//! and the namespace `host`.
 
 mod change;
 mod facts;
