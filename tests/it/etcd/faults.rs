@@ -7,7 +7,73 @@ use std::process::Command;
 use super::members::Cluster;
 use super::rotation::{all_tier, no_marks, parameters, person, texts, types};
 use super::writer::Writer;
-use crate::program::{says, told};
+use crate::program::{Program, says, told};
+
+/// Types a command, and kills it as soon as its run has so many records more; says whether it was killed.
+fn killed_after(program: &Program, words: &[&str], more: usize) -> bool {
+    let records = || {
+        let run = program.runs().pop()?;
+        let journal = fs::read(program.state().join("runs").join(run).join("journal.jsonl")).ok()?;
+        Some(journal.iter().filter(|byte| **byte == b'\n').count())
+    };
+    let goal = records().unwrap_or(0) + more;
+    let mut child = program.begins(words);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{words:?} ended with {status}");
+            return false;
+        }
+        if records().unwrap_or(0) >= goal {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// Kills again and again, each time some records later, until the command comes to its end.
+fn goes_on(program: &Program, words: &[&str], seed: &mut usize) -> usize {
+    let mut kills = 0;
+    let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    loop {
+        *seed = (*seed * 1_103_515_245 + 12_345) % (1 << 31);
+        let line: Vec<&str> = words.iter().map(String::as_str).collect();
+        // A session writes some records before it goes on; what it has done is never done again.
+        if !killed_after(program, &line, 4 + *seed / 65_536 % 9) {
+            return kills;
+        }
+        kills += 1;
+        words = vec!["resume".into(), program.runs().pop().unwrap(), "--yes".into()];
+    }
+}
+
+#[test]
+fn killed_at_every_turn_forth_and_back_it_loses_nothing() {
+    if !all_tier() {
+        return;
+    }
+    let cluster = Cluster::start(3);
+    let before = cluster.files();
+    let program = person();
+    let writer = Writer::begin(&cluster);
+    let parameters = parameters(&cluster);
+    let words: Vec<&str> =
+        ["run", "etcd/rotate-ca", "--yes"].into_iter().chain(parameters.iter().map(String::as_str)).collect();
+    let mut seed = 5;
+    let forth = goes_on(&program, &words, &mut seed);
+    let anchors = texts(&cluster.files(), "/ca.pem");
+    assert!(anchors.iter().all(|anchor| *anchor == anchors[0] && *anchor != cluster.ca.pem().into_bytes()));
+    assert_eq!(program.runs().len(), 1);
+    let run = program.runs().pop().unwrap();
+    no_marks(&cluster, &run);
+    let back = goes_on(&program, &["rollback", &run, "--yes"], &mut seed);
+    assert_eq!(cluster.files(), before);
+    no_marks(&cluster, &run);
+    let report = writer.ends(&format!("rotation killed {forth} times forth and {back} times back"));
+    assert!(report.most_down <= 1, "{report:?}");
+    assert!(forth + back >= 10, "killed only {forth} and {back} times");
+}
 
 #[test]
 fn five_members_rotate_one_at_a_time() {
