@@ -28,7 +28,14 @@ async fn serve(dir: &Path, seed: u64, idle: u64) -> Result<ExitCode, Failure> {
             Failure::new(ExitCode::Unavailable, format!("what the sandbox begins with is malformed: {error}"))
                 .on(dir.join(launch::SCENARIO).display().to_string())
         })?,
-        Err(_) => Scenario::default(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Scenario::default(),
+        Err(error) => {
+            return Err(Failure::new(
+                ExitCode::Unavailable,
+                format!("what the sandbox begins with cannot be read: {error}"),
+            )
+            .on(dir.join(launch::SCENARIO).display().to_string()));
+        }
     };
     let options = sandbox::process::Options {
         seed,

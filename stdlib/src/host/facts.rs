@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::inventory::Entry;
 use super::port::{Command, Found, Host};
@@ -61,8 +60,7 @@ pub(super) async fn identity(
         .first()
         .ok_or_else(|| PrimError::invalid("holds no certificate").on(format!("{}:{cert}", entry.name)))?;
     key.check_matches(leaf, &what)?;
-    let handle =
-        world.secrets.put(&Secret::new(Zeroizing::new(bytes.to_vec()).to_vec(), key.fingerprint()))?;
+    let handle = world.secrets.put(&Secret::new(bytes.to_vec(), key.fingerprint()))?;
     let pem: String = chain.iter().map(cert::Certificate::pem).collect();
     Ok(json!({
         "cert": pem,

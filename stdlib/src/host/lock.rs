@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::inventory::Entry;
 use super::port::{ABSENT, Fence, Put, digest};
 use crate::error::{Code, PrimError};
-use crate::lease::{Last, Leave, Mark};
+use crate::lease::{Last, Leave, Mark, unfinished};
 use crate::world::World;
 
 /// Who takes hosts.
@@ -47,31 +47,8 @@ async fn look(world: &World, entry: &Entry) -> Result<Seen, PrimError> {
     let Some(file) = host.read(&path(entry), 64 << 10).await? else {
         return Ok(Seen { mark: None, raw: ABSENT.into() });
     };
-    // What cannot be read was written by somebody all the same.
-    let mark = serde_json::from_slice(&file.bytes).unwrap_or_else(|_| Mark {
-        run: "unknown".into(),
-        since: String::new(),
-        step: String::new(),
-        head: Value::Null,
-        host: String::new(),
-        user: String::new(),
-        token: String::new(),
-    });
+    let mark = Mark::read(&file.bytes);
     Ok(Seen { mark: Some(mark), raw: digest(&file.bytes) })
-}
-
-fn unfinished(entry: &Entry, mark: &Mark) -> PrimError {
-    let step =
-        if mark.step.is_empty() { "before its first step".to_owned() } else { format!("at `{}`", mark.step) };
-    PrimError::new(
-        Code::Locked,
-        format!("run `{}` of {}@{} has it since {}, {step}", mark.run, mark.user, mark.host, mark.since),
-    )
-    .on(entry.title())
-    .hint(format!(
-        "that run is not finished: `rollover resume {0}`, `rollover rollback {0}` or `rollover abort {0}`, on {1} or with its folder",
-        mark.run, mark.host
-    ))
 }
 
 /// Writes or removes the mark, if it is still as it was seen.
@@ -96,7 +73,7 @@ pub(super) async fn idle(world: &World, entries: &[Entry]) -> Result<(), PrimErr
     let looks = futures::future::join_all(entries.iter().map(|entry| look(world, entry))).await;
     for (entry, seen) in entries.iter().zip(looks) {
         if let Some(mark) = seen?.mark {
-            return Err(unfinished(entry, &mark));
+            return Err(unfinished(&entry.title(), &mark));
         }
     }
     Ok(())
@@ -119,7 +96,7 @@ pub async fn acquire(world: &World, entries: &[Entry], holder: &Holder) -> Resul
             let seen = look(world, entry).await?;
             let ours = seen.mark.as_ref().filter(|mark| mark.run == holder.run);
             if let (Some(mark), None) = (&seen.mark, ours) {
-                return Err(unfinished(entry, mark));
+                return Err(unfinished(&entry.title(), mark));
             }
             let mark = Mark {
                 since: ours.map_or_else(|| held.since.clone(), |mark| mark.since.clone()),

@@ -1,6 +1,7 @@
 //! Hosts below Kubernetes: a port with implementations for OpenSSH and for this machine, the inventories that name them,
 //! and the namespace `host`.
 
+mod calls;
 mod change;
 mod facts;
 pub mod inventory;
@@ -16,12 +17,13 @@ mod service;
 mod ssh;
 mod trust;
 
+pub(crate) use calls::entry;
 pub use inventory::{Connection, Entry, Inventory};
 pub use local::Local;
 pub use pool::{Connect, Pool};
 pub use port::{ABSENT, Command, Fence, Found, Host, Offset, Output, Put, digest};
 pub use posix::{Posix, Transport};
 pub use primitives::PRIMITIVES;
-pub(crate) use primitives::entry;
+
 pub use service::{Service, Status};
 pub use ssh::Ssh;

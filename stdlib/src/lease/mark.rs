@@ -51,7 +51,7 @@ impl Leave {
 }
 
 /// The mark, as it stands in the annotation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Id of the run.
     pub run: String,
@@ -74,18 +74,18 @@ pub struct Mark {
     pub token: String,
 }
 
+impl Mark {
+    /// What somebody has written. What cannot be read was written by somebody all the same.
+    pub(crate) fn read(written: &[u8]) -> Self {
+        serde_json::from_slice(written).unwrap_or_else(|_| Self {
+            run: String::from_utf8_lossy(written).chars().take(64).collect(),
+            ..Self::default()
+        })
+    }
+}
+
 pub(super) fn mark_of(value: &Value) -> Option<Mark> {
-    let written = at(value, &["metadata", "annotations", MARK])?.as_str()?;
-    // What cannot be read was written by somebody all the same.
-    Some(serde_json::from_str(written).unwrap_or_else(|_| Mark {
-        run: written.chars().take(64).collect(),
-        since: String::new(),
-        step: String::new(),
-        head: Value::Null,
-        host: String::new(),
-        user: String::new(),
-        token: String::new(),
-    }))
+    Some(Mark::read(at(value, &["metadata", "annotations", MARK])?.as_str()?.as_bytes()))
 }
 
 pub(super) fn annotation(mark: &Value) -> Value {
@@ -96,7 +96,7 @@ pub(super) fn version(value: &Value) -> &str {
     text(value, &["metadata", "resourceVersion"])
 }
 
-pub(super) fn locked(object: &Ref, mark: &Mark) -> PrimError {
+pub(super) fn locked(object: &str, mark: &Mark) -> PrimError {
     let step = match mark.step.as_str() {
         "" => ", before its first step".to_owned(),
         step => format!(", at step `{step}`"),
@@ -105,15 +105,22 @@ pub(super) fn locked(object: &Ref, mark: &Mark) -> PrimError {
         Code::Locked,
         format!("run `{}` of {}@{} has it since {}{step}", mark.run, mark.user, mark.host, mark.since),
     )
-    .on(object.to_string())
+    .on(object)
 }
 
 /// Who has not finished with a target, if there is a mark on it; for whoever finds it in no good state.
 pub fn unfinished_run(object: &Ref, value: &Value) -> Option<PrimError> {
-    mark_of(value).map(|mark| unfinished(object, &mark))
+    mark_of(value).map(|mark| unfinished(&object.to_string(), &mark))
 }
 
-pub(super) fn unfinished(object: &Ref, mark: &Mark) -> PrimError {
+/// Who has not finished with an object or a host.
+pub(crate) fn unfinished(object: &str, mark: &Mark) -> PrimError {
+    if mark.token.is_empty() {
+        return PrimError::new(Code::Locked, "its mark cannot be read")
+            .on(object)
+            .expected("the mark of a run", format!("`{}`", mark.run))
+            .hint("find out who wrote it; once no run is unfinished there, remove it and begin again");
+    }
     locked(object, mark).hint(format!(
         "that run is not finished: `rollover resume {0}`, `rollover rollback {0}` or `rollover abort {0}`, on {1} or with its folder",
         mark.run, mark.host

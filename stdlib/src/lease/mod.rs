@@ -29,8 +29,9 @@ use crate::world::World;
 
 pub use self::fence::FENCE;
 pub(crate) use self::mark::seconds;
+pub(crate) use self::mark::unfinished;
 pub use self::mark::{LAST, Last, Leave, MARK, Mark, unfinished_run};
-use self::mark::{annotation, busy, locked, mark_of, micros, unfinished, version};
+use self::mark::{annotation, busy, locked, mark_of, micros, version};
 
 /// How long a Lease lasts without renewal.
 pub const DURATION: Duration = Duration::from_secs(30);
@@ -127,7 +128,7 @@ pub async fn acquire(world: &World, target: &Target, holder: &Holder) -> Result<
     let value = find_target(&objects, target).await?;
     let mark = mark_of(&value);
     if let Some(mark) = mark.as_ref().filter(|mark| mark.run != holder.run) {
-        return Err(unfinished(&target.object, mark));
+        return Err(unfinished(&target.object.to_string(), mark));
     }
     let token = format!("{:016x}", rand::random::<u64>());
     let since = mark.map_or_else(|| seconds(world.clock.now()), |mark| mark.since);
@@ -159,7 +160,7 @@ pub async fn clear(world: &World, object: &Ref, run: &str) -> Result<(), PrimErr
 
 async fn clear_leaving(world: &World, object: &Ref, run: &str, leave: &Leave) -> Result<(), PrimError> {
     match remove_mark(&lock_objects(world)?, object, leave, |mark| mark.run == run).await? {
-        Some(other) => Err(locked(object, &other)),
+        Some(other) => Err(locked(&object.to_string(), &other)),
         None => Ok(()),
     }
 }
@@ -377,7 +378,7 @@ impl Held {
             let present = mark_of(&value);
             match &present {
                 Some(mark) if mark.run != self.holder.run => {
-                    return Err(unfinished(&self.target.object, mark));
+                    return Err(unfinished(&self.target.object.to_string(), mark));
                 }
                 Some(mark) if !taking && mark.token != self.token => {
                     return Err(self.lost(&format!("run `{}` was resumed on {}", mark.run, mark.host)));

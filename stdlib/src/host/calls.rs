@@ -1,0 +1,265 @@
+//! The calls of the namespace `host`: arguments read, and handed to what does the work.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::change::{self, Wish};
+use super::facts::{self, Needs};
+use super::inventory::{self, Entry};
+use super::restart;
+use super::service::Service;
+use crate::cert::{Key, parse_many};
+use crate::error::{Code, PrimError};
+use crate::files::change::{Content, io_error};
+use crate::gate::Gate;
+use crate::k8s::args;
+use crate::registry::Touch;
+use crate::secret::{handle_id, not_a_key};
+use crate::trust;
+use crate::world::World;
+
+/// The largest inventory.
+const INVENTORY: usize = 4 << 20;
+/// How long a restart may take, until the step's own deadline.
+const RESTART: Duration = Duration::from_secs(600);
+/// The field of a host that names it.
+pub(super) const NAME_FIELD: &str = "name";
+
+pub(super) fn touch(host: &str, what: &str, write: bool) -> Touch {
+    Touch::Host { host: host.to_owned(), what: what.to_owned(), write }
+}
+
+/// Each of a list of hosts as a whole.
+pub(super) fn touches_hosts(args: &[Value]) -> Vec<Touch> {
+    let hosts = args.first().and_then(Value::as_array).into_iter().flatten();
+    hosts
+        .map(|host| touch(host.get(NAME_FIELD).and_then(Value::as_str).unwrap_or_default(), "/", false))
+        .collect()
+}
+
+/// The service that stands behind a host among the arguments.
+pub(super) fn touches_service(args: &[Value], write: bool) -> Vec<Touch> {
+    let service = Service::of(args.get(1).unwrap_or(&Value::Null));
+    let name = service.map(|service| service.name().to_owned()).unwrap_or_default();
+    vec![touch(args::hint(args, 0, NAME_FIELD), &format!("service:{name}"), write)]
+}
+
+/// Paths of a host that stand at these places among the arguments.
+pub(super) fn touches(args: &[Value], indices: &[usize], write: bool) -> Vec<Touch> {
+    let host = args::hint(args, 0, NAME_FIELD);
+    indices.iter().map(|index| touch(host, args::hint(args, *index, ""), write)).collect()
+}
+
+/// A host among the arguments.
+pub(super) fn entry_of(args: &[Value], index: usize) -> Result<Entry, PrimError> {
+    entry(args.get(index).unwrap_or(&Value::Null))
+}
+
+/// A host as scripts have it.
+pub(crate) fn entry(value: &Value) -> Result<Entry, PrimError> {
+    serde_json::from_value(value.clone()).map_err(|error| {
+        PrimError::argument("`host` is no host")
+            .expected("a map, as `host::inventory` gives it", error.to_string())
+            .hint("take it from `host::inventory(path, group)`")
+    })
+}
+
+pub(super) fn path<'a>(args: &'a [Value], index: usize, name: &str) -> Result<&'a str, PrimError> {
+    let path = args::text(args, index, name)?;
+    if path.starts_with('/') {
+        Ok(path)
+    } else {
+        Err(PrimError::argument(format!("`{name}` is no absolute path"))
+            .expected("e.g. `/etc/etcd/ca.pem`", format!("`{path}`")))
+    }
+}
+
+pub(super) fn texts(value: Option<&Value>, name: &str) -> Result<Vec<String>, PrimError> {
+    let wrong = || PrimError::argument(format!("`{name}` is no list of texts"));
+    let list = value.and_then(Value::as_array).ok_or_else(wrong)?;
+    list.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+}
+
+fn given(args: &[Value], index: usize) -> Result<Option<&Map<String, Value>>, PrimError> {
+    match args.get(index) {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => args::map(args, index, "options").map(Some),
+    }
+}
+
+pub(super) fn read_inventory(world: &World, args: &[Value]) -> Result<Value, PrimError> {
+    let path = world.folder.join(args::text(args, 0, "path")?);
+    let group = match args.get(1) {
+        None | Some(Value::Null) => "all",
+        Some(_) => args::text(args, 1, "group")?,
+    };
+    let what = path.display().to_string();
+    let bytes = crate::files::read_at_most(&*world.disk, &path, INVENTORY)
+        .map_err(|error| io_error(&error, &path))?;
+    if bytes.len() > INVENTORY {
+        return Err(PrimError::invalid("is too large for an inventory").on(what));
+    }
+    let text =
+        String::from_utf8(bytes).map_err(|_| PrimError::invalid("is not UTF-8 text").on(what.clone()))?;
+    let found = inventory::parse(&text, &what)?;
+    let hosts = found.named(group).map_err(|error| error.on(what.clone()))?;
+    if hosts.is_empty() {
+        return Err(PrimError::not_found(format!("the group `{group}` has no hosts")).on(what));
+    }
+    let hosts = hosts.into_iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
+    hosts.map(Value::Array).map_err(|error| PrimError::internal(error.to_string()))
+}
+
+/// The list of hosts that is the first argument.
+pub(super) fn entries_of(args: &[Value]) -> Result<Vec<Entry>, PrimError> {
+    let hosts = args.first().and_then(Value::as_array);
+    hosts.ok_or_else(|| PrimError::argument("`hosts` is no list of hosts"))?.iter().map(entry).collect()
+}
+
+pub(super) async fn ready(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
+    let entries = entries_of(args)?;
+    let mut needs = Needs::default();
+    if let Some(options) = given(args, 1)? {
+        if let Some(paths) = options.get("paths").filter(|paths| !paths.is_null()) {
+            needs.paths = texts(Some(paths), "options.paths")?;
+        }
+        if let Some(kib) = options.get("free_kib").and_then(Value::as_u64) {
+            needs.free = kib.saturating_mul(1024);
+        }
+        if let Some(skew) = options.get("skew").and_then(Value::as_str) {
+            needs.skew = crate::duration::parse(skew).map_err(PrimError::argument)?;
+        }
+    }
+    facts::ready(world, &entries, &needs, gate).await
+}
+
+struct Options {
+    mode: Option<u32>,
+    owner: Option<String>,
+}
+
+fn writing(args: &[Value], index: usize) -> Result<Options, PrimError> {
+    let Some(options) = given(args, index)? else { return Ok(Options { mode: None, owner: None }) };
+    if let Some(unknown) = options.keys().find(|key| !matches!(key.as_str(), "mode" | "owner")) {
+        return Err(PrimError::argument(format!("`options` has an unknown field `{unknown}`"))
+            .expected("`mode`, `owner`", format!("`{unknown}`")));
+    }
+    let mode = options.get("mode").map(|mode| {
+        let text = mode.as_str().unwrap_or_default();
+        u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
+            PrimError::argument("`options.mode` is no file's permissions")
+                .expected("octal digits, e.g. `0640`", mode.to_string())
+        })
+    });
+    let owner = options.get("owner").map(|owner| {
+        let text = owner.as_str().filter(|owner| !owner.is_empty() && !owner.starts_with('-'));
+        text.map(str::to_owned).ok_or_else(|| {
+            PrimError::argument("`options.owner` is no owner").expected("e.g. `etcd:etcd`", owner.to_string())
+        })
+    });
+    Ok(Options { mode: mode.transpose()?, owner: owner.transpose()? })
+}
+
+fn wish(path: &str, bytes: Zeroizing<Vec<u8>>, secret: bool, options: &Options) -> Wish {
+    Wish {
+        path: path.to_owned(),
+        content: Content::new(bytes, secret, options.mode),
+        keep_mode: options.mode.is_none(),
+        owner: options.owner.clone(),
+    }
+}
+
+pub(super) async fn write(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
+    let entry = entry_of(args, 0)?;
+    let path = path(args, 1, "path")?;
+    let options = writing(args, 3)?;
+    let wish = match args.get(2) {
+        Some(Value::String(text)) => {
+            not_a_key(text, "content")?;
+            wish(path, Zeroizing::new(text.clone().into_bytes()), false, &options)
+        }
+        Some(handle) if handle_id(handle).is_some() => {
+            let secret = world.secrets.get(handle)?;
+            wish(path, Zeroizing::new(secret.expose().to_vec()), true, &options)
+        }
+        _ => return Err(PrimError::argument("`content` is neither a text nor the handle of a secret")),
+    };
+    let changed = change::put(world, gate, &entry, vec![wish]).await?;
+    Ok(json!({ "host": entry.name, "path": path, "changed": changed.contains(&true) }))
+}
+
+pub(super) async fn write_pair(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
+    let entry = entry_of(args, 0)?;
+    let (cert, key) = (path(args, 1, "cert")?, path(args, 2, "key")?);
+    let identity = args::map(args, 3, "identity")?;
+    let options = writing(args, 4)?;
+    let pem = args::field(identity, "cert", "identity")?;
+    let chain = parse_many(pem.as_bytes(), "identity.cert")?;
+    let secret = world.secrets.get(identity.get("key").unwrap_or(&Value::Null))?;
+    let leaf = chain.first().ok_or_else(|| PrimError::argument("`identity.cert` holds no certificate"))?;
+    Key::from_secret(&secret)?.check_matches(leaf, "identity")?;
+    // Permissions asked for are the key's; a certificate is public.
+    let public = Options { mode: None, owner: options.owner.clone() };
+    let wishes = vec![
+        wish(cert, Zeroizing::new(pem.as_bytes().to_vec()), false, &public),
+        wish(key, Zeroizing::new(secret.expose().to_vec()), true, &options),
+    ];
+    let changed = change::put(world, gate, &entry, wishes).await?;
+    Ok(json!({
+        "host": entry.name,
+        "cert": cert,
+        "key": key,
+        "changed": changed.contains(&true),
+        "fingerprint": leaf.fingerprint(),
+    }))
+}
+
+pub(super) async fn restart_service(
+    world: &World,
+    args: &[Value],
+    gate: &dyn Gate,
+) -> Result<Value, PrimError> {
+    let entry = entry_of(args, 0)?;
+    let service = Service::of(args.get(1).unwrap_or(&Value::Null))?;
+    let none =
+        || -> futures::future::BoxFuture<'static, Result<(), PrimError>> { Box::pin(async { Ok(()) }) };
+    let restarted = restart::restart(world, gate, &entry, &service, RESTART, &none).await?;
+    Ok(json!({ "host": entry.name, "service": service.name(), "restarted": restarted }))
+}
+
+pub(super) async fn active(world: &World, args: &[Value]) -> Result<Value, PrimError> {
+    let entry = entry_of(args, 0)?;
+    let service = Service::of(args.get(1).unwrap_or(&Value::Null))?;
+    let status = service.status(world.hosts.host(&entry)?.as_ref()).await?;
+    if !status.active {
+        return Err(PrimError::new(Code::Unproved, format!("service `{}` does not run", service.name()))
+            .on(entry.title())
+            .expected("running", status.words));
+    }
+    Ok(json!({ "host": entry.name, "service": service.name(), "started": status.started }))
+}
+
+/// What a written file makes parties load, where it holds certificates.
+pub(super) fn forecast_write(_: &World, args: &[Value]) -> Result<Vec<trust::Write>, PrimError> {
+    let (entry, path) = (entry_of(args, 0)?, path(args, 1, "path")?);
+    let Some(text) = args.get(2).and_then(Value::as_str) else { return Ok(Vec::new()) };
+    let Ok(list) = parse_many(text.as_bytes(), "content") else { return Ok(Vec::new()) };
+    let certs = trust::Certs(list.iter().map(|c| c.der().clone()).collect());
+    let anchors = list.first().is_some_and(crate::cert::Certificate::is_ca);
+    Ok(vec![trust::Write {
+        place: change::place(&entry.name, path),
+        chain: (!anchors).then(|| certs.clone()),
+        anchors: anchors.then_some(certs),
+    }])
+}
+
+/// What a swapped pair makes parties present.
+pub(super) fn forecast_pair(_: &World, args: &[Value]) -> Result<Vec<trust::Write>, PrimError> {
+    let (entry, path) = (entry_of(args, 0)?, path(args, 1, "cert")?);
+    let pem = args::field(args::map(args, 3, "identity")?, "cert", "identity")?;
+    let list = parse_many(pem.as_bytes(), "identity.cert")?;
+    let certs = trust::Certs(list.iter().map(|c| c.der().clone()).collect());
+    Ok(vec![trust::Write { place: change::place(&entry.name, path), chain: Some(certs), anchors: None }])
+}
