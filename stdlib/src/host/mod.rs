@@ -15,6 +15,7 @@ pub(crate) mod restart;
 mod scripts;
 mod service;
 mod ssh;
+pub(crate) mod timer;
 mod trust;
 
 pub(crate) use calls::entry;
@@ -27,3 +28,4 @@ pub use primitives::PRIMITIVES;
 
 pub use service::{Service, Status};
 pub use ssh::Ssh;
+pub use timer::{Guard, State as TimerState, Timer};

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::timer::{Guard, State, Timer};
 use crate::error::PrimError;
 use crate::world::Clock;
 
@@ -201,6 +202,34 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// There is no such path.
     fn free<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64, PrimError>>;
+
+    /// Arms a timer on the host itself: unless it is disarmed in time, the host makes these puts and runs this command,
+    /// whether anybody is connected or not. It takes the place of an earlier one of the same key. When this returns the
+    /// timer runs. Its copies lie in the state folder, nobody else's to read, until it is disarmed. It does not survive a
+    /// reboot.
+    ///
+    /// # Errors
+    /// As [`Host::replace`]; no timer was armed then, and an earlier one waits as before.
+    fn arm<'a>(&'a self, guard: &'a Guard, fence: Option<&'a Fence>) -> BoxFuture<'a, Result<(), PrimError>>;
+
+    /// The timers on this host, and what became of them.
+    ///
+    /// # Errors
+    /// The host cannot be asked.
+    fn timers(&self) -> BoxFuture<'_, Result<Vec<Timer>, PrimError>>;
+
+    /// Removes a timer that is in this state, with its copies: `Armed` confirms the change. Returns whether it did; `false`
+    /// where there is no such timer, or it is in another state.
+    ///
+    /// # Errors
+    /// [`crate::error::Code::Locked`] where the hold is lost; the host cannot be asked.
+    fn disarm<'a>(
+        &'a self,
+        key: &'a str,
+        id: &'a str,
+        state: State,
+        fence: Option<&'a Fence>,
+    ) -> BoxFuture<'a, Result<bool, PrimError>>;
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::port::{Command, Fence, Found, Host, Offset, Output, Put};
 use super::scripts;
+use super::timer::{Guard, State, Timer};
 use crate::error::{Code, PrimError};
 use crate::world::Clock;
 
@@ -33,8 +34,8 @@ const TIMED_OUT: i32 = 124;
 
 /// A host over a transport.
 pub struct Posix<T> {
-    name: String,
-    state: String,
+    pub(super) name: String,
+    pub(super) state: String,
     r#become: Option<String>,
     transport: T,
 }
@@ -75,7 +76,7 @@ impl<T: Transport> Posix<T> {
         Ok(output)
     }
 
-    async fn script(
+    pub(super) async fn script(
         &self,
         text: &str,
         args: &[&str],
@@ -105,10 +106,45 @@ impl<T: Transport> Posix<T> {
         if text.contains("No space left") { error.hint("make room there, then resume") } else { error }
     }
 
+    /// What a script that holds the lock came to; `first` is what it is about where it does not say.
+    pub(super) fn judged(&self, first: &str, output: &Output) -> Result<(), PrimError> {
+        match output.code {
+            0 => Ok(()),
+            scripts::FENCED => Err(self.lost()),
+            scripts::BUSY => Err(self.fail(Code::Unavailable, output.complaint())),
+            scripts::SHORT => {
+                Err(self.fail(Code::Unavailable, "the connection broke off while a file was sent"))
+            }
+            scripts::CONFLICT => {
+                Err(PrimError::new(Code::Conflict, "somebody else has changed the file just now")
+                    .on(format!("{}:{}", self.name, output.complaint())))
+            }
+            _ => Err(self.failed(first, output)),
+        }
+    }
+
     fn lost(&self) -> PrimError {
         self.fail(Code::Locked, "the hold on this host was lost: its mark names another process")
             .hint("`rollover status` tells who works on it")
     }
+}
+
+/// Files to replace as the scripts take them: four arguments each; the digests, then the contents on standard input.
+pub(super) fn parcel(name: &str, puts: &[Put]) -> Result<(Vec<String>, Zeroizing<Vec<u8>>), PrimError> {
+    let mut args = Vec::with_capacity(puts.len() * 4);
+    let mut stdin = Zeroizing::new(Vec::new());
+    for put in puts {
+        checked(name, &put.path)?;
+        let mode = put.mode.map_or_else(|| "-".to_owned(), |mode| format!("{mode:04o}"));
+        let size = put.bytes.as_ref().map_or_else(|| "-".to_owned(), |bytes| bytes.len().to_string());
+        args.extend([put.path.clone(), mode, put.owner.clone().unwrap_or_else(|| "-".into()), size]);
+        stdin.extend_from_slice(put.before.as_bytes());
+        stdin.push(b'\n');
+    }
+    for bytes in puts.iter().filter_map(|put| put.bytes.as_ref()) {
+        stdin.extend_from_slice(bytes);
+    }
+    Ok((args, stdin))
 }
 
 /// A command for people.
@@ -181,36 +217,12 @@ impl<T: Transport> Host for Posix<T> {
         fence: Option<&'a Fence>,
     ) -> BoxFuture<'a, Result<(), PrimError>> {
         Box::pin(async move {
-            let mut args: Vec<String> =
-                vec![self.state.clone(), fence.map_or_else(|| "-".to_owned(), |fence| fence.token.clone())];
-            let mut stdin = Zeroizing::new(Vec::new());
-            for put in puts {
-                checked(&self.name, &put.path)?;
-                let mode = put.mode.map_or_else(|| "-".to_owned(), |mode| format!("{mode:04o}"));
-                let size = put.bytes.as_ref().map_or_else(|| "-".to_owned(), |bytes| bytes.len().to_string());
-                args.extend([put.path.clone(), mode, put.owner.clone().unwrap_or_else(|| "-".into()), size]);
-                stdin.extend_from_slice(put.before.as_bytes());
-                stdin.push(b'\n');
-            }
-            for bytes in puts.iter().filter_map(|put| put.bytes.as_ref()) {
-                stdin.extend_from_slice(bytes);
-            }
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let token = fence.map_or("-", |fence| fence.token.as_str());
+            let (files, stdin) = parcel(&self.name, puts)?;
+            let mut args = vec![self.state.as_str(), token];
+            args.extend(files.iter().map(String::as_str));
             let output = self.script(scripts::REPLACE, &args, &stdin, 4096).await?;
-            let first = puts.first().map_or("", |put| put.path.as_str());
-            match output.code {
-                0 => Ok(()),
-                scripts::FENCED => Err(self.lost()),
-                scripts::BUSY => Err(self.fail(Code::Unavailable, output.complaint())),
-                scripts::SHORT => {
-                    Err(self.fail(Code::Unavailable, "the connection broke off while a file was sent"))
-                }
-                scripts::CONFLICT => {
-                    Err(PrimError::new(Code::Conflict, "somebody else has changed the file just now")
-                        .on(format!("{}:{}", self.name, output.complaint())))
-                }
-                _ => Err(self.failed(first, &output)),
-            }
+            self.judged(puts.first().map_or("", |put| put.path.as_str()), &output)
         })
     }
 
@@ -249,6 +261,24 @@ impl<T: Transport> Host for Posix<T> {
             kib.map(|kib| kib.saturating_mul(1024))
                 .ok_or_else(|| self.fail(Code::Invalid, "`df` does not tell how much is free"))
         })
+    }
+
+    fn arm<'a>(&'a self, guard: &'a Guard, fence: Option<&'a Fence>) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(self.arm_timer(guard, fence))
+    }
+
+    fn timers(&self) -> BoxFuture<'_, Result<Vec<Timer>, PrimError>> {
+        Box::pin(self.look_at_timers())
+    }
+
+    fn disarm<'a>(
+        &'a self,
+        key: &'a str,
+        id: &'a str,
+        state: State,
+        fence: Option<&'a Fence>,
+    ) -> BoxFuture<'a, Result<bool, PrimError>> {
+        Box::pin(self.disarm_timer(key, id, state, fence))
     }
 }
 

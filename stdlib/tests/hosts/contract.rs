@@ -17,6 +17,7 @@ pub(crate) async fn holds(host: &dyn Host, folder: &Path) {
     refuses_halves(host, folder).await;
     respects_the_mark(host, folder).await;
     knows_itself(host, folder).await;
+    crate::timers::hold(host, folder).await;
 }
 
 async fn runs(host: &dyn Host) {

@@ -60,18 +60,22 @@ async fn a_wrong_key_a_closed_port_and_a_missing_sudo_each_say_what_to_do() {
     assert!(error.message.contains("refused"), "{error}");
 }
 
+/// Kills the server's side of a connection.
+pub(crate) async fn session_ends(host: &dyn stdlib::host::Host) {
+    let up = "p=$PPID; until case $(cat /proc/$p/comm) in sshd*) true;; *) false;; esac; \
+              do p=$(cut -d' ' -f4 /proc/$p/stat); done; echo $p";
+    let pid = host.run(Command::new(["sh", "-c", up])).await.unwrap().text();
+    let killed = std::process::Command::new("kill").arg(pid.trim()).status().unwrap();
+    assert!(killed.success());
+}
+
 #[tokio::test]
 async fn a_connection_that_broke_is_made_anew() {
     let Some(server) = Sshd::start() else { return };
     let pool = Pool::default();
     let entry = server.entry("m1");
     let host = pool.host(&entry).unwrap();
-    let up = "p=$PPID; until case $(cat /proc/$p/comm) in sshd*) true;; *) false;; esac; \
-              do p=$(cut -d' ' -f4 /proc/$p/stat); done; echo $p";
-    let pid = host.run(Command::new(["sh", "-c", up])).await.unwrap().text();
-    // The server's side of this connection.
-    let killed = std::process::Command::new("kill").arg(pid.trim()).status().unwrap();
-    assert!(killed.success());
+    session_ends(host.as_ref()).await;
     let mut last = None;
     for _ in 0..50 {
         match host.run(Command::new(["echo", "again"])).await {
