@@ -18,7 +18,7 @@ use stdlib::world::{Clock as _, Disk as _};
 use thiserror::Error;
 
 use crate::api;
-use crate::world::{Options as WorldOptions, Scenario, StartError, World};
+use crate::world::{IssuedBy, Options as WorldOptions, Scenario, StartError, World};
 
 /// How often the counters are written to `counters.json`.
 const COUNTED: Duration = Duration::from_millis(200);
@@ -76,7 +76,7 @@ fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
 }
 
 /// Runs a sandbox until it is told to stop (SIGTERM, SIGINT), is idle for too long, or too old. In its folder:
-/// `kubeconfig` (0600), `pki/`, `counters.json`, and `ready.json` as soon as it is steady and as long as it lives.
+/// `kubeconfig` (0600), `pki/` (where certificates are cfssl's), `counters.json`, and `ready.json` as soon as it is steady and as long as it lives.
 ///
 /// # Errors
 /// See [`ProcessError`].
@@ -88,7 +88,14 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
         ..WorldOptions::process(options.seed)
     })
     .await?;
-    world.pki().write(&disk, &dir.join("pki")).map_err(doing("cannot write the PKI folder"))?;
+    let mut params = json!({
+        "namespace": world.scenario().namespace, "cluster": world.scenario().cluster,
+    });
+    // What cert-manager issues lies in Secrets alone.
+    if let (Some(params), IssuedBy::Cfssl) = (params.as_object_mut(), world.scenario().issued_by) {
+        world.pki().write(&disk, &dir.join("pki")).map_err(doing("cannot write the PKI folder"))?;
+        params.insert("pki".into(), json!(dir.join("pki")));
+    }
 
     let (certificate, tls) = tls()?;
     let listener =
@@ -111,12 +118,11 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
     }));
 
     let ready = dir.join("ready.json");
-    let scenario = world.scenario();
     let text = json!({
         "pid": std::process::id(),
         "server": format!("https://{address}"),
         "kubeconfig": dir.join("kubeconfig"),
-        "params": {"pki": dir.join("pki"), "namespace": scenario.namespace, "cluster": scenario.cluster},
+        "params": params,
     });
     write_counters(dir, &world)?;
     disk.write_atomic(&ready, text.to_string().as_bytes(), 0o600)

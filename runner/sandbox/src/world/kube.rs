@@ -49,6 +49,15 @@ pub const CRDS: Kind =
     kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", false);
 /// TiDB clusters.
 pub const TIDB_CLUSTERS: Kind = kind("pingcap.com/v1alpha1", "TidbCluster", "tidbclusters", true);
+/// Certificates of cert-manager.
+pub const CERTIFICATES: Kind = kind("cert-manager.io/v1", "Certificate", "certificates", true);
+/// Its requests.
+pub const CERTIFICATE_REQUESTS: Kind =
+    kind("cert-manager.io/v1", "CertificateRequest", "certificaterequests", true);
+/// Its issuers.
+pub const ISSUERS: Kind = kind("cert-manager.io/v1", "Issuer", "issuers", true);
+/// Its issuers for all namespaces.
+pub const CLUSTER_ISSUERS: Kind = kind("cert-manager.io/v1", "ClusterIssuer", "clusterissuers", false);
 
 impl Kind {
     fn path(&self, namespace: &str, rest: &str) -> String {
@@ -166,6 +175,18 @@ impl Kube {
     pub async fn merge(&self, kind: Kind, at: (&str, &str), sub: &str, patch: &Value) -> kube::Result<Value> {
         let path = kind.path(at.0, &format!("/{}{sub}", at.1));
         self.call(Method::PATCH, path, Some(("application/merge-patch+json", patch))).await
+    }
+
+    /// Applies an object as a field manager that takes what it names from others.
+    pub async fn apply(&self, kind: Kind, object: &Value, manager: &str) -> kube::Result<Value> {
+        let mut object = object.clone();
+        if let Some(map) = object.as_object_mut() {
+            map.insert("apiVersion".into(), json!(kind.api_version));
+            map.insert("kind".into(), json!(kind.kind));
+        }
+        let rest = format!("/{}?fieldManager={manager}&force=true", super::json::name(&object));
+        let path = kind.path(super::json::namespace(&object), &rest);
+        self.call(Method::PATCH, path, Some(("application/apply-patch+yaml", &object))).await
     }
 
     /// Deletes exactly the object with this uid; one that has gone already is no error. `grace` of 0 means at once.

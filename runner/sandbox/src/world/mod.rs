@@ -9,6 +9,7 @@ pub mod ctx;
 pub mod directory;
 pub mod faults;
 pub mod genesis;
+pub mod issuer;
 pub mod json;
 pub mod kube;
 pub mod kubelet;
@@ -25,7 +26,7 @@ pub mod tls;
 pub mod volume;
 
 pub use faults::Fault;
-pub use genesis::{Expired, Pki, Scenario};
+pub use genesis::{Expired, IssuedBy, Pki, RotationPolicy, Scenario};
 pub use memo::Memo;
 pub use start::{Clients, EndState, Mode, Options, Served, StartError, World};
 pub use timing::{Span, Timing};

@@ -18,9 +18,9 @@ use super::cache::Cache;
 use super::counters::{Counters, Snapshot, State};
 use super::ctx::Ctx;
 use super::faults::Fault;
-use super::genesis::{self, Pki, Scenario};
+use super::genesis::{self, IssuedBy, Pki, Scenario};
 use super::json as js;
-use super::kube::{DEPLOYMENTS, Kube, TIDB_CLUSTERS};
+use super::kube::{CERTIFICATES, DEPLOYMENTS, Kube, TIDB_CLUSTERS};
 use super::memo::Memo;
 use super::net::{LoopbackNet, MemoryNet, Network};
 use super::pod::dial::{Ask, Outcome, dial, fingerprint};
@@ -208,6 +208,10 @@ impl World {
         world.tasks.spawn(super::kubelet::run(kubelet, Arc::clone(&world.ctx)));
         let operator = world.kube("system:serviceaccount:tidb-admin:tidb-controller-manager");
         world.tasks.spawn(super::operator::run(operator, Arc::clone(&world.ctx)));
+        if world.scenario.issued_by == IssuedBy::CertManager {
+            let issuer = world.kube("system:serviceaccount:cert-manager:cert-manager");
+            world.tasks.spawn(super::issuer::run(issuer, Arc::clone(&world.ctx)));
+        }
         world.steady(STEADY).await.map_err(StartError::Unsteady)?;
         world.ctx.pace.settle();
         if !age.is_zero() {
@@ -261,6 +265,8 @@ impl World {
         let mut heard = bell.listen();
         let clusters = Cache::follow(&kube, TIDB_CLUSTERS, &bell, &mut tasks);
         let deployments = Cache::follow(&kube, DEPLOYMENTS, &bell, &mut tasks);
+        let certificates = (scenario.issued_by == IssuedBy::CertManager)
+            .then(|| Cache::follow(&kube, CERTIFICATES, &bell, &mut tasks));
         let (namespace, name) = (&scenario.namespace, &scenario.cluster);
         let missing = || -> Option<String> {
             let cluster = clusters.get(namespace, name)?;
@@ -280,7 +286,17 @@ impl World {
                     return Some(format!("Deployment {namespace}/{name}-client: {up} of {wanted} ready"));
                 }
             }
-            Some(String::new())
+            let settled = |c: &serde_json::Value| {
+                js::condition(c, "Ready") == "True" && js::condition(c, "Issuing") != "True"
+            };
+            let unsettled = certificates.as_ref().and_then(|cache| {
+                if !cache.synced() {
+                    return Some("Certificates are not there yet".to_owned());
+                }
+                let open = cache.within(namespace, |certificate| !settled(certificate));
+                open.first().map(|c| format!("Certificate {namespace}/{} is not ready", js::name(c)))
+            });
+            Some(unsettled.unwrap_or_default())
         };
         let deadline = tokio::time::Instant::now() + within;
         loop {

@@ -50,6 +50,8 @@ pub struct Timing {
     pub restart_mean: u64,
     /// How often each link is dialled when nothing changed.
     pub dial: Span,
+    /// How long the certificate issuer takes for one of its steps.
+    pub issue: Span,
 }
 
 impl Timing {
@@ -67,6 +69,7 @@ impl Timing {
             resync: Span::ms(30_000, 40_000),
             restart_mean: 400_000,
             dial: Span::ms(40_000, 60_000),
+            issue: Span::ms(100, 800),
         }
     }
 
@@ -84,6 +87,7 @@ impl Timing {
             resync: Span::ms(3_000, 5_000),
             restart_mean: 90_000,
             dial: Span::ms(200, 300),
+            issue: Span::ms(10, 60),
         }
     }
 }

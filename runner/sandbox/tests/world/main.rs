@@ -8,6 +8,7 @@
 )]
 
 mod faults;
+mod issuer;
 mod operator;
 mod rotation;
 mod support;

@@ -1,9 +1,10 @@
 //! The start state: a TiDB cluster that runs, with Secrets as the procedure names them.
 
+mod cert_manager;
 mod objects;
 mod pki;
 mod scenario;
 
 pub use objects::create;
 pub use pki::{INPUTS, Issued, Pki, stem};
-pub use scenario::{Expired, Scenario};
+pub use scenario::{Expired, IssuedBy, RotationPolicy, Scenario};

@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::{Pki, Scenario};
+use super::{IssuedBy, Pki, Scenario, cert_manager};
 use crate::world::controllers::template::NODE;
-use crate::world::kube::{CRDS, DEPLOYMENTS, Kube, NAMESPACES, NODES, SECRETS, TIDB_CLUSTERS};
+use crate::world::kube::{CRDS, DEPLOYMENTS, Kind, Kube, NAMESPACES, NODES, SECRETS, TIDB_CLUSTERS};
 
 /// Makes them all.
 ///
@@ -18,12 +18,17 @@ pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result
         kube.ensure(NAMESPACES, "", json!({ "metadata": { "name": name } })).await?;
     }
     kube.ensure(CRDS, "", definition()).await?;
-    for component in pki.components() {
-        if let Some(secret) = secret(scenario, pki, component) {
-            kube.ensure(SECRETS, &scenario.namespace, secret).await?;
+    match scenario.issued_by {
+        IssuedBy::Cfssl => {
+            for component in pki.components() {
+                if let Some(secret) = secret(scenario, pki, component) {
+                    kube.ensure(SECRETS, &scenario.namespace, secret).await?;
+                }
+            }
         }
+        IssuedBy::CertManager => cert_manager::create(kube, scenario, pki).await?,
     }
-    established(kube).await?;
+    established(kube, TIDB_CLUSTERS).await?;
     kube.ensure(TIDB_CLUSTERS, &scenario.namespace, cluster(scenario)).await?;
     if scenario.clients > 0 {
         kube.ensure(DEPLOYMENTS, &scenario.namespace, client(scenario)).await?;
@@ -31,17 +36,17 @@ pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result
     Ok(())
 }
 
-/// Waits until the server serves the new kind.
-async fn established(kube: &Kube) -> kube::Result<()> {
+/// Waits until the server serves a new kind.
+pub(super) async fn established(kube: &Kube, kind: Kind) -> kube::Result<()> {
     for _ in 0..50 {
-        match kube.list(TIDB_CLUSTERS, "").await {
+        match kube.list(kind, "").await {
             Ok(_) => return Ok(()),
             Err(e) if crate::world::kube::is(&e, 404) => {}
             Err(e) => return Err(e),
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    kube.list(TIDB_CLUSTERS, "").await.map(|_| ())
+    kube.list(kind, "").await.map(|_| ())
 }
 
 fn node() -> Value {

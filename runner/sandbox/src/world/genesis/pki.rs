@@ -125,6 +125,14 @@ impl Pki {
         self.leaves.keys().map(String::as_str)
     }
 
+    /// The hosts that a component's request names.
+    pub(super) fn hosts(&self, component: &str) -> Vec<String> {
+        let request = self.inputs.get(&format!("{}.json", stem(component)));
+        let read = request.and_then(|text| text.parse::<serde_json::Value>().ok()).unwrap_or_default();
+        let hosts = read.get("hosts").and_then(serde_json::Value::as_array);
+        hosts.into_iter().flatten().filter_map(|host| Some(host.as_str()?.to_owned())).collect()
+    }
+
     /// Writes the folder as a person who followed the page left it: inputs, CA, certificates, keys.
     ///
     /// # Errors

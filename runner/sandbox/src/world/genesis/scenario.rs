@@ -29,6 +29,37 @@ impl Expired {
     }
 }
 
+/// Who issues the cluster's certificates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IssuedBy {
+    /// A person with cfssl, who made the Secrets.
+    #[default]
+    Cfssl,
+    /// cert-manager, which keeps them.
+    CertManager,
+}
+
+/// What becomes of a private key when cert-manager renews its certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RotationPolicy {
+    /// A new one is made.
+    #[default]
+    Always,
+    /// It is kept.
+    Never,
+}
+
+impl RotationPolicy {
+    /// As a Certificate has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::Never => "Never",
+        }
+    }
+}
+
 /// A TiDB cluster with its clients. Every field has a default: the smallest scenario is an empty file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -49,6 +80,10 @@ pub struct Scenario {
     pub secret_type: String,
     /// What has expired.
     pub expired: Expired,
+    /// Who issues its certificates.
+    pub issued_by: IssuedBy,
+    /// What becomes of keys, where that is cert-manager.
+    pub rotation_policy: RotationPolicy,
 }
 
 impl Default for Scenario {
@@ -62,6 +97,8 @@ impl Default for Scenario {
             leaders_per_store: 120,
             secret_type: "kubernetes.io/tls".into(),
             expired: Expired::Nothing,
+            issued_by: IssuedBy::Cfssl,
+            rotation_policy: RotationPolicy::Always,
         }
     }
 }
