@@ -1,9 +1,12 @@
 //! Handshakes with `openssl s_server` and `openssl s_client`: refusals are seen as such on both protocol versions.
 //!
-//! Needs the program `openssl`; fails by name where it is missing.
+//! And with a server of Go's, which speaks HTTP: it is asked, and its judgement not read out of silence.
+//!
+//! Needs the programs `openssl` and `go`; fails by name where one is missing.
 #![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +16,9 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use stdlib::secret::Secret;
 use stdlib::tls::config::{Identity, Trust, always, client, server};
-use stdlib::tls::{Handshake, TlsFailure, Wait, handshake_client, handshake_server, observe};
+use stdlib::tls::{
+    Handshake, TlsFailure, Wait, handshake_asking, handshake_client, handshake_server, observe,
+};
 use stdlib::trust::{Certs, Verifier};
 use stdlib::world::{Clock, Net as _, SystemClock, SystemNet};
 
@@ -204,4 +209,55 @@ async fn nobody_listening_is_no_refusal() {
         "{failure}"
     );
     assert!(!failure.is_refusal());
+}
+
+/// A server of Go's that speaks these protocols and demands a client certificate of this authority.
+fn go_server(ca: &Ca, folder: &Path, protocols: &str) -> (Killed, u16) {
+    let program = folder.join("https");
+    let built = Command::new("go")
+        .env("GO111MODULE", "off")
+        .env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go/cache"))
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls_peers/https.go"))
+        .output()
+        .expect("`go` is needed: apt-get install -y golang-go");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let mut child = Command::new(program)
+        .args(ca.files(folder))
+        .arg(protocols)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (Killed(child), line.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_server_of_http_is_asked_and_need_not_be_waited_for() {
+    let (ours, other) = (ca("ours"), ca("other"));
+    // Who accepts only by silence would be waited for longer than the test may take.
+    let silence = Duration::from_secs(3600);
+    for protocols in ["h2", "http/1.1"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, port) = go_server(&ours, folder.path(), protocols);
+        let meet = |identity: Identity| {
+            let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
+            let config = client(Some(always(identity)), ours.trust(), clock(), alpn).unwrap();
+            let dial = move || async move { Ok(SystemNet.dial("127.0.0.1", port).await?) };
+            handshake_asking(dial, config, "localhost", silence, WITHIN, &SystemClock)
+        };
+        let both = async {
+            meet(ours.identity()).await.unwrap();
+            // It closes with its alert, whether it has read the question or not: the line may break under it.
+            for _ in 0..20 {
+                let refused = meet(other.identity()).await.unwrap_err();
+                assert_eq!(refused, TlsFailure::RefusedBy("bad_certificate".into()), "{protocols}");
+            }
+        };
+        tokio::time::timeout(WITHIN * 6, both).await.expect("a server that was asked was waited for");
+    }
 }

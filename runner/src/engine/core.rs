@@ -7,6 +7,7 @@ use stdlib::PrimError;
 use stdlib::registry::Primitive;
 use stdlib::world::World;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::gate::{ReadGate, StepGate};
 use super::ledger::{Ledger, StepId};
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     pub held: watch::Sender<Option<Arc<dyn HeldLock>>>,
     /// The step that began last, and what was written beside the mark last.
     pub place: Mutex<(String, String)>,
+    /// What the end of the last phase has measured, and when: the forecast of the next may rest on it.
+    pub measured: Mutex<Option<(Instant, Value)>>,
     /// One question at a time.
     pub asking: tokio::sync::Mutex<()>,
 }

@@ -122,6 +122,7 @@ impl Run {
             options,
             held: watch::Sender::new(None),
             place: std::sync::Mutex::default(),
+            measured: std::sync::Mutex::default(),
             asking: tokio::sync::Mutex::new(()),
         };
         Ok(Self { core, actor, resumed, worked: std::sync::atomic::AtomicBool::new(false) })

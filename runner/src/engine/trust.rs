@@ -1,5 +1,6 @@
 //! Trust before and after each phase (law 5): read, forecast, refuse or accept, measure.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,6 +8,7 @@ use stdlib::PrimError;
 use stdlib::gate::EffectClass;
 use stdlib::trust::{Certs, Write};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::core::{Core, Unit};
 use super::gate::half;
@@ -16,6 +18,9 @@ use crate::error::Failure;
 use crate::events::{Direction, Event, Question};
 use crate::exit_code::ExitCode;
 use crate::plan::{Expr, Phase, Role, Step};
+
+/// How long a measurement is good for the forecast that follows it.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// What a forecast says.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +82,15 @@ impl Core {
     pub(crate) async fn measure(&self, phase: &str, direction: Direction) -> Result<Option<Value>, Stop> {
         let Some(view) = self.view(phase, direction).await? else { return Ok(None) };
         let now = self.world.clock.now();
-        self.options.trust.matrix(&view, now).map(Some).map_err(model_failed)
+        let matrix = self.options.trust.matrix(&view, now).map_err(model_failed)?;
+        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), view));
+        Ok(Some(matrix))
+    }
+
+    /// What was measured a moment ago, once. A phase ends where the next begins, and nothing is changed in between.
+    fn just_measured(&self) -> Option<Value> {
+        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner).take();
+        measured.filter(|(at, _)| at.elapsed() < FRESH).map(|(_, view)| view)
     }
 
     pub(crate) async fn forecast_forward(&self, phase: &Phase, changes: &[Unit<'_>]) -> Result<(), Stop> {
@@ -130,7 +143,10 @@ impl Core {
         if !self.options.forecast {
             return Ok(None);
         }
-        self.view(&phase.name, direction).await
+        match self.just_measured() {
+            Some(view) => Ok(Some(view)),
+            None => self.view(&phase.name, direction).await,
+        }
     }
 
     /// The longest that a phase may take, in seconds: the deadlines of all that can change or must still be proved, once

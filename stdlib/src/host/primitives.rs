@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::calls::*;
+use super::calls::{
+    NAME_FIELD, active, entries_of, entry_of, forecast_pair, forecast_write, path, read_inventory, ready,
+    restart_service, texts, touch, touches, touches_hosts, touches_service, write, write_pair,
+};
 use super::trust::Named;
 use super::{change, facts};
 use crate::error::PrimError;

@@ -11,13 +11,14 @@ use crate::k8s::object::text;
 use crate::k8s::secret::Tls;
 use crate::secret::Secret;
 use crate::tls::config::{Identity, Trust, always, client};
-use crate::tls::{TlsFailure, Wait, handshake_client, observe};
+use crate::tls::{TlsFailure, handshake_asking, observe};
 use crate::trust::{Certs, Verifier};
 use crate::world::World;
 
 /// How long dialling and the handshake may take.
 const WITHIN: Duration = Duration::from_secs(5);
-/// How long without an alert counts as accepted: a server judges its client after the client is through.
+/// How long without an alert counts as accepted where a server answers nothing: it judges its client after the client is
+/// through.
 const SILENCE: Duration = Duration::from_millis(400);
 /// Handshakes at once.
 const WIDTH: usize = 16;
@@ -88,19 +89,8 @@ pub async fn one(world: &World, endpoint: &Endpoint, identity: &Identity, anchor
         Ok(config) => config,
         Err(error) => return Answer { chain: None, failure: Some(TlsFailure::Protocol(error.message)) },
     };
-    let stream = match dial(world, endpoint).await {
-        Ok(stream) => stream,
-        Err(failure) => return Answer { chain: None, failure: Some(failure) },
-    };
-    let shaken = handshake_client(
-        stream,
-        config,
-        endpoint.name(),
-        Wait::DataOrSilence(SILENCE),
-        WITHIN,
-        world.clock.as_ref(),
-    );
-    match shaken.await {
+    let dialled = || dial(world, endpoint);
+    match handshake_asking(dialled, config, endpoint.name(), SILENCE, WITHIN, world.clock.as_ref()).await {
         Ok(handshake) => Answer { chain: Some(handshake.peer), failure: None },
         Err(failure) => {
             // Refused or not, what it serves can still be seen.

@@ -2,7 +2,7 @@
 //!
 //! In TLS 1.3 a client finishes before the server has looked at its certificate, so a finished handshake proves nothing.
 //! A server of ours therefore writes [`GREETING`] when it has accepted, and then waits for the client to close; from a
-//! server that is not ours, silence without an alert for a while counts as acceptance.
+//! server that is not ours, silence without an alert for a while counts as acceptance, unless it can be asked something.
 
 use std::fmt;
 use std::io;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::judge::Rejected;
+use super::question::question;
 use crate::trust::{Certs, Rejection};
 use crate::world::{Clock, Stream};
 
@@ -29,6 +30,9 @@ pub enum Wait {
     Data(Duration),
     /// Data, or this long without an alert.
     DataOrSilence(Duration),
+    /// As [`Wait::DataOrSilence`], after a question that every server of the protocol agreed on answers: who accepts says
+    /// so at once.
+    AnswerOrSilence(Duration),
 }
 
 /// An accepted connection, already closed.
@@ -165,12 +169,26 @@ pub async fn handshake_client(
     let (patience, silence) = match wait {
         Wait::Data(patience) => (patience, false),
         // A server that is far or slow also takes long to refuse.
-        Wait::DataOrSilence(patience) => (patience.max(begun.elapsed() * 4), true),
+        Wait::DataOrSilence(patience) | Wait::AnswerOrSilence(patience) => {
+            (patience.max(begun.elapsed() * 4), true)
+        }
     };
-    let mut byte = [0_u8; 1];
+    let asked = match wait {
+        Wait::AnswerOrSilence(_) => question(stream.get_ref().1.alpn_protocol()),
+        Wait::Data(_) | Wait::DataOrSilence(_) => None,
+    };
+    let answer = async {
+        if let Some(asked) = asked {
+            // Where this fails the alert that says why may still be there to be read.
+            let _ = stream.write_all(asked).await;
+            let _ = stream.flush().await;
+        }
+        let mut byte = [0_u8; 1];
+        stream.read(&mut byte).await
+    };
     let read = tokio::select! {
         biased;
-        read = stream.read(&mut byte) => Some(read),
+        read = answer => Some(read),
         () = clock.sleep(patience) => None,
     };
     match read {

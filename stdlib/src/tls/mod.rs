@@ -9,12 +9,14 @@ pub mod mysql;
 mod observe;
 pub mod probe;
 mod prove;
+mod question;
 #[cfg(test)]
 mod tests;
 
 pub use handshake::{GREETING, Handshake, TlsFailure, Wait, handshake_client, handshake_server};
 pub use looking::answer;
 pub use observe::{Observed, observe};
+pub use question::handshake_asking;
 
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
 

@@ -153,6 +153,64 @@ async fn silence_is_no_consent_before_a_server_that_is_far_could_have_refused() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_asked_need_not_be_waited_for() {
+    let (old, new) = (ca("old"), ca("new"));
+    let protocols: &[&[u8]] = &[b"http/1.1"];
+    for (presents, accepted) in [(&old, true), (&new, false)] {
+        let identity = always(old.identity(&["pd-0"]));
+        let at_server = server(identity, Some(trust(&old.trust())), clock(), protocols).unwrap();
+        let identity = always(presents.identity(&["c"]));
+        let us = client(Some(identity), trust(&old.trust()), clock(), &[b"h2", b"http/1.1"]).unwrap();
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let silence = SECOND * 3600;
+        let clock = clock();
+        // It says nothing before it is asked, as a server of HTTP does.
+        let answering = async {
+            let mut stream = tokio_rustls::TlsAcceptor::from(at_server).accept(far).await?;
+            let mut line = [0; 18];
+            stream.read_exact(&mut line).await?;
+            assert_eq!(&line, b"OPTIONS * HTTP/1.1");
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+            stream.shutdown().await
+        };
+        let begun = tokio::time::Instant::now();
+        let wait = Wait::AnswerOrSilence(silence);
+        let (shaken, _) = tokio::join!(
+            handshake_client(Box::new(near), us, "pd-0", wait, SECOND, clock.as_ref()),
+            answering
+        );
+        assert!(begun.elapsed() < silence);
+        match shaken {
+            Ok(_) => assert!(accepted),
+            Err(failure) => {
+                assert!(!accepted);
+                assert_eq!(failure, TlsFailure::RefusedBy("certificate_unknown".into()));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_a_broken_line_swallowed_is_asked_for_again() {
+    let (old, new) = (ca("old"), ca("new"));
+    let identity = || always(old.identity(&["pd-0"]));
+    let breaking = server(identity(), None, clock(), &[b"http/1.1"]).unwrap();
+    let refusing = server(identity(), Some(trust(&old.trust())), clock(), &[b"http/1.1"]).unwrap();
+    let servers = Mutex::new(vec![refusing, breaking]);
+    let us =
+        client(Some(always(new.identity(&["c"]))), trust(&old.trust()), clock(), &[b"http/1.1"]).unwrap();
+    let dial = || async {
+        let config = servers.lock().unwrap().pop().unwrap();
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move { tokio_rustls::TlsAcceptor::from(config).accept(far).await.map(drop) });
+        Ok(Box::new(near) as Box<dyn Stream>)
+    };
+    let shaken = handshake_asking(dial, us, "pd-0", SECOND, SECOND, clock().as_ref()).await;
+    assert_eq!(shaken.unwrap_err(), TlsFailure::RefusedBy("certificate_unknown".into()));
+    assert!(servers.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_refuses_and_the_server_learns_it() {
     let (old, new) = (ca("old"), ca("new"));
     let (client_says, server_says) = meet(

@@ -12,6 +12,9 @@ use stdlib::world::Clock;
 use super::pod::party::{Leaf, Party};
 use super::volume::Digest;
 
+/// What a server of HTTP agrees to speak, as the real ones do.
+const ALPN: &[&[u8]] = &[b"http/1.1"];
+
 type Made = (Digest, Digest, Verifier, Vec<String>);
 
 /// Configurations by what they are made of.
@@ -76,7 +79,7 @@ impl Configs {
     ) -> Result<Arc<ServerConfig>, String> {
         cached(&self.servers, made(party, leaf), || {
             let identity = tls::always(Identity::new(&leaf.chain, &leaf.key)?);
-            tls::server(identity, Some(trust(party, &party.allowed_cn)), Arc::clone(clock), &[])
+            tls::server(identity, Some(trust(party, &party.allowed_cn)), Arc::clone(clock), ALPN)
         })
     }
 }
