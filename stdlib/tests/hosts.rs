@@ -1,4 +1,5 @@
-//! One contract for every host: what the port promises, held by this machine and by a real `sshd`.
+//! One contract for every host: what the port promises, held by this machine, by a real `sshd`, and by the
+//! sandbox's hosts, whose tests take it from here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stderr)]
 
 #[path = "hosts/contract.rs"]
@@ -29,6 +30,7 @@ async fn a_host_over_openssh_keeps_the_contract() {
     let pool = Pool::default();
     let host = pool.host(&server.entry("m1")).unwrap();
     contract::holds(host.as_ref(), server.folder()).await;
+    contract::serves(host.as_ref(), "etcd").await;
 }
 
 #[tokio::test]

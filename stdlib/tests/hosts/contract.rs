@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use stdlib::error::Code;
-use stdlib::host::{ABSENT, Command, Fence, Host, Put, digest};
+use stdlib::host::{ABSENT, Command, Fence, Host, Put, Service, digest};
 use stdlib::world::SystemClock;
 
 /// Holds a host to it, in a folder that the host and this test both see.
@@ -27,8 +27,11 @@ async fn runs(host: &dyn Host) {
     let odd = ["", " ", "a b", "'", "\"", "$HOME", "*", ";true", "\n", "`id`", "ü", "\\"];
     let output = host.run(Command::new(["printf", "%s|"].into_iter().chain(odd))).await.unwrap();
     assert_eq!(output.text(), odd.map(|word| format!("{word}|")).concat());
-    let output = host.run(Command::new(["sh", "-c", "echo why >&2; exit 7"])).await.unwrap();
-    assert_eq!((output.code, output.complaint().as_str()), (7, "why"));
+    let output = host.run(Command::new(["ls", "/rollover/has/no/such/folder"])).await.unwrap();
+    assert_eq!(output.code, 2);
+    assert!(output.complaint().contains("/rollover/has/no/such/folder"), "{}", output.complaint());
+    let output = host.run(Command::new(["false"])).await.unwrap();
+    assert_eq!((output.code, output.complaint().as_str()), (1, "exit code 1"));
     let output = host.run(Command::new(["rollover-has-no-such-program"])).await.unwrap();
     assert_eq!(output.code, 127);
     let output = host.run(Command::new(["head", "-c", "300000", "/dev/zero"]).most(1000)).await.unwrap();
@@ -146,6 +149,7 @@ async fn respects_the_mark(host: &dyn Host, folder: &Path) {
     let fence = Fence { token: "abc123".into() };
     let write = [put(path("fenced"), ABSENT, Some(b"x"))];
     let touch = || Command::new(["touch".to_owned(), path("touched")]).fenced(Some(fence.clone()));
+    fs::create_dir_all(folder.join("state")).unwrap();
     for mark in [None, Some(r#"{"token":"another"}"#)] {
         if let Some(mark) = mark {
             fs::write(folder.join("state/mark.json"), mark).unwrap();
@@ -166,4 +170,25 @@ async fn knows_itself(host: &dyn Host, folder: &Path) {
     assert!(offset.millis.unsigned_abs() <= offset.give_or_take + 50, "{offset:?}");
     assert!(host.free(folder.to_str().unwrap()).await.unwrap() > 0);
     assert!(host.free(folder.join("nowhere").to_str().unwrap()).await.is_err());
+}
+
+/// A unit of systemd, by the words in which it is asked.
+pub(crate) async fn serves(host: &dyn Host, unit: &str) {
+    let service = Service::Unit { unit: unit.to_owned() };
+    let first = service.status(host).await.unwrap();
+    assert!(first.active && !first.started.is_empty(), "{first:?}");
+    assert_eq!(service.status(host).await.unwrap(), first, "looking changes nothing");
+    service.restart(host, Duration::from_secs(60), None).await.unwrap();
+    let second = service.status(host).await.unwrap();
+    assert!(second.active && second.started != first.started, "{first:?} {second:?}");
+    let lost = Some(Fence { token: "somebody else's".into() });
+    let error = service.restart(host, Duration::from_secs(60), lost).await.err().unwrap();
+    assert_eq!(error.code, Code::Locked, "{error}");
+    assert_eq!(service.status(host).await.unwrap(), second, "it was not restarted");
+    let none = Service::Unit { unit: "no-such-unit".into() };
+    assert_eq!(none.status(host).await.err().unwrap().code, Code::NotFound);
+    assert_eq!(
+        none.restart(host, Duration::from_secs(60), None).await.err().unwrap().code,
+        Code::Unavailable
+    );
 }

@@ -1,0 +1,299 @@
+//! One host of the sandbox.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+use stdlib::PrimError;
+use stdlib::error::Code;
+use stdlib::host::{Command, Fence, Found, Host, Offset, Output, Put};
+use stdlib::world::Clock;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use super::commands;
+use super::folder::{Node, Root};
+use super::replace::replace;
+use super::unit::Unit;
+
+/// How much of a complaint is kept.
+const COMPLAINT: usize = 16 << 10;
+/// Room on a disk that is not full.
+const ROOM: u64 = 8 << 30;
+
+/// What goes wrong with a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// It is off the network: nobody reaches it, and what it runs reaches nobody.
+    Away,
+    /// Its disk is full.
+    Full,
+    /// Its clock is so many seconds ahead.
+    Ahead(i64),
+}
+
+#[derive(Default)]
+struct Inner {
+    faults: Vec<Fault>,
+    /// Owners that were asked for, where they are others than root.
+    owners: BTreeMap<String, String>,
+}
+
+/// A host.
+pub struct Machine {
+    name: String,
+    root: Root,
+    state: String,
+    clock: Arc<dyn Clock>,
+    /// Rings when a file was changed or a service was started or stopped.
+    bell: watch::Sender<u64>,
+    /// Also the lock that `flock` is on a real host: whoever reads a pair of files never sees half of a change.
+    inner: Mutex<Inner>,
+    units: Mutex<BTreeMap<String, Arc<Unit>>>,
+}
+
+impl Machine {
+    /// A host whose files lie below `folder`, with its state folder as itself has it.
+    pub fn new(
+        name: &str,
+        folder: PathBuf,
+        state: &str,
+        clock: Arc<dyn Clock>,
+        bell: watch::Sender<u64>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            root: Root::new(folder),
+            state: state.to_owned(),
+            clock,
+            bell,
+            inner: Mutex::default(),
+            units: Mutex::default(),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(super) fn rings(&self) {
+        self.bell.send_modify(|rung| *rung = rung.wrapping_add(1));
+    }
+
+    /// Its own time.
+    pub(super) fn now(&self) -> OffsetDateTime {
+        let ahead: i64 =
+            self.inner().faults.iter().map(|fault| if let Fault::Ahead(by) = fault { *by } else { 0 }).sum();
+        self.clock.now() + time::Duration::seconds(ahead)
+    }
+
+    /// Puts a fault in force, or lifts it.
+    pub fn fault(&self, fault: Fault, in_force: bool) {
+        let mut inner = self.inner();
+        inner.faults.retain(|known| *known != fault);
+        if in_force {
+            inner.faults.push(fault);
+        }
+        drop(inner);
+        self.rings();
+    }
+
+    /// Whether this is wrong with it.
+    pub fn has(&self, fault: Fault) -> bool {
+        self.inner().faults.contains(&fault)
+    }
+
+    /// Gives it a service.
+    pub fn add_unit(&self, unit: Arc<Unit>) {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).insert(unit.name().to_owned(), unit);
+    }
+
+    /// A service by its name.
+    pub fn unit(&self, name: &str) -> Option<Arc<Unit>> {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Files of it at one moment: never some from before a change and some from after it.
+    pub(super) fn files<const N: usize>(&self, paths: [&str; N]) -> Result<[Vec<u8>; N], String> {
+        let _held = self.inner();
+        let mut found = [const { Vec::new() }; N];
+        for (slot, path) in found.iter_mut().zip(paths) {
+            *slot = self.root.bytes(path).map_err(|error| format!("open {path}: {error}"))?;
+        }
+        Ok(found)
+    }
+
+    pub(super) fn touch(&self, path: &str) -> io::Result<()> {
+        let held = self.inner();
+        if matches!(self.root.node(path)?, Node::Nothing) {
+            let spot = self.root.spot(path)?;
+            Root::settle(&Root::stage(&spot, 0, b"", 0o644)?, &spot)?;
+        }
+        drop(held);
+        self.rings();
+        Ok(())
+    }
+
+    fn reached(&self) -> Result<(), PrimError> {
+        if self.has(Fault::Away) {
+            return Err(PrimError::new(Code::Unavailable, "cannot be reached: no route to host")
+                .on(self.name.clone()));
+        }
+        Ok(())
+    }
+
+    fn checked(&self, path: &str) -> Result<(), PrimError> {
+        self.reached()?;
+        if path.starts_with('/') && !path.contains(['\n', '\0']) {
+            return Ok(());
+        }
+        Err(PrimError::argument("is no absolute path").on(format!("{}:{}", self.name, path.escape_debug())))
+    }
+
+    fn failed(&self, path: &str, error: &io::Error) -> PrimError {
+        PrimError::new(Code::Unavailable, format!("the host could not do it: {error}"))
+            .on(format!("{}:{path}", self.name))
+    }
+
+    /// That its mark names this token. The caller holds the lock.
+    fn guarded(&self, fence: Option<&Fence>) -> Result<(), PrimError> {
+        let Some(fence) = fence else { return Ok(()) };
+        let mark = self.root.bytes(&format!("{}/mark.json", self.state)).unwrap_or_default();
+        if String::from_utf8_lossy(&mark).contains(&format!("\"{}\"", fence.token)) {
+            return Ok(());
+        }
+        Err(PrimError::new(Code::Locked, "the hold on this host was lost: its mark names another process")
+            .on(self.name.clone())
+            .hint("`rollover status` tells who works on it"))
+    }
+}
+
+impl Host for Machine {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, PrimError>> {
+        Box::pin(async move {
+            self.reached()?;
+            {
+                let _held = self.inner();
+                self.guarded(command.fence.as_ref())?;
+            }
+            let done = tokio::select! {
+                done = commands::run(self, &command.argv, &command.stdin) => done,
+                () = self.clock.sleep(command.within) => {
+                    let text = format!("`{}` took longer than {:.0}s", command.argv.join(" "), command.within.as_secs_f64());
+                    return Err(PrimError::new(Code::Timeout, text).on(self.name.clone()));
+                }
+            };
+            let mut stdout = done.stdout;
+            let cut = stdout.len() > command.most;
+            stdout.truncate(command.most);
+            let stderr = done.stderr.chars().take(COMPLAINT).collect();
+            Ok(Output { code: done.code, stdout: stdout.into(), stderr, cut })
+        })
+    }
+
+    fn read<'a>(&'a self, path: &'a str, most: usize) -> BoxFuture<'a, Result<Option<Found>, PrimError>> {
+        Box::pin(async move {
+            self.checked(path)?;
+            let inner = self.inner();
+            match self.root.node(path).map_err(|error| self.failed(path, &error))? {
+                Node::Nothing => Ok(None),
+                Node::Other => {
+                    Err(PrimError::invalid("is no regular file").on(format!("{}:{path}", self.name)))
+                }
+                Node::File(file) => {
+                    let size = file.bytes.len() as u64;
+                    let mut bytes = file.bytes;
+                    bytes.truncate(most);
+                    let owner =
+                        inner.owners.get(&file.spot.path).cloned().unwrap_or_else(|| "0:0".to_owned());
+                    Ok(Some(Found {
+                        bytes: bytes.into(),
+                        size,
+                        mode: file.mode,
+                        owner,
+                        real: file.spot.path,
+                    }))
+                }
+            }
+        })
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>, PrimError>> {
+        Box::pin(async move {
+            self.checked(folder)?;
+            self.root.list(folder).map_err(|error| self.failed(folder, &error))
+        })
+    }
+
+    fn replace<'a>(
+        &'a self,
+        puts: &'a [Put],
+        fence: Option<&'a Fence>,
+    ) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async move {
+            for put in puts {
+                self.checked(&put.path)?;
+            }
+            let mut inner = self.inner();
+            self.guarded(fence)?;
+            if inner.faults.contains(&Fault::Full) && puts.iter().any(|put| put.bytes.is_some()) {
+                let path = puts.first().map(|put| put.path.clone()).unwrap_or_default();
+                return Err(PrimError::new(
+                    Code::Unavailable,
+                    "the host could not do it: No space left on device",
+                )
+                .on(format!("{}:{path}", self.name))
+                .hint("make room there, then resume"));
+            }
+            let changed = replace(&self.root, &self.name, puts)?;
+            for (spot, put) in changed.into_iter().zip(puts) {
+                match (&put.bytes, &put.owner) {
+                    (Some(_), Some(owner)) => drop(inner.owners.insert(spot.path, owner.clone())),
+                    (None, _) => drop(inner.owners.remove(&spot.path)),
+                    _ => {}
+                }
+            }
+            drop(inner);
+            self.rings();
+            Ok(())
+        })
+    }
+
+    fn clock<'a>(&'a self, ours: &'a dyn Clock) -> BoxFuture<'a, Result<Offset, PrimError>> {
+        Box::pin(async move {
+            self.reached()?;
+            let before = ours.now();
+            let theirs = self.now();
+            Ok(Offset::between(before, theirs, ours.now()))
+        })
+    }
+
+    fn free<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64, PrimError>> {
+        Box::pin(async move {
+            self.checked(path)?;
+            match self.root.node(path).map_err(|error| self.failed(path, &error))? {
+                Node::Nothing => Err(PrimError::new(
+                    Code::Unavailable,
+                    format!("the host could not do it: df: {path}: No such file or directory"),
+                )
+                .on(format!("{}:{path}", self.name))),
+                _ if self.has(Fault::Full) => Ok(0),
+                _ => Ok(ROOM),
+            }
+        })
+    }
+}
