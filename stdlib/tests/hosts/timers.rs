@@ -16,6 +16,9 @@ pub(crate) async fn hold(host: &dyn Host, folder: &Path) {
     refused(host, folder).await;
 }
 
+/// What the command leaves that stands in for a restart; arguments are what they are.
+const RESTARTED: &str = "g it's $HOME";
+
 /// A change of a certificate, of a key and of a file that was not there: done, and guarded.
 fn changed(folder: &Path, within: u64, id: &str) -> Guard {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -23,7 +26,7 @@ fn changed(folder: &Path, within: u64, id: &str) -> Guard {
         fs::write(folder.join(name), bytes).unwrap();
         fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o640)).unwrap();
     }
-    let _ = fs::remove_file(folder.join("g-restarted"));
+    let _ = fs::remove_file(folder.join(RESTARTED));
     let put = |name: &str, now: &str, old: Option<&str>, mode| Put {
         path: path(name),
         before: digest(now.as_bytes()),
@@ -40,9 +43,7 @@ fn changed(folder: &Path, within: u64, id: &str) -> Guard {
             put("g-key", "new key", Some("old key\n"), Some(0o600)),
             put("g-made", "made", None, None),
         ],
-        restart: ["sh", "-c", "cat \"$1\" >\"$2\"", "it's $HOME", &path("g-cert"), &path("g-restarted")]
-            .map(str::to_owned)
-            .into(),
+        restart: ["cp", "--", &path("g-cert"), &path(RESTARTED)].map(str::to_owned).into(),
         within: Duration::from_secs(within),
     }
 }
@@ -81,7 +82,7 @@ async fn confirmed(host: &dyn Host, folder: &Path) {
     assert!(!host.disarm("etcd", "second", TimerState::Armed, None).await.unwrap());
     assert!(host.timers().await.unwrap().is_empty());
     assert_eq!(text(folder, "g-cert").unwrap(), "new cert");
-    assert!(text(folder, "g-restarted").is_none());
+    assert!(text(folder, RESTARTED).is_none());
 }
 
 async fn not_confirmed(host: &dyn Host, folder: &Path) {
@@ -92,7 +93,7 @@ async fn not_confirmed(host: &dyn Host, folder: &Path) {
     assert_eq!(text(folder, "g-key").unwrap(), "old key\n");
     assert_eq!(text(folder, "g-made"), None);
     // First put back, then restarted.
-    assert_eq!(text(folder, "g-restarted").unwrap(), "old cert");
+    assert_eq!(text(folder, RESTARTED).unwrap(), "old cert");
     let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode("g-cert"), mode("g-key")), (0o640, 0o600));
     // It is too late to confirm; what it took away can be put in place again.

@@ -63,6 +63,10 @@ pub(super) async fn run(machine: &Machine, argv: &[String], stdin: &[u8]) -> Don
             Ok(None) => Done::failed(2, format!("ls: cannot access '{path}': No such file or directory")),
             Err(error) => Done::failed(2, format!("ls: cannot open '{path}': {error}")),
         },
+        ["cp", "--", from, to] => match machine.copy(from, to) {
+            Ok(()) => Done::default(),
+            Err(error) => Done::failed(1, format!("cp: cannot copy '{from}' to '{to}': {error}")),
+        },
         ["touch", path] => machine.touch(path).map_or_else(
             |error| Done::failed(1, format!("touch: cannot touch '{path}': {error}")),
             |()| Done::default(),

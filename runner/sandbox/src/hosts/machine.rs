@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::future::BoxFuture;
 use stdlib::PrimError;
 use stdlib::error::Code;
-use stdlib::host::{Command, Fence, Found, Host, Offset, Output, Put};
+use stdlib::host::{Command, Fence, Found, Guard, Host, Offset, Output, Put, Timer, TimerState};
 use stdlib::world::Clock;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::commands;
 use super::folder::{Node, Root};
 use super::replace::replace;
+use super::timer::Armed;
 use super::unit::Unit;
 
 /// How much of a complaint is kept.
@@ -35,14 +36,16 @@ pub enum Fault {
 }
 
 #[derive(Default)]
-struct Inner {
+pub(super) struct Inner {
     faults: Vec<Fault>,
     /// Owners that were asked for, where they are others than root.
-    owners: BTreeMap<String, String>,
+    pub(super) owners: BTreeMap<String, String>,
+    pub(super) timers: BTreeMap<String, Armed>,
 }
 
 /// A host.
 pub struct Machine {
+    me: Weak<Self>,
     name: String,
     root: Root,
     state: String,
@@ -63,7 +66,8 @@ impl Machine {
         clock: Arc<dyn Clock>,
         bell: watch::Sender<u64>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             name: name.to_owned(),
             root: Root::new(folder),
             state: state.to_owned(),
@@ -74,8 +78,20 @@ impl Machine {
         })
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn me(&self) -> Weak<Self> {
+        self.me.clone()
+    }
+
+    pub(super) fn called(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn state(&self) -> &str {
+        &self.state
     }
 
     pub(super) fn root(&self) -> &Root {
@@ -123,16 +139,6 @@ impl Machine {
         self.units.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// Files of it at one moment: never some from before a change and some from after it.
-    pub(super) fn files<const N: usize>(&self, paths: [&str; N]) -> Result<[Vec<u8>; N], String> {
-        let _held = self.inner();
-        let mut found = [const { Vec::new() }; N];
-        for (slot, path) in found.iter_mut().zip(paths) {
-            *slot = self.root.bytes(path).map_err(|error| format!("open {path}: {error}"))?;
-        }
-        Ok(found)
-    }
-
     pub(super) fn touch(&self, path: &str) -> io::Result<()> {
         let held = self.inner();
         if matches!(self.root.node(path)?, Node::Nothing) {
@@ -144,7 +150,16 @@ impl Machine {
         Ok(())
     }
 
-    fn reached(&self) -> Result<(), PrimError> {
+    pub(super) fn copy(&self, from: &str, to: &str) -> io::Result<()> {
+        let held = self.inner();
+        let (bytes, spot) = (self.root.bytes(from)?, self.root.spot(to)?);
+        Root::settle(&Root::stage(&spot, 0, &bytes, 0o644)?, &spot)?;
+        drop(held);
+        self.rings();
+        Ok(())
+    }
+
+    pub(super) fn reached(&self) -> Result<(), PrimError> {
         if self.has(Fault::Away) {
             return Err(PrimError::new(Code::Unavailable, "cannot be reached: no route to host")
                 .on(self.name.clone()));
@@ -152,7 +167,7 @@ impl Machine {
         Ok(())
     }
 
-    fn checked(&self, path: &str) -> Result<(), PrimError> {
+    pub(super) fn checked(&self, path: &str) -> Result<(), PrimError> {
         self.reached()?;
         if path.starts_with('/') && !path.contains(['\n', '\0']) {
             return Ok(());
@@ -160,13 +175,13 @@ impl Machine {
         Err(PrimError::argument("is no absolute path").on(format!("{}:{}", self.name, path.escape_debug())))
     }
 
-    fn failed(&self, path: &str, error: &io::Error) -> PrimError {
+    pub(super) fn failed(&self, path: &str, error: &io::Error) -> PrimError {
         PrimError::new(Code::Unavailable, format!("the host could not do it: {error}"))
             .on(format!("{}:{path}", self.name))
     }
 
     /// That its mark names this token. The caller holds the lock.
-    fn guarded(&self, fence: Option<&Fence>) -> Result<(), PrimError> {
+    pub(super) fn guarded(&self, fence: Option<&Fence>) -> Result<(), PrimError> {
         let Some(fence) = fence else { return Ok(()) };
         let mark = self.root.bytes(&format!("{}/mark.json", self.state)).unwrap_or_default();
         if String::from_utf8_lossy(&mark).contains(&format!("\"{}\"", fence.token)) {
@@ -295,5 +310,23 @@ impl Host for Machine {
                 _ => Ok(ROOM),
             }
         })
+    }
+
+    fn arm<'a>(&'a self, guard: &'a Guard, fence: Option<&'a Fence>) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async move { self.arm_timer(guard, fence) })
+    }
+
+    fn timers(&self) -> BoxFuture<'_, Result<Vec<Timer>, PrimError>> {
+        Box::pin(async move { self.look_at_timers() })
+    }
+
+    fn disarm<'a>(
+        &'a self,
+        key: &'a str,
+        id: &'a str,
+        state: TimerState,
+        fence: Option<&'a Fence>,
+    ) -> BoxFuture<'a, Result<bool, PrimError>> {
+        Box::pin(async move { self.disarm_timer(key, id, state, fence) })
     }
 }

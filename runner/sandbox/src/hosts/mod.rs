@@ -6,6 +6,7 @@ mod commands;
 mod folder;
 mod machine;
 mod replace;
+mod timer;
 mod unit;
 
 pub use machine::{Fault, Machine};

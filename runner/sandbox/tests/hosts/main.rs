@@ -3,6 +3,9 @@
 
 #[path = "../../../../stdlib/tests/hosts/contract.rs"]
 mod contract;
+#[path = "../../../../stdlib/tests/hosts/timers.rs"]
+#[allow(dead_code, reason = "how timers lie on a real file system is not the sandbox's")]
+mod timers;
 
 use std::path::Path;
 use std::sync::Arc;
