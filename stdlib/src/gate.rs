@@ -89,6 +89,24 @@ pub trait Gate: Send + Sync {
     /// A text unique to this run, phase and direction, and the same again when the step is resumed: restart markers.
     fn marker(&self) -> String;
 
+    /// Says something that the operator and a reader of the record must know, whatever becomes of the step.
+    ///
+    /// # Errors
+    /// [`crate::error::Code::Refused`] when the record cannot be written.
+    fn note(&self, text: &str) -> Result<(), PrimError> {
+        self.progress(Progress { text: text.to_owned(), done: None });
+        Ok(())
+    }
+
+    /// What this phase, in this direction, wrote at a place last, with the copy of what lay there before; nothing where it
+    /// wrote nothing there.
+    ///
+    /// # Errors
+    /// The copy cannot be opened.
+    fn replaced(&self, _place: &Place) -> Result<Option<RecordedEffect>, PrimError> {
+        Ok(None)
+    }
+
     /// What this run has written and restarted so far, in order: from it a measurement tells what a process that
     /// started in between may have loaded. Needs no clock, so a wrong one cannot mislead it.
     fn history(&self) -> Vec<Past>;

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use stdlib::PrimError;
 use stdlib::error::Code;
-use stdlib::gate::{Effect, Gate, Past, Permit, Place, Progress};
+use stdlib::gate::{Effect, Gate, Past, Permit, Place, Progress, RecordedEffect};
 
 use super::cancel::Cancel;
 use super::judge::{Seen, Verdict, judge, judge_restore};
@@ -184,6 +184,18 @@ impl Gate for StepGate {
 
     fn marker(&self) -> String {
         self.ledger.marker(&self.id.phase, self.id.direction)
+    }
+
+    fn note(&self, text: &str) -> Result<(), PrimError> {
+        self.ledger.note(text).map_err(|halt| self.refuse(halt.into()))?;
+        self.hub.note(text);
+        Ok(())
+    }
+
+    fn replaced(&self, place: &Place) -> Result<Option<RecordedEffect>, PrimError> {
+        let Some(made) = self.ledger.replaced(&self.id, place) else { return Ok(None) };
+        let backup = self.ledger.backup(&made)?;
+        Ok(Some(RecordedEffect { place: made.place, before: made.before, after: made.after, backup }))
     }
 
     fn history(&self) -> Vec<Past> {

@@ -29,6 +29,8 @@ pub struct Member {
     pub host: Entry,
     /// How it is restarted.
     pub service: Service,
+    /// Files that it loads when it starts: what its host puts back unless a restart is confirmed.
+    pub loads: Vec<String>,
 }
 
 /// Members, and how they are asked.
@@ -97,7 +99,11 @@ pub(super) fn member(value: &Value) -> Result<Member, PrimError> {
         None | Some(Value::Null) => Service::Unit { unit: "etcd".into() },
         Some(service) => Service::of(service)?,
     };
-    Ok(Member { endpoint, host, service })
+    let loads = match fields.get("loads") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(list) => crate::host::paths(list, "loads")?,
+    };
+    Ok(Member { endpoint, host, service, loads })
 }
 
 impl Cluster {

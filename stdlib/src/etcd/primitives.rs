@@ -20,7 +20,8 @@ const CLUSTER: Param = Param::required(
     "cluster",
     Type::Map,
     "`members`, a list of maps `host` (as `host::inventory` gives it), `endpoint` (`host:port` for clients, port 2379 of \
-     the host's address if left out) and `service` (`\"etcd\"` if left out, as for `host::restart`); `identity`, \
+     the host's address if left out), `service` (`\"etcd\"` if left out, as for `host::restart`) and `loads` (files that it \
+     loads when it starts); `identity`, \
      `{cert, key}` to show; `trusted_by`, PEM of whom we trust.",
 );
 
@@ -106,18 +107,32 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "etcd::restart",
         kind: Kind::Settle,
-        params: &[CLUSTER, Param::required("member", Type::Map, "One of `cluster.members`.")],
-        returns: "a map: `host`, `restarted` (false where it was by this very step, before a resume), `led`, whether the \
-                  leadership was moved away first, `applied`",
-        doc: "Restarts one member without costing the quorum: waits until all others are well, moves the leadership away \
-              from it, asks once more, restarts its service, and waits until it has caught up.\n\nFails with `unproved` where \
-              the others are not well (nothing is stopped then) or it does not come back.",
-        example: r#"p.settle("restart", etcd::restart(cluster, item())).each(etcd::order(cluster)).deadline("10m");"#,
+        params: &[
+            CLUSTER,
+            Param::required("member", Type::Map, "One of `cluster.members`."),
+            Param::optional(
+                "options",
+                Type::Map,
+                "`confirm`: how long the member's host waits for us (`5m`) before it puts back what this phase changed of \
+                 the member's `loads` and restarts it by itself. Left out or empty, it never does.",
+            ),
+        ],
+        returns: "a map: `host`, `restarted` (false where it was by this very step, before a resume), `came_back`, whether \
+                  its host had taken the change back by itself before, `led`, whether the leadership was moved away first, \
+                  `applied`",
+        doc: "Restarts one member without costing the quorum: waits until all others are well and none of their hosts waits \
+              to be confirmed, moves the leadership away from it, asks once more, arms the timer, restarts its service, \
+              waits until it has caught up, and confirms.\n\nThe timer runs on the host and needs no connection; it does not \
+              survive a reboot. A resume that finds it fired puts the run's files in place again and restarts the member \
+              anew. Fails with `unproved` where the others are not well (nothing is stopped then), it does not come back, or \
+              the proof comes too late; what the host will do by itself is said.",
+        example: r#"p.settle("restart", etcd::restart(cluster, item(), #{ confirm: "5m" })).each(etcd::order(cluster)).deadline("10m");"#,
         run: |world, args, gate| {
             Box::pin(async move {
                 let cluster = Cluster::of(world, args, 0)?;
                 let member = member(args.get(1).unwrap_or(&Value::Null))?;
-                restart::run(world, &cluster, &member, gate).await
+                let guarded = restart::guarded(&member, args.get(2))?;
+                restart::run(world, &cluster, &member, guarded.as_ref(), gate).await
             })
         },
         restore: None,

@@ -10,7 +10,8 @@ use super::cluster::{Cluster, Look, Member, until};
 use super::quorum::may_stop;
 use crate::error::{Code, PrimError};
 use crate::gate::{Gate, Progress};
-use crate::host::restart;
+use crate::host::timer::confirm::{self, Armed, Guarded};
+use crate::host::{Entry, restart};
 use crate::world::World;
 
 /// How long the others may need to be well before a member is stopped, and a leader to be another.
@@ -20,18 +21,30 @@ const BACK: Duration = Duration::from_secs(180);
 /// How long the command that restarts it may take: one that waits for a quorum that does not come never returns.
 const COMMAND: Duration = Duration::from_secs(120);
 
+/// How a restart of a member is confirmed: nothing where it need not be.
+pub(super) fn guarded(member: &Member, options: Option<&Value>) -> Result<Option<Guarded>, PrimError> {
+    let Some(within) = confirm::within(options)? else { return Ok(None) };
+    Ok(Some(Guarded { paths: member.loads.clone(), within }))
+}
+
 /// Moves the leadership away from a member, stops and starts it when the others keep the quorum without it, and waits
 /// until it has caught up with what the others had before.
 pub(super) async fn run(
     world: &World,
     cluster: &Cluster,
     member: &Member,
+    guarded: Option<&Guarded>,
     gate: &dyn Gate,
 ) -> Result<Value, PrimError> {
     let name = member.host.name.clone();
     let moved = std::sync::atomic::AtomicBool::new(false);
     let check = || -> BoxFuture<'_, Result<(), PrimError>> {
         Box::pin(async {
+            if guarded.is_some() {
+                let others = cluster.members.iter().map(|member| &member.host);
+                let others: Vec<&Entry> = others.filter(|host| host.name != name).collect();
+                confirm::quiet(world, gate, &others).await?;
+            }
             let may = |look: &Look| {
                 may_stop(&look.voters(), &name).map_err(|why| format!("{name} may not be stopped now: {why}"))
             };
@@ -49,7 +62,12 @@ pub(super) async fn run(
             Ok(())
         })
     };
-    let restarted = restart::restart(world, gate, &member.host, &member.service, COMMAND, &check).await?;
+    let (host, service) = (&member.host, &member.service);
+    // Whoever waits longer than the host's timer does waits for nothing.
+    let command = guarded.map_or(COMMAND, |guarded| COMMAND.min(guarded.within));
+    let came = restart::restart(world, gate, host, service, command, guarded, &check).await?;
+    let left = |armed: &Armed| Duration::try_from(armed.until - world.clock.now()).unwrap_or_default();
+    let patience = came.armed.as_ref().map_or(BACK, |armed| BACK.min(left(armed)));
     // What the others have now it must have too; nothing that was acknowledged before is later than that.
     let goal = std::sync::atomic::AtomicU64::new(0);
     let back = |look: &Look| -> Result<u64, String> {
@@ -75,15 +93,28 @@ pub(super) async fn run(
         }
         Ok(status.applied)
     };
-    let applied = until(world, cluster, BACK, gate, &back).await.map_err(|error| {
-        error.on(format!("etcd member {name}")).hint(format!(
+    let applied = until(world, cluster, patience, gate, &back).await.map_err(|error| {
+        let error = error.on(format!("etcd member {name}")).hint(format!(
             "the others keep the quorum; look at the log of service {} on {}, then resume, or roll back",
-            member.service.name(),
-            member.host.title()
-        ))
+            service.name(),
+            host.title()
+        ));
+        match &came.armed {
+            Some(armed) => restart::owing(error, armed, host, service),
+            None => error,
+        }
     })?;
+    if let Some(armed) = &came.armed {
+        confirm::confirm(world, gate, host, armed).await?;
+    }
     let moved = moved.load(std::sync::atomic::Ordering::Relaxed);
-    Ok(json!({ "host": name, "restarted": restarted, "led": moved, "applied": applied.to_string() }))
+    Ok(json!({
+        "host": name,
+        "restarted": came.anew,
+        "came_back": came.came_back,
+        "led": moved,
+        "applied": applied.to_string(),
+    }))
 }
 
 /// Gives the leadership to another member, where this one has it.

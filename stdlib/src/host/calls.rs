@@ -10,6 +10,7 @@ use super::facts::{self, Needs};
 use super::inventory::{self, Entry};
 use super::restart;
 use super::service::Service;
+use super::timer::confirm::{self, Guarded};
 use crate::cert::{Key, parse_many};
 use crate::error::{Code, PrimError};
 use crate::files::change::{Content, io_error};
@@ -73,6 +74,16 @@ pub(super) fn path<'a>(args: &'a [Value], index: usize, name: &str) -> Result<&'
     } else {
         Err(PrimError::argument(format!("`{name}` is no absolute path"))
             .expected("e.g. `/etc/etcd/ca.pem`", format!("`{path}`")))
+    }
+}
+
+/// Absolute paths of a host.
+pub(crate) fn paths(value: &Value, name: &str) -> Result<Vec<String>, PrimError> {
+    let list = texts(Some(value), name)?;
+    match list.iter().find(|path| !path.starts_with('/')) {
+        None => Ok(list),
+        Some(path) => Err(PrimError::argument(format!("`{name}` has what is no absolute path"))
+            .expected("e.g. `/etc/etcd/ca.pem`", format!("`{path}`"))),
     }
 }
 
@@ -223,10 +234,31 @@ pub(super) async fn restart_service(
 ) -> Result<Value, PrimError> {
     let entry = entry_of(args, 0)?;
     let service = Service::of(args.get(1).unwrap_or(&Value::Null))?;
+    let options = given(args, 2)?;
+    let guarded = match confirm::within(args.get(2))? {
+        None => None,
+        Some(within) => {
+            let loads = options.and_then(|options| options.get("loads"));
+            Some(Guarded {
+                paths: loads.map_or_else(|| Ok(Vec::new()), |list| paths(list, "options.loads"))?,
+                within,
+            })
+        }
+    };
+    let within = guarded.as_ref().map_or(RESTART, |guarded| RESTART.min(guarded.within));
     let none =
         || -> futures::future::BoxFuture<'static, Result<(), PrimError>> { Box::pin(async { Ok(()) }) };
-    let restarted = restart::restart(world, gate, &entry, &service, RESTART, &none).await?;
-    Ok(json!({ "host": entry.name, "service": service.name(), "restarted": restarted }))
+    let came = restart::restart(world, gate, &entry, &service, within, guarded.as_ref(), &none).await?;
+    if let Some(armed) = &came.armed {
+        // It runs, started anew: that is what this step can tell.
+        confirm::confirm(world, gate, &entry, armed).await?;
+    }
+    Ok(json!({
+        "host": entry.name,
+        "service": service.name(),
+        "restarted": came.anew,
+        "came_back": came.came_back,
+    }))
 }
 
 pub(super) async fn active(world: &World, args: &[Value]) -> Result<Value, PrimError> {

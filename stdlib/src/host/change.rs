@@ -161,16 +161,60 @@ fn unseal(backup: &Secret) -> Result<(Entry, String, Option<Content>), PrimError
     Ok((entry, path, content))
 }
 
+/// Whether a file holds what the record knows by this digest.
+pub(super) async fn stands(
+    world: &World,
+    host: &dyn Host,
+    path: &str,
+    known: &str,
+) -> Result<bool, PrimError> {
+    let seen = look(host, path).await?;
+    Ok(found(world, seen.content.as_ref(), known) == known)
+}
+
+/// What would put one file back; nothing where it holds already what it held before.
+pub(super) async fn way_back(
+    world: &World,
+    host: &dyn Host,
+    recorded: &RecordedEffect,
+) -> Result<Option<Put>, PrimError> {
+    let backup = recorded.backup.as_ref().ok_or_else(|| no_copy(recorded))?;
+    let (_, path, before) = unseal(backup)?;
+    let seen = look(host, &path).await?;
+    if found(world, seen.content.as_ref(), &recorded.before) == recorded.before {
+        return Ok(None);
+    }
+    let now = found(world, seen.content.as_ref(), &recorded.after);
+    if now != recorded.after {
+        return Err(changed_since(host.name(), &path, recorded, now));
+    }
+    Ok(Some(Put {
+        path,
+        before: seen.raw,
+        mode: before.as_ref().map(|content| content.mode),
+        bytes: before.map(|content| content.bytes),
+        owner: None,
+    }))
+}
+
+fn no_copy(recorded: &RecordedEffect) -> PrimError {
+    PrimError::internal("the record has no copy of it").on(recorded.place.0.clone())
+}
+
+fn changed_since(host: &str, path: &str, recorded: &RecordedEffect, now: String) -> PrimError {
+    PrimError::new(Code::Conflict, "somebody else has changed the file since")
+        .on(format!("{host}:{path}"))
+        .expected(recorded.after.clone(), now)
+        .hint("look at the file; put back what the run left there, or clear it away, and roll back again")
+}
+
 /// Puts one file back, where it still is what the run left there.
 pub(super) async fn restore(
     world: &World,
     recorded: &RecordedEffect,
     gate: &dyn Gate,
 ) -> Result<(), PrimError> {
-    let backup = recorded
-        .backup
-        .as_ref()
-        .ok_or_else(|| PrimError::internal("the record has no copy of it").on(recorded.place.0.clone()))?;
+    let backup = recorded.backup.as_ref().ok_or_else(|| no_copy(recorded))?;
     let (entry, path, mut before) = unseal(backup)?;
     let host = world.hosts.host(&entry)?;
     let mut seen = look(host.as_ref(), &path).await?;
@@ -179,12 +223,7 @@ pub(super) async fn restore(
     }
     let now = found(world, seen.content.as_ref(), &recorded.after);
     if now != recorded.after {
-        return Err(PrimError::new(Code::Conflict, "somebody else has changed the file since")
-            .on(format!("{}:{path}", entry.name))
-            .expected(recorded.after.clone(), now)
-            .hint(
-                "look at the file; put back what the run left there, or clear it away, and roll back again",
-            ));
+        return Err(changed_since(&entry.name, &path, recorded, now));
     }
     for (content, known) in [(&mut seen.content, &recorded.after), (&mut before, &recorded.before)] {
         if let Some(content) = content {

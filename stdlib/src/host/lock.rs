@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::inventory::Entry;
 use super::port::{ABSENT, Fence, Put, digest};
+use super::timer::confirm;
 use crate::error::{Code, PrimError};
 use crate::lease::{Last, Leave, Mark, unfinished};
 use crate::world::World;
@@ -142,8 +143,11 @@ pub async fn forget(world: &World, entries: &[Entry], last: &Last) -> Result<(),
 
 /// Says which run was here, where it has changed something, and then takes its mark off.
 async fn finish(world: &World, entry: &Entry, seen: &Seen, last: Option<&Last>) -> Result<(), PrimError> {
+    let host = world.hosts.host(entry)?;
+    if let Some(mark) = &seen.mark {
+        confirm::clear(host.as_ref(), &mark.run).await?;
+    }
     if let Some(last) = last {
-        let host = world.hosts.host(entry)?;
         let path = format!("{}/last-run.json", entry.state);
         let before =
             host.read(&path, 64 << 10).await?.map_or_else(|| ABSENT.to_owned(), |file| digest(&file.bytes));

@@ -18,7 +18,7 @@ mod ssh;
 pub(crate) mod timer;
 mod trust;
 
-pub(crate) use calls::entry;
+pub(crate) use calls::{entry, paths};
 pub use inventory::{Connection, Entry, Inventory};
 pub use local::Local;
 pub use pool::{Connect, Pool};

@@ -226,8 +226,18 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "host::restart",
         kind: Kind::Settle,
-        params: &[HOST, SERVICE],
-        returns: "a map: `host`, `service`, `restarted`: false where it was by this very step, before a resume",
+        params: &[
+            HOST,
+            SERVICE,
+            Param::optional(
+                "options",
+                Type::Map,
+                "`confirm`: how long the host waits for us (`5m`) before it puts back what this phase changed of `loads`, \
+                 paths of files that the service loads, and restarts it by itself. Left out or empty, it never does.",
+            ),
+        ],
+        returns: "a map: `host`, `service`, `restarted`, false where it was by this very step, before a resume, and \
+                  `came_back`, whether the host had taken the change back by itself before",
         doc: "Restarts a service and waits until it runs, started anew.\n\nA marker on the host says by which run and phase \
               it was restarted last. Fails with `unproved` where it does not come up or was not restarted, `unavailable` \
               where its command fails.",

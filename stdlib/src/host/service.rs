@@ -117,6 +117,14 @@ impl Service {
         }
     }
 
+    /// The command that restarts it.
+    pub(crate) fn restart_command(&self) -> Vec<String> {
+        match self {
+            Self::Unit { unit } => ["systemctl", "restart", "--", unit].map(str::to_owned).into(),
+            Self::Given { restart, .. } => restart.clone(),
+        }
+    }
+
     /// Restarts it. Returns when its command does, which says little of whether it serves.
     ///
     /// # Errors
@@ -127,11 +135,7 @@ impl Service {
         within: std::time::Duration,
         fence: Option<Fence>,
     ) -> Result<(), PrimError> {
-        let argv: Vec<String> = match self {
-            Self::Unit { unit } => ["systemctl", "restart", "--", unit].map(str::to_owned).into(),
-            Self::Given { restart, .. } => restart.clone(),
-        };
-        let output = host.run(Command::new(argv).within(within).fenced(fence)).await?;
+        let output = host.run(Command::new(self.restart_command()).within(within).fenced(fence)).await?;
         if output.code == 0 { Ok(()) } else { Err(self.failed(host, "could not be restarted", &output)) }
     }
 

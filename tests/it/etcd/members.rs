@@ -62,8 +62,9 @@ impl Cluster {
         issue(&ca, &ca_key, "app", &[], &app, "client");
         for machine in &mut machines.all {
             let (name, address, folder) = (&machine.name, &machine.address, machine.folder.display());
+            // What a test holds up does not start to serve.
             let script = format!(
-                "exec etcd --name {name} --data-dir {folder}/data --listen-client-urls https://{address}:2379 \
+                "while [ -e {folder}/hold ]; do sleep 0.05; done\nexec etcd --name {name} --data-dir {folder}/data --listen-client-urls https://{address}:2379 \
                  --advertise-client-urls https://{address}:2379 --listen-peer-urls https://{address}:2380 \
                  --initial-advertise-peer-urls https://{address}:2380 --initial-cluster {} --initial-cluster-state new \
                  --cert-file {folder}/pki/server.pem --key-file {folder}/pki/server-key.pem --trusted-ca-file {folder}/pki/ca.pem \

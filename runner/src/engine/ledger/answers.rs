@@ -1,8 +1,8 @@
 //! What the record answers.
 
-use journal::{Direction, Lifecycle, PhaseStatus, StepStatus, Undo};
+use journal::{Direction, Journal, Lifecycle, PhaseStatus, StepStatus, Undo};
 use serde_json::Value;
-use stdlib::gate::{Past, Place};
+use stdlib::gate::{EffectClass, Past, Place};
 use stdlib::secret::SecretStore as _;
 use stdlib::{PrimError, Secret};
 
@@ -138,21 +138,21 @@ impl Ledger {
         let wanted = |state: &&journal::EffectState| {
             state.effect.direction == Direction::Forward && !(standing && state.undo == Undo::Done)
         };
-        let effects = journal.state().effects().iter().filter(wanted);
-        effects
-            .map(|state| Made {
-                seq: state.seq,
-                phase: state.phase.clone(),
-                key: state.effect.step.clone(),
-                place: state.effect.place.clone(),
-                before: state.effect.before.clone(),
-                after: state.effect.after.clone(),
-                class: state.effect.class,
-                primitive: state.effect.primitive.clone(),
-                backup: state.effect.backup.clone(),
-                summary: journal.bodies().resolve(&state.effect.summary).unwrap_or_default(),
-            })
-            .collect()
+        journal.state().effects().iter().filter(wanted).map(|state| made(&journal, state)).collect()
+    }
+
+    /// The last effect of a step's phase and direction at a place of which a copy was made.
+    pub(crate) fn replaced(&self, id: &StepId, place: &Place) -> Option<Made> {
+        let journal = self.journal();
+        let here = |state: &&journal::EffectState| {
+            let e = &state.effect;
+            state.phase == id.phase
+                && e.direction == id.direction
+                && e.place == *place
+                && e.class == EffectClass::Restorable
+        };
+        let last = journal.state().effects().iter().rev().find(here)?;
+        Some(made(&journal, last))
     }
 
     /// The sealed copy of what was there before an effect, opened.
@@ -171,5 +171,20 @@ impl Ledger {
     pub(crate) fn head(&self) -> Head {
         let head = self.journal().head();
         Head { size: head.size, root: head.root_hex() }
+    }
+}
+
+fn made(journal: &Journal, state: &journal::EffectState) -> Made {
+    Made {
+        seq: state.seq,
+        phase: state.phase.clone(),
+        key: state.effect.step.clone(),
+        place: state.effect.place.clone(),
+        before: state.effect.before.clone(),
+        after: state.effect.after.clone(),
+        class: state.effect.class,
+        primitive: state.effect.primitive.clone(),
+        backup: state.effect.backup.clone(),
+        summary: journal.bodies().resolve(&state.effect.summary).unwrap_or_default(),
     }
 }

@@ -1,6 +1,7 @@
 //! Commit confirmed: a timer on the host itself that takes a change back and restarts the service, unless it is confirmed
 //! in time. It needs neither the runner nor a connection.
 
+pub(crate) mod confirm;
 mod posix;
 mod scripts;
 
