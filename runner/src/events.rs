@@ -111,6 +111,9 @@ pub struct Ending {
     /// What failed first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What the workflow says of its success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<String>,
     /// Places that differ from what they were before the run.
     pub changed: Vec<ChangedPlace>,
     /// The run's folder.

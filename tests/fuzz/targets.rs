@@ -87,7 +87,7 @@ fn seen(certificate: &Certificate) {
     let _ = certificate.check_signed_by(certificate);
     let _ = certificate.check_valid_at(AT);
     let (ca, key) = authority();
-    if let Ok((next, _)) = cfssl::reissue(ca, key, certificate, Some(key.clone()), AT) {
+    if let Ok((next, _)) = cfssl::reissue(ca, key, certificate, Some(key.clone()), None, AT) {
         assert_eq!(next.subject(), certificate.subject());
         let missing = certificate.sans().iter().find(|san| !next.sans().contains(san));
         assert!(missing.is_none(), "{missing:?} was lost");

@@ -378,6 +378,7 @@ impl Run {
             state,
             exit,
             failure,
+            success: core.plan.success.clone().filter(|_| state == EndState::Done),
             changed,
             record: core.ledger.folder(),
             head: core.ledger.head(),

@@ -40,6 +40,9 @@ pub struct Manifest {
     /// Whether it begins with a broken target and only goes forward.
     #[serde(default)]
     pub forward_only: bool,
+    /// What is said at its end where it succeeds, beside what is always said: the line that a page tells people to look for.
+    #[serde(default)]
+    pub success: Option<String>,
     /// What a sandbox for it begins with, where that is not a healthy TiDB cluster of certificates by cfssl.
     #[serde(default)]
     pub sandbox: Scenario,

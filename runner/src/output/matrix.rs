@@ -69,10 +69,9 @@ pub fn forecast(gap_free: bool, value: &Value) -> String {
         }
     }
     if !forecast.already_broken.is_empty() {
-        let text = format!(
-            "{} already, before this phase",
-            style::plural(forecast.already_broken.len() as u64, "combination fails")
-        );
+        let broken = forecast.already_broken.len() as u64;
+        let fail = if broken == 1 { "fails" } else { "fail" };
+        let text = format!("{} {fail} already, before this phase", style::plural(broken, "combination"));
         lines.push(format!("    {} {text}", style::warn().apply_to("note:")));
     }
     lines.join("\n")

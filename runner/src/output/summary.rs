@@ -27,6 +27,9 @@ fn state(state: EndState) -> (console::StyledObject<&'static str>, bool) {
 /// The whole ending.
 pub fn text(ending: &Ending) -> String {
     let mut lines = vec![state(ending.state).0.to_string()];
+    if let Some(success) = &ending.success {
+        lines.push(style::good().apply_to(success).to_string());
+    }
     // That it was interrupted is said already.
     if let Some(failure) = ending.failure.as_ref().filter(|_| ending.state != EndState::Interrupted) {
         lines.push(problem::within(failure, style::width()));

@@ -209,6 +209,9 @@ pub struct Plan {
     pub trust: Option<Call>,
     /// Begun with a broken target: it only goes forward, and links that do not hold are no obstacle.
     pub forward_only: bool,
+    /// What is said at its end where it succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<String>,
     /// What the script says to the reader.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,

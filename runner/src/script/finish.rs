@@ -34,6 +34,7 @@ pub(super) fn plan(shared: &Shared, workflow: &str, registry: &Registry) -> Resu
         target: taken.target.map(|(target, _)| target),
         trust: taken.trust.map(|(call, _)| call),
         forward_only: taken.forward_only.is_some(),
+        success: shared.manifest.success.clone(),
         notes: taken.notes,
         phases: phases(taken.phases, taken.steps),
     };

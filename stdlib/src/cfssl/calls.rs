@@ -164,7 +164,7 @@ pub(super) fn sign(world: &World, args: &[Value]) -> Result<Value, PrimError> {
     Ok(warned(signed, &[&profile.warnings]))
 }
 
-/// `cfssl::reissue(ca, old, [key])`.
+/// `cfssl::reissue(ca, old, [key], [lifetime])`.
 pub(super) fn reissue(world: &World, args: &[Value]) -> Result<Value, PrimError> {
     let (certificate, key) = ca::from_value(world, arg(args, 0), "ca")?;
     let chain = crate::bundle::certificates(arg(args, 1), "old")?;
@@ -174,7 +174,8 @@ pub(super) fn reissue(world: &World, args: &[Value]) -> Result<Value, PrimError>
             .hint("pass the leaf in use")
     })?;
     let own = given(args, 2).map(|handle| Key::from_secret(&world.secrets.get(handle)?)).transpose()?;
-    let (leaf, leaf_key) = super::reissue(&certificate, &key, old, own, world.clock.now())?;
+    let lifetime = given(args, 3).map(super::duration_of).transpose()?;
+    let (leaf, leaf_key) = super::reissue(&certificate, &key, old, own, lifetime, world.clock.now())?;
     leaf_value(world, &leaf, &leaf_key)
 }
 

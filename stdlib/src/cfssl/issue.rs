@@ -97,8 +97,8 @@ pub fn sign(
     Template { sans: csr.sans.clone(), ..template }.sign(Issuer { certificate: ca, key: ca_key })
 }
 
-/// Issues a leaf like one that is there: the same name (byte for byte), alternative names, usages and length of life,
-/// with a new key of the same kind or the key that is given.
+/// Issues a leaf like one that is there: the same name (byte for byte), alternative names and usages, its length of life
+/// or the one that is given, with a new key of the same kind or the key that is given. It never outlives its authority.
 ///
 /// # Errors
 /// The old one is an authority, or as [`issue`].
@@ -107,6 +107,7 @@ pub fn reissue(
     ca_key: &Key,
     old: &Certificate,
     key: Option<Key>,
+    lifetime: Option<Duration>,
     now: OffsetDateTime,
 ) -> Result<(Certificate, Key), PrimError> {
     check_authority(ca, ca_key, now)?;
@@ -127,7 +128,7 @@ pub fn reissue(
     };
     let not_before = whole_minute(now) - super::BACKDATE;
     let not_after = not_before
-        .checked_add(old.not_after() - old.not_before())
+        .checked_add(lifetime.unwrap_or_else(|| old.not_after() - old.not_before()))
         .ok_or_else(|| past_9999("would live past the year 9999").on(old.to_string()))?;
     let template = Template {
         sans: old.sans().to_vec(),

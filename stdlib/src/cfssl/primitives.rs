@@ -122,7 +122,12 @@ pub const PRIMITIVES: &[Primitive] = &[
             Param::optional(
                 "key",
                 Type::Secret,
-                "The key to issue it for, as `cert::read_key` gives it; a new one when left out.",
+                "The key to issue it for, as `cert::read_key` gives it; a new one when left out or `()`.",
+            ),
+            Param::optional(
+                "lifetime",
+                Type::Duration,
+                "How long it is valid, as `8760h`; as long as the old one was when left out. It never outlives its CA.",
             ),
         ],
         returns: LEAF,

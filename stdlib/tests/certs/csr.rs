@@ -107,7 +107,7 @@ fn a_leaf_whose_request_is_lost_is_issued_again() {
     let internal = config().profile("internal").unwrap().clone();
     for json in [PD, CLIENT] {
         let (old, first) = ours::issue(&old_ca, &old_key, &request(json), &internal, now()).unwrap();
-        let (new, key) = ours::reissue(&new_ca, &new_key, &old, None, now()).unwrap();
+        let (new, key) = ours::reissue(&new_ca, &new_key, &old, None, None, now()).unwrap();
         new.check_signed_by(&new_ca).unwrap();
         assert!(key.matches(&new) && key.fingerprint() != first.fingerprint());
         assert_eq!(
@@ -115,10 +115,10 @@ fn a_leaf_whose_request_is_lost_is_issued_again() {
             (old.subject(), old.sans(), old.ext_usage())
         );
         assert_eq!(new.not_after() - new.not_before(), old.not_after() - old.not_before());
-        let (same, _) = ours::reissue(&new_ca, &new_key, &old, Some(first.clone()), now()).unwrap();
+        let (same, _) = ours::reissue(&new_ca, &new_key, &old, Some(first.clone()), None, now()).unwrap();
         assert_eq!(same.spki(), old.spki());
     }
-    let error = ours::reissue(&new_ca, &new_key, &old_ca, None, now()).unwrap_err();
+    let error = ours::reissue(&new_ca, &new_key, &old_ca, None, None, now()).unwrap_err();
     assert!(error.to_string().contains("renewed and not issued again"), "{error}");
 }
 

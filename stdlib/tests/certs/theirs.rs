@@ -168,7 +168,7 @@ fn rotate(theirs: &Theirs, court: &mut Court) {
     assert_eq!((first, second), (&new, old));
     // Another key of this kind, or, where that takes too long, the same key.
     let kept = is_slow(leaf_key.kind()).then(|| leaf_key.clone());
-    let (next, next_key) = ours::reissue(&new, &new_key, leaf, kept, at).unwrap();
+    let (next, next_key) = ours::reissue(&new, &new_key, leaf, kept, None, at).unwrap();
     assert_eq!((next_key.kind(), next.subject()), (leaf_key.kind(), leaf.subject()), "{label}");
     assert_eq!((next.ext_usage(), next.key_usage()), (leaf.ext_usage(), leaf.key_usage()), "{label}");
     let missing = leaf.sans().iter().find(|san| !next.sans().contains(san));

@@ -49,9 +49,18 @@ case $what in
     ;;
   restart|stop|start)
     [ -e no-restart ] && { echo 'Job for etcd.service failed.' >&2; exit 1; }
+    lines=$(wc -l <service.log)
     echo "$what $$" >control
     until [ -e "done.$$" ]; do sleep 0.02; done
     rm -f "done.$$"
+    [ -e notify ] && [ "$what" != stop ] || exit 0
+    # As systemd's `Type=notify`: back when it serves, or not at all.
+    n=0
+    until tail -n "+$((lines + 1))" service.log | grep -q 'serving client traffic'; do
+      n=$((n + 1))
+      [ "$n" -lt 900 ] || { echo 'Job for etcd.service failed because a timeout was exceeded.' >&2; exit 1; }
+      sleep 0.1
+    done
     ;;
   *) echo "unknown command $what" >&2; exit 1;;
 esac

@@ -2,6 +2,7 @@
 //! acknowledged.
 
 mod confirmed;
+mod expired;
 mod faults;
 mod hosts;
 mod members;

@@ -345,7 +345,7 @@ pub(super) fn reissue(context: &Context, args: &Reissue) -> Result<ExitCode, Fai
     for (oid, _, _) in old.other_extensions() {
         warn(&format!("the extension {oid} of the old certificate is left out"));
     }
-    let (leaf, key) = cfssl::reissue(&ca, &ca_key, old, own, now()).map_err(failed)?;
+    let (leaf, key) = cfssl::reissue(&ca, &ca_key, old, own, None, now()).map_err(failed)?;
     let mut files = Vec::new();
     if made {
         files.push(File::key(key_path, &key)?);

@@ -118,6 +118,7 @@ pub(super) fn plan(phases: Vec<Phase>) -> Plan {
         target: None,
         trust: None,
         forward_only: false,
+        success: None,
         notes: Vec::new(),
         phases,
     }
