@@ -277,6 +277,14 @@ pub enum Event {
         /// Who, as the approver gives it.
         who: String,
     },
+    /// What a step has seen.
+    Table {
+        /// Its key.
+        step: String,
+        /// Words over columns, and cells.
+        #[serde(flatten)]
+        table: stdlib::gate::Table,
+    },
     /// Something to know.
     Note {
         /// The text.

@@ -65,6 +65,15 @@ pub struct Progress {
     pub done: Option<(u64, u64)>,
 }
 
+/// A table to show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// One word a column.
+    pub heading: Vec<String>,
+    /// Cells, as many a row as the heading has words.
+    pub rows: Vec<Vec<String>>,
+}
+
 /// The runner's side of a change. One gate belongs to one attempt of one step in one direction.
 pub trait Gate: Send + Sync {
     /// Announces an effect and waits until it is durable.
@@ -97,6 +106,9 @@ pub trait Gate: Send + Sync {
         self.progress(Progress { text: text.to_owned(), done: None });
         Ok(())
     }
+
+    /// Shows a table, whatever becomes of the step. It is no part of the record; what a step returns is.
+    fn table(&self, _table: &Table) {}
 
     /// What this phase, in this direction, wrote at a place last, with the copy of what lay there before; nothing where it
     /// wrote nothing there.

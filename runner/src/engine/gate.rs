@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use stdlib::PrimError;
 use stdlib::error::Code;
-use stdlib::gate::{Effect, Gate, Past, Permit, Place, Progress, RecordedEffect};
+use stdlib::gate::{Effect, Gate, Past, Permit, Place, Progress, RecordedEffect, Table};
 
 use super::cancel::Cancel;
 use super::judge::{Seen, Verdict, judge, judge_restore};
@@ -190,6 +190,10 @@ impl Gate for StepGate {
         self.ledger.note(text).map_err(|halt| self.refuse(halt.into()))?;
         self.hub.note(text);
         Ok(())
+    }
+
+    fn table(&self, table: &Table) {
+        self.hub.tell(&Event::Table { step: self.id.key.clone(), table: table.clone() });
     }
 
     fn replaced(&self, place: &Place) -> Result<Option<RecordedEffect>, PrimError> {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::live::Live;
 use super::style;
-use super::{matrix, plan, problem, summary};
+use super::{matrix, plan, problem, summary, table};
 use crate::events::{Direction, Event, PlannedPhase, Reporter, StepResult};
 use crate::plan::Role;
 
@@ -157,6 +157,7 @@ impl Human {
                 style::duration(*ms),
                 style::faint().apply_to(format!("head {}:{}", head.size, head.root))
             )),
+            Event::Table { table: shown, .. } => Some(indent(&table::seen(shown), 4)),
             Event::Note { text } => Some(format!("    {} {text}", style::warn().apply_to("note:"))),
             Event::RunEnded { ending } => {
                 self.live.end();

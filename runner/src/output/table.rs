@@ -35,3 +35,13 @@ pub fn right(table: &mut Table, column: usize) {
         column.set_cell_alignment(CellAlignment::Right);
     }
 }
+
+/// What a step has seen.
+pub fn seen(shown: &stdlib::gate::Table) -> String {
+    let heading: Vec<&str> = shown.heading.iter().map(String::as_str).collect();
+    let mut table = plain(&heading);
+    for row in &shown.rows {
+        table.add_row(row);
+    }
+    text(&table)
+}

@@ -11,6 +11,7 @@ use super::inventory::{self, Entry};
 use super::restart;
 use super::service::Service;
 use super::timer::confirm::{self, Guarded};
+use super::verify::{self, Scope};
 use crate::cert::{Key, parse_many};
 use crate::error::{Code, PrimError};
 use crate::files::change::{Content, io_error};
@@ -25,6 +26,8 @@ use crate::world::World;
 const INVENTORY: usize = 4 << 20;
 /// How long a restart may take, until the step's own deadline.
 const RESTART: Duration = Duration::from_secs(600);
+/// How long before its end a certificate is a finding.
+const SOON: Duration = Duration::from_secs(720 * 3600);
 /// The field of a host that names it.
 pub(super) const NAME_FIELD: &str = "name";
 
@@ -144,6 +147,50 @@ pub(super) async fn ready(world: &World, args: &[Value], gate: &dyn Gate) -> Res
         }
     }
     facts::ready(world, &entries, &needs, gate).await
+}
+
+pub(super) async fn verified(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
+    let entries = entries_of(args)?;
+    let options = args::map(args, 1, "options")?;
+    if let Some(unknown) = options.keys().find(|key| !matches!(key.as_str(), "folders" | "ports" | "soon")) {
+        return Err(PrimError::argument(format!("`options` has an unknown field `{unknown}`"))
+            .expected("`folders`, `ports`, `soon`", format!("`{unknown}`")));
+    }
+    let folders =
+        options.get("folders").map_or_else(|| Ok(Vec::new()), |list| paths(list, "options.folders"))?;
+    let soon = match options.get("soon").and_then(Value::as_str) {
+        Some(text) => crate::duration::parse(text).map_err(PrimError::argument)?,
+        None => SOON,
+    };
+    verify::verified(world, &entries, &Scope { folders, ports: ports(options.get("ports"))?, soon }, gate)
+        .await
+}
+
+/// Ports, as numbers or as texts of them.
+fn ports(value: Option<&Value>) -> Result<Vec<u16>, PrimError> {
+    let wrong = || {
+        PrimError::argument("`options.ports` is no list of ports").expected("e.g. `[2379, 2380]`", "another")
+    };
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
+    let port = |value: &Value| {
+        let number = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+        number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0).ok_or_else(wrong)
+    };
+    value.as_array().ok_or_else(wrong)?.iter().map(port).collect()
+}
+
+pub(super) fn touches_verified(args: &[Value]) -> Vec<Touch> {
+    let options = args.get(1);
+    let field = |name: &str| options.and_then(|options| options.get(name)).and_then(Value::as_array);
+    let folders: Vec<&str> = field("folders").into_iter().flatten().filter_map(Value::as_str).collect();
+    let ports = ports(options.and_then(|options| options.get("ports"))).unwrap_or_default();
+    let mut touched = Vec::new();
+    for host in args.first().and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| host.get(name).and_then(Value::as_str).unwrap_or_default();
+        touched.extend(folders.iter().map(|folder| touch(text(NAME_FIELD), folder, false)));
+        touched.extend(ports.iter().map(|port| Touch::Net { host: text("address").to_owned(), port: *port }));
+    }
+    touched
 }
 
 struct Options {

@@ -72,7 +72,7 @@ pub(super) async fn identity(
 }
 
 /// Whether a file's name is that of certificates.
-fn named_so(name: &str) -> bool {
+pub(super) fn named_so(name: &str) -> bool {
     let end = name.rsplit('.').next().unwrap_or_default();
     matches!(end, "pem" | "crt" | "cer")
         && !name.trim_end_matches(end).trim_end_matches('.').ends_with("-key")
@@ -120,7 +120,7 @@ pub(super) async fn certificates(world: &World, entry: &Entry, paths: &[String])
 }
 
 /// The entries of a folder; `None` where the path is a file.
-async fn folder(host: &dyn Host, path: &str) -> Result<Option<Vec<String>>, PrimError> {
+pub(super) async fn folder(host: &dyn Host, path: &str) -> Result<Option<Vec<String>>, PrimError> {
     let probe = host.run(Command::new(["test", "-d", path])).await?;
     if probe.code == 0 { host.list(path).await } else { Ok(None) }
 }

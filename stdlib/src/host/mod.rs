@@ -17,6 +17,7 @@ mod service;
 mod ssh;
 pub(crate) mod timer;
 mod trust;
+mod verify;
 
 pub(crate) use calls::{entry, paths};
 pub use inventory::{Connection, Entry, Inventory};

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::calls::{
     NAME_FIELD, active, entries_of, entry_of, forecast_pair, forecast_write, path, read_inventory, ready,
-    restart_service, texts, touch, touches, touches_hosts, touches_service, write, write_pair,
+    restart_service, texts, touch, touches, touches_hosts, touches_service, touches_verified, verified,
+    write, write_pair,
 };
 use super::trust::Named;
 use super::{change, facts};
@@ -149,6 +150,31 @@ pub const PRIMITIVES: &[Primitive] = &[
         restore: None,
         forecast: None,
         touches: touches_hosts,
+    },
+    Primitive {
+        name: "host::verified",
+        kind: Kind::Prove,
+        params: &[
+            Param::required("hosts", Type::List, "Hosts, as `host::inventory` gives them."),
+            Param::required(
+                "options",
+                Type::Map,
+                "`folders`: files, and folders whose files named `.pem`, `.crt` or `.cer` are read (not those below them); \
+                 `ports` of the hosts' addresses that are dialled, none if left out; `soon`, how long before its end a \
+                 certificate is a finding, `720h` if left out.",
+            ),
+        ],
+        returns: "`{certificates: [{host, place, what, name, not_after, days_left, fingerprint, findings}]}`",
+        doc: "Looks at every certificate of hosts, shows a table of them, and proves that none is damaged, expired or about to \
+              expire, that the key beside it (`X-key.pem` or `X.key`) belongs to it and is not everybody's to read, that its \
+              issuer lies on the same host, and that ports serve what lies in the files: a port that serves another has not \
+              loaded what was renewed.\n\nChanges nothing. Fails with `unproved`, naming every finding; `not-found` where \
+              there is no certificate at all; `unavailable`, `forbidden`.",
+        example: r#"p.prove("certificates", host::verified(masters, #{ folders: ["/etc/kubernetes/pki"], ports: [6443] }));"#,
+        run: |world, args, gate| Box::pin(verified(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: touches_verified,
     },
     Primitive {
         name: "host::trust",

@@ -90,7 +90,7 @@ impl Drop for Machine {
 }
 
 /// A child that dies with the thread that started it.
-fn leashed(program: &str) -> Command {
+pub(super) fn leashed(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -186,6 +186,11 @@ impl Machine {
         let mut supervisor = leashed("sh");
         supervisor.args(["-c", SUPERVISOR, "supervisor"]).arg(&self.folder).stderr(Stdio::null());
         self.children.push(supervisor.spawn().unwrap());
+    }
+
+    /// Ends with the host.
+    pub(crate) fn adopt(&mut self, child: Child) {
+        self.children.push(child);
     }
 
     /// A file below its folder.

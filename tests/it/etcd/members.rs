@@ -20,7 +20,7 @@ pub(crate) struct Cluster {
     pub(crate) ca: Certificate,
 }
 
-fn issue(ca: &Certificate, ca_key: &Key, name: &str, hosts: &[&str], folder: &Path, stem: &str) {
+pub(super) fn issue(ca: &Certificate, ca_key: &Key, name: &str, hosts: &[&str], folder: &Path, stem: &str) {
     let request = json!({ "CN": name, "hosts": hosts, "key": { "algo": "ecdsa", "size": 256 } }).to_string();
     let request = Request::from_json(request.as_bytes(), name).unwrap();
     let config = Config::from_json(PROFILE.as_bytes(), "profile").unwrap();

@@ -7,4 +7,5 @@ mod faults;
 mod hosts;
 mod members;
 mod rotation;
+mod verify;
 mod writer;

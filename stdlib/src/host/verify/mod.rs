@@ -1,0 +1,142 @@
+//! `host::verified`: the certificates of hosts as they lie in files and as ports serve them.
+
+mod judge;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::facts::{folder, named_so};
+use super::inventory::Entry;
+use super::port::Host;
+use crate::cert::Key;
+use crate::error::{Code, PrimError};
+use crate::gate::{Gate, Progress, Table};
+use crate::tls::observe;
+use crate::world::World;
+use judge::{File, KeyFile, Port, Row};
+
+/// The largest file that is read.
+const MOST: usize = 1 << 20;
+/// How long a look at a port may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// What is looked at.
+pub(super) struct Scope {
+    pub(super) folders: Vec<String>,
+    pub(super) ports: Vec<u16>,
+    pub(super) soon: Duration,
+}
+
+/// Looks at everything, shows it, and fails where something is wrong.
+pub(super) async fn verified(
+    world: &World,
+    entries: &[Entry],
+    scope: &Scope,
+    gate: &dyn Gate,
+) -> Result<Value, PrimError> {
+    gate.progress(Progress { text: format!("looking at {} hosts", entries.len()), done: None });
+    let all = join_all(entries.iter().map(|entry| one(world, entry, scope))).await;
+    let rows: Vec<Row> = all.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    if rows.is_empty() {
+        return Err(PrimError::not_found("no certificate was found").on(scope.folders.join(", ")).hint(
+            "name the folders that hold certificates (`.pem`, `.crt`, `.cer`), or ports that serve them",
+        ));
+    }
+    gate.table(&table(&rows));
+    let findings: Vec<(&Row, &String)> =
+        rows.iter().flat_map(|row| row.findings.iter().map(move |finding| (row, finding))).collect();
+    let Some((first, _)) = findings.first() else {
+        return Ok(json!({ "certificates": rows }));
+    };
+    let told: Vec<String> =
+        findings.iter().map(|(row, finding)| format!("{}:{}: {finding}", row.host, row.place)).collect();
+    let count = if told.len() == 1 { "1 finding".to_owned() } else { format!("{} findings", told.len()) };
+    Err(PrimError::new(Code::Unproved, format!("{count}: {}", told.join("; ")))
+        .on(format!("{}:{}", first.host, first.place))
+        .hint("mend what is named, then `rollover resume` looks again; nothing was changed"))
+}
+
+fn table(rows: &[Row]) -> Table {
+    let heading = ["host", "where", "what", "name", "until", "days", "finding"];
+    let row = |row: &Row| {
+        let until = row.not_after.get(..10).unwrap_or_default().to_owned();
+        let days = row.days_left.map(|days| days.to_string()).unwrap_or_default();
+        let (host, place) = (row.host.clone(), row.place.clone());
+        vec![host, place, row.what.clone(), row.name.clone(), until, days, row.findings.join("; ")]
+    };
+    Table { heading: heading.map(str::to_owned).into(), rows: rows.iter().map(row).collect() }
+}
+
+async fn one(world: &World, entry: &Entry, scope: &Scope) -> Result<Vec<Row>, PrimError> {
+    let host = world.hosts.host(entry)?;
+    let mut paths = Vec::new();
+    for path in &scope.folders {
+        match folder(host.as_ref(), path).await? {
+            Some(names) => {
+                let names = names.iter().filter(|name| named_so(name));
+                paths.extend(names.map(|name| format!("{}/{name}", path.trim_end_matches('/'))));
+            }
+            None => paths.push(path.clone()),
+        }
+    }
+    let files = join_all(paths.iter().map(|path| file(host.as_ref(), path))).await;
+    let files: Vec<File> = files.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    let ports = join_all(scope.ports.iter().map(|port| look(world, entry, *port))).await;
+    Ok(judge::judge(&entry.name, &files, &ports, world.clock.now(), scope.soon))
+}
+
+/// A file, and the key beside it; nothing where it is a key, or anything else that is no certificate by its content.
+async fn file(host: &dyn Host, path: &str) -> Result<Option<File>, PrimError> {
+    let found = match host.read(path, MOST).await {
+        Ok(found) => found,
+        Err(error) if matches!(error.code, Code::Forbidden | Code::Invalid) => {
+            return Ok(Some(File { path: path.to_owned(), held: Err(error.message), key: None }));
+        }
+        Err(error) => return Err(error),
+    };
+    let held = match found {
+        None => Err("there is no such file, or a link leads nowhere".to_owned()),
+        Some(found) if found.size > MOST as u64 => Err(format!("is too large: {} bytes", found.size)),
+        Some(found) if found.bytes.windows(16).any(|part| part == b"PRIVATE KEY-----") => return Ok(None),
+        Some(found) => Ok(found.bytes.to_vec()),
+    };
+    Ok(Some(File { path: path.to_owned(), held, key: key(host, path).await? }))
+}
+
+/// The key that lies beside a certificate, by the names that cfssl and kubeadm give.
+async fn key(host: &dyn Host, path: &str) -> Result<Option<KeyFile>, PrimError> {
+    let Some((stem, ending)) = path.rsplit_once('.') else { return Ok(None) };
+    for beside in [format!("{stem}-key.{ending}"), format!("{stem}.key")] {
+        let found = match host.read(&beside, MOST).await {
+            Ok(found) => found,
+            Err(error) if matches!(error.code, Code::Forbidden | Code::Invalid) => {
+                return Ok(Some(KeyFile { path: beside, mode: 0, key: Err(error.message) }));
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(found) = found {
+            let key = Key::from_pem(&found.bytes, &beside).map_err(|error| error.message);
+            return Ok(Some(KeyFile { path: beside, mode: found.mode, key }));
+        }
+    }
+    Ok(None)
+}
+
+async fn look(world: &World, entry: &Entry, port: u16) -> Port {
+    let dialled = async {
+        let stream = world.net.dial(&entry.address, port).await.map_err(|error| error.to_string())?;
+        let seen = observe(stream, &entry.address, WITHIN, Arc::clone(&world.clock)).await;
+        seen.map(|seen| seen.chain).map_err(|error| error.to_string())
+    };
+    let served = tokio::select! {
+        served = dialled => served,
+        () = world.clock.sleep(WITHIN) => Err("does not answer".to_owned()),
+    };
+    let served = served.map_err(|why| format!("cannot be looked at from here: {why}"));
+    Port { port, served }
+}
