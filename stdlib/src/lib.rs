@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod ca;
 pub mod cert;
+pub mod certmanager;
 pub mod cfssl;
 pub mod duration;
 pub mod error;

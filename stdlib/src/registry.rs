@@ -218,6 +218,7 @@ pub fn registry() -> &'static Registry {
                 crate::bundle::PRIMITIVES,
                 crate::ca::PRIMITIVES,
                 crate::cert::PRIMITIVES,
+                crate::certmanager::PRIMITIVES,
                 crate::cfssl::PRIMITIVES,
                 crate::etcd::PRIMITIVES,
                 crate::files::PRIMITIVES,

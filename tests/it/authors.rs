@@ -42,6 +42,9 @@ fn a_new_workflow_is_well_and_a_typo_in_it_is_found_with_the_right_name() {
 fn every_shipped_workflow_is_listed_described_and_well() {
     let author = Program::new();
     let shipped = [
+        "tidb/cert-manager-ca",
+        "tidb/cert-manager-ca-gapless",
+        "tidb/cert-manager-components",
         "tidb/cfssl-ca",
         "tidb/cfssl-components",
         "tidb/cfssl-expired",

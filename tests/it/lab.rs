@@ -81,6 +81,8 @@ pub(crate) struct Lab {
     pub(crate) reporter: Arc<Collected>,
     /// Whether phases that would break a link are refused.
     pub(crate) forecast: bool,
+    /// Whether outages are accepted.
+    pub(crate) outage: bool,
     signer: Arc<Signer>,
 }
 
@@ -113,7 +115,7 @@ impl Lab {
         let disk = Arc::new(disk);
         world.pki().write(&*disk, Path::new(PKI)).unwrap();
         let signer = Arc::new(Signer::from_seed("lab", &[7; 32]).unwrap());
-        Self { world, disk, reporter: Arc::default(), forecast: true, signer }
+        Self { world, disk, reporter: Arc::default(), forecast: true, outage: false, signer }
     }
 
     /// The world as primitives see it.
@@ -147,7 +149,7 @@ impl Lab {
     pub(crate) fn options(&self) -> Options {
         Options {
             reporter: self.reporter.clone(),
-            approver: Arc::new(Yes { outage: false, who: "tester".into() }),
+            approver: Arc::new(Yes { outage: self.outage, who: "tester".into() }),
             lock: Arc::new(LeaseLock { world: self.eyes(), host: "lab".into(), user: "tester".into() }),
             forecast: self.forecast,
             ..Options::default()
@@ -173,7 +175,9 @@ impl Lab {
         set: &[(&str, &str)],
         eyes: &stdlib::World,
     ) -> Result<Plan, Failure> {
-        let params: BTreeMap<_, _> = workflow.manifest.resolve(&Self::given(set), &*eyes.secrets).unwrap();
+        let mut given = Self::given(set);
+        given.set.retain(|(name, _)| name != "pki" || workflow.manifest.params.get("pki").is_some());
+        let params: BTreeMap<_, _> = workflow.manifest.resolve(&given, &*eyes.secrets).unwrap();
         let input = script::Input {
             workflow: &workflow.name,
             sources: &workflow.sources,

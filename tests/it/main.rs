@@ -18,6 +18,7 @@ mod frozen;
 mod gaps;
 mod hands;
 mod house;
+mod issued;
 mod kills;
 mod lab;
 mod pages;

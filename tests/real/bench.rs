@@ -22,6 +22,8 @@ pub(crate) struct Bench {
     pub(crate) world: World,
     pub(crate) plane: ControlPlane,
     pub(crate) dir: TempDir,
+    /// Whether outages are accepted.
+    pub(crate) outage: bool,
     secrets: Arc<MemorySecrets>,
     signer: Arc<Signer>,
 }
@@ -29,6 +31,24 @@ pub(crate) struct Bench {
 /// Runs a test on the machine's own time.
 pub(crate) fn multi<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(test)
+}
+
+/// Makes the definitions of cert-manager that lie in a folder, as they are.
+async fn define(admin: &kube::Client, folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.file_name().unwrap().to_string_lossy().starts_with("cert-manager.io_") {
+            continue;
+        }
+        let definition: serde_json::Value =
+            serde_yaml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let request = http::Request::post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+            .header("content-type", "application/json")
+            .body(definition.to_string().into_bytes())
+            .unwrap();
+        let made: serde_json::Value = admin.request(request).await.unwrap();
+        eprintln!("defined {}", made["metadata"]["name"]);
+    }
 }
 
 impl Bench {
@@ -42,6 +62,9 @@ impl Bench {
         let assets = assets().expect("tests/control-plane makes the programs");
         let plane = ControlPlane::start(&assets).await.unwrap();
         let clients = plane.clients().await.unwrap();
+        if let Some(folder) = std::env::var_os("ROLLOVER_CRDS") {
+            define(&clients("system:admin"), Path::new(&folder)).await;
+        }
         let world =
             World::start(WorldOptions { api: Some(clients), scenario, ..WorldOptions::process(seed) })
                 .await
@@ -49,7 +72,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         world.pki().write(&SystemDisk, &dir.path().join("pki")).unwrap();
         let signer = Arc::new(Signer::from_seed("bench", &[7; 32]).unwrap());
-        Self { world, plane, dir, secrets: Arc::default(), signer }
+        Self { world, plane, dir, outage: false, secrets: Arc::default(), signer }
     }
 
     fn eyes(&self) -> stdlib::World {
@@ -82,11 +105,10 @@ impl Bench {
         Tools { clock: self.world.clock(), signer: self.signer.clone(), tripwire }
     }
 
-    #[allow(clippy::unused_self, reason = "reads better as a method")]
     fn options(&self, eyes: stdlib::World) -> Options {
         Options {
             reporter: Arc::new(Collected::default()),
-            approver: Arc::new(Yes { outage: false, who: "tester".into() }),
+            approver: Arc::new(Yes { outage: self.outage, who: "tester".into() }),
             lock: Arc::new(LeaseLock { world: eyes, host: "bench".into(), user: "tester".into() }),
             ..Options::default()
         }
@@ -109,6 +131,7 @@ impl Bench {
         let mut given = Given::default();
         given.set.push(("pki".into(), self.dir.path().join("pki").display().to_string()));
         given.set.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        given.set.retain(|(name, _)| name != "pki" || workflow.manifest.params.get("pki").is_some());
         let params = workflow.manifest.resolve(&given, &*eyes.secrets).unwrap();
         let input = script::Input {
             workflow: &workflow.name,

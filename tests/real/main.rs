@@ -15,6 +15,7 @@ mod cfssl;
 mod contract;
 mod desk;
 mod expired;
+mod issued;
 mod kills;
 mod kubeconfigs;
 mod large;

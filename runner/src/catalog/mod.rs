@@ -261,6 +261,9 @@ mod tests {
         let catalog = Catalog::default();
         let names: Vec<String> = catalog.list(&disk).into_iter().map(|entry| entry.name).collect();
         for name in [
+            "tidb/cert-manager-ca",
+            "tidb/cert-manager-ca-gapless",
+            "tidb/cert-manager-components",
             "tidb/cfssl-ca",
             "tidb/cfssl-components",
             "tidb/cfssl-expired",

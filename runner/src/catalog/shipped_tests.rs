@@ -129,6 +129,25 @@ fn new_writes_over_nothing() {
     assert!(scaffold(&disk, "Mine", Path::new("/site")).is_err());
 }
 
+/// What the shipped scripts read of cert-manager, small. What stands for a successor elsewhere is a CA that keeps its key.
+fn issued(cluster: &Fact, workflow: &Workflow, kept: &Value) -> Fact {
+    let names: Vec<&str> =
+        cluster.answer["secrets"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    let certificate = |name: &str| json!({"namespace": "tidb", "name": name, "secret": name, "revision": 1, "rotation_policy": "Always", "cert": PEM, "fingerprint": "f1"});
+    let policy = if kept.is_null() { "Always" } else { "Never" };
+    // Where the documented way begins with a CA that cert-manager has renewed already, nobody trusts it yet.
+    let known = if workflow.name == "tidb/cert-manager-ca" { "f3" } else { "f1" };
+    let ca = json!({"namespace": "tidb", "name": "basic-ca", "secret": "basic-ca-secret", "revision": 1,
+        "rotation_policy": policy, "cert": PEM, "fingerprint": known});
+    Fact {
+        primitive: "certmanager::certificates".into(),
+        args: vec![json!("tidb"), json!(cluster.answer["id"]["secrets"])],
+        answer: json!({"issuer": {"kind": "Issuer", "name": "basic-tidb-issuer"}, "ca": ca,
+            "certificates": names.into_iter().map(certificate).collect::<Vec<_>>(), "managed": [], "warnings": []}),
+        at: cluster.at.clone(),
+    }
+}
+
 /// What the shipped scripts read of a cluster and a PKI folder, small.
 fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
     let key = stdlib::secret::handle("ab12", "spki:77");
@@ -138,6 +157,13 @@ fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
     };
     let mut cluster = cluster();
     cluster.answer["secrets"] = json!([secret("pd"), secret("tikv")]);
+    if workflow.name.starts_with("tidb/cert-manager-") {
+        // Whose identity the clients have.
+        cluster.answer["secrets"][1]["component"] = json!("client");
+        for part in cluster.answer["components"].as_array_mut().unwrap() {
+            part["kind"] = json!(if part["component"] == "pd" { "tidb" } else { "deployment" });
+        }
+    }
     cluster.answer["warnings"] = json!([]);
     cluster.answer["managed"] = json!([]);
     if workflow.name == "tidb/cfssl-expired" {
@@ -145,6 +171,9 @@ fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
     }
     for part in cluster.answer["components"].as_array_mut().unwrap() {
         part["selector"] = json!("x");
+    }
+    if workflow.name.starts_with("tidb/cert-manager-") {
+        return vec![cluster.clone(), issued(&cluster, workflow, successor)];
     }
     let expired = workflow.name == "tidb/cfssl-expired";
     let ca = json!({"cert": PEM, "key": key, "fingerprint": "f1", "expired": expired});
@@ -168,6 +197,10 @@ fn every_shipped_workflow_is_a_plan_within_its_manifest() {
     let successor =
         json!({"cert": PEM, "key": stdlib::secret::handle("cd34", "spki:88"), "fingerprint": "f2"});
     let every = [
+        ("tidb/cert-manager-ca", &Value::Null),
+        ("tidb/cert-manager-ca-gapless", &Value::Null),
+        ("tidb/cert-manager-ca-gapless", &successor),
+        ("tidb/cert-manager-components", &Value::Null),
         ("tidb/cfssl-ca", &Value::Null),
         ("tidb/cfssl-components", &Value::Null),
         ("tidb/cfssl-components", &successor),
@@ -181,6 +214,7 @@ fn every_shipped_workflow_is_a_plan_within_its_manifest() {
         let workflow = Catalog::default().load(&disk, name).unwrap().unwrap();
         let world = World::system(None, PathBuf::from("."));
         let mut given = Given { set: vec![("pki".into(), "./pki".into())], ..Given::default() };
+        given.set.retain(|(name, _)| workflow.manifest.params.get(name).is_some());
         if workflow.manifest.params.get("reason").is_some() {
             given.set.push(("reason".into(), reason.into()));
         }

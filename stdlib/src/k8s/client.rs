@@ -146,7 +146,22 @@ impl<'a> Objects<'a> {
     /// A JSON merge patch, valid only for the version that was read: somebody else's write in between is a `Conflict`.
     ///
     /// Sending it twice is harmless: the second finds another version.
-    pub async fn merge(&self, object: &Ref, version: &str, mut patch: Value) -> Result<Value, PrimError> {
+    pub async fn merge(&self, object: &Ref, version: &str, patch: Value) -> Result<Value, PrimError> {
+        self.merge_part(object, "", version, patch).await
+    }
+
+    /// The same for an object's status.
+    pub async fn merge_status(&self, object: &Ref, version: &str, patch: Value) -> Result<Value, PrimError> {
+        self.merge_part(object, "status", version, patch).await
+    }
+
+    async fn merge_part(
+        &self,
+        object: &Ref,
+        part: &str,
+        version: &str,
+        mut patch: Value,
+    ) -> Result<Value, PrimError> {
         if let Some(fields) = patch.as_object_mut() {
             let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
             if let Some(metadata) = metadata.as_object_mut() {
@@ -156,7 +171,11 @@ impl<'a> Objects<'a> {
         let params = PatchParams { field_manager: Some(self.manager.clone()), ..PatchParams::default() };
         let request = Request::new(collection(&object.resource(), &object.namespace));
         let attempt = Attempt { verb: "patch", object };
-        self.send(&attempt, || request.patch(&object.name, &params, &Patch::Merge(&patch))).await
+        let build = || match part {
+            "" => request.patch(&object.name, &params, &Patch::Merge(&patch)),
+            part => request.patch_subresource(part, &object.name, &params, &Patch::Merge(&patch)),
+        };
+        self.send(&attempt, build).await
     }
 
     /// Creates an object; `Conflict` where there is one of that name.

@@ -113,6 +113,41 @@ pub(super) async fn restore(
     Ok(())
 }
 
+/// Deletes a Secret that a step of the run had somebody make, and that nobody uses any more; nothing is kept of it.
+pub(crate) async fn forget(
+    world: &World,
+    objects: &Objects<'_>,
+    gate: &dyn Gate,
+    object: &Ref,
+) -> Result<(), PrimError> {
+    let mut conflict = None;
+    for _ in 0..ROUNDS {
+        let now = data::present(world, objects, object).await?;
+        let uid = text(&now.value, &["metadata", "uid"]);
+        if now.value.is_null() {
+            return Ok(());
+        }
+        let effect = Effect {
+            place: object.part(&format!("uid={uid}")),
+            before: now.digest.clone(),
+            after: ABSENT.into(),
+            class: EffectClass::Compensable,
+            backup: None,
+            summary: json!({ "before": { "uid": uid }, "after": {} }),
+        };
+        if gate.effect(effect).await? == Permit::AlreadyDone {
+            return Ok(());
+        }
+        let version = text(&now.value, &["metadata", "resourceVersion"]);
+        match objects.delete_as(object, uid, version, Deletion::default()).await {
+            Err(error) if error.code == Code::Conflict => conflict = Some(error),
+            other => return other,
+        }
+    }
+    Err(conflict
+        .unwrap_or_else(|| PrimError::new(Code::Conflict, "it changes all the time").on(object.to_string())))
+}
+
 fn propagation(options: Option<&Value>) -> Result<Propagation, PrimError> {
     match options.and_then(|options| options.get("propagation")).and_then(Value::as_str) {
         None | Some("background") => Ok(Propagation::Background),
@@ -160,7 +195,7 @@ async fn has_gone(
 }
 
 /// Everything that is needed to make it again.
-fn seal(world: &World, value: &Value, content: &Content) -> Result<Secret, PrimError> {
+pub(crate) fn seal(world: &World, value: &Value, content: &Content) -> Result<Secret, PrimError> {
     let mut sealed: Map<String, Value> =
         serde_json::from_slice(content::seal(content, world.secrets.as_ref()).expose())
             .map_err(|e| PrimError::internal(e.to_string()))?;
@@ -177,7 +212,7 @@ fn seal(world: &World, value: &Value, content: &Content) -> Result<Secret, PrimE
 }
 
 /// The object to create, of what was sealed.
-fn fresh(object: &Ref, sealed: &Value, content: &Content) -> Value {
+pub(crate) fn fresh(object: &Ref, sealed: &Value, content: &Content) -> Value {
     let data: Map<String, Value> =
         content.iter().map(|(key, bytes)| (key.clone(), content::encode(Flavor::Secret, bytes))).collect();
     let mut metadata = sealed.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();

@@ -9,7 +9,7 @@ pub mod client;
 mod config_map;
 pub mod content;
 pub mod data;
-mod delete_secret;
+pub(crate) mod delete_secret;
 pub mod discovery;
 pub mod errors;
 mod get;

@@ -114,7 +114,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             param(
                 "expected",
                 Type::Map,
-                "`issued_by`: a CA that must have signed what is served; `trusted_by`: a bundle by which clients must accept it. At least one.",
+                "`issued_by`: a CA that must have signed what is served; `trusted_by`: a bundle by which clients must accept it; `certificate`: the very certificate, for which pods that were not restarted are given two minutes. At least one.",
             ),
         ],
         returns: "`{endpoints, pods, fingerprints}`",

@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it waits for an answer to become the wanted one: a leaf that is read again may come a little late.
 const RECONSIDER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
+/// What is said of a pod that presents another certificate than the one in its Secret.
+const LATE: &str = "it serves another certificate than the one that was issued";
 
 /// `tidb::serves(component, expected)`.
 pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
@@ -38,8 +40,11 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
         expected.get(key).map(|value| bundle::certificates(value, &format!("expected.{key}"))).transpose()
     };
     let (issued_by, trusted_by) = (list("issued_by")?, list("trusted_by")?);
-    if issued_by.is_none() && trusted_by.is_none() {
-        return Err(PrimError::argument("`expected` names neither `issued_by` nor `trusted_by`"));
+    let exact = list("certificate")?.and_then(|chain| chain.into_iter().next());
+    if issued_by.is_none() && trusted_by.is_none() && exact.is_none() {
+        return Err(PrimError::argument(
+            "`expected` names none of `issued_by`, `trusted_by` and `certificate`",
+        ));
     }
     let now = || world.clock.now();
     let check = |endpoint: &Endpoint, answer: &Answer| -> Result<(), PrimError> {
@@ -51,6 +56,14 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
                 return Err(PrimError::new(Code::Unproved, "it serves a certificate of another CA")
                     .on(endpoint.pod.clone())
                     .expected(one_of(issuers), format!("{leaf}, issued by `{}`", leaf.issuer_text())));
+            }
+        }
+        if let Some(wanted) = &exact {
+            let leaf = leaf(endpoint, &chain)?;
+            if leaf != *wanted {
+                return Err(PrimError::new(Code::Unproved, LATE)
+                    .on(endpoint.pod.clone())
+                    .expected(wanted.to_string(), leaf.to_string()));
             }
         }
         if let Some(anchors) = &trusted_by {
@@ -73,7 +86,14 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
         }
         Ok(())
     };
-    each_endpoint(world, gate, part, None, &check).await
+    let mut waited = Duration::ZERO;
+    loop {
+        match each_endpoint(world, gate, part, None, &check).await {
+            // Nothing was restarted: the kubelet brings the new pair into each pod in its own time.
+            Err(error) if error.message == LATE && waited < PATIENCE => waited += RECONSIDER,
+            done => return done,
+        }
+    }
 }
 
 /// `tidb::accepts(component, identity)`.

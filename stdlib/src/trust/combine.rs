@@ -39,6 +39,8 @@ pub(super) struct Meeting {
     pub(super) anchors: usize,
     /// Both are there now.
     pub(super) present: bool,
+    /// The chain is presented now, if to others.
+    pub(super) in_use: bool,
 }
 
 /// One question to a verifier, small enough for a key.
@@ -203,6 +205,7 @@ fn meetings(presenter: &States, judge: &States, one_process: bool) -> Vec<Meetin
                 chain: chain.certs,
                 anchors: anchors.certs,
                 present: chain.first == 0 && anchors.first == 0,
+                in_use: chain.first == 0,
             });
         }
     }

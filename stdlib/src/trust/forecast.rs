@@ -142,7 +142,7 @@ pub fn forecast(
         for (side, alive) in sides.iter().zip(alive) {
             for meeting in &side.meetings {
                 result.combinations += 1;
-                let Some((at, rejection, fails_now)) = first_failure(&mut bench, side, *meeting, &window)
+                let Some((at, rejection, fails_now)) = first_failure(&mut bench, side, *meeting, window)
                 else {
                     continue;
                 };
@@ -171,6 +171,7 @@ pub fn forecast(
     result
 }
 
+#[derive(Clone, Copy)]
 struct Window {
     from: OffsetDateTime,
     first: OffsetDateTime,
@@ -210,13 +211,24 @@ fn first_failure<'v>(
     bench: &mut Bench<'v>,
     side: &Side<'v>,
     meeting: Meeting,
-    window: &Window,
+    window: Window,
 ) -> Option<(OffsetDateTime, Rejection, bool)> {
-    let moments = moments(bench.certs(meeting.chain), bench.certs(meeting.anchors), window);
+    let (chain, anchors) = (bench.certs(meeting.chain), bench.certs(meeting.anchors));
+    let window = &Window { first: begins(meeting, chain, anchors, &window), ..window };
+    let moments = moments(chain, anchors, window);
     let mut judge = |at| bench.judge(side, meeting, at).err();
     let (at, rejection) = moments.into_iter().find_map(|at| judge(at).map(|rejection| (at, rejection)))?;
     let fails_now = judge(window.from).is_some();
     Some((at, rejection, fails_now))
+}
+
+/// From when a meeting counts. A clock that goes so slow that what is in use already is not valid yet refuses it already:
+/// that is not what a phase brings about.
+fn begins(meeting: Meeting, chain: &Certs, anchors: &Certs, window: &Window) -> OffsetDateTime {
+    let known = if meeting.in_use { chain.0.as_slice() } else { &[] };
+    let trusted = if meeting.present { anchors.0.as_slice() } else { &[] };
+    let dates = known.iter().chain(trusted).filter_map(|der| super::verifier::validity(der));
+    dates.map(|(not_before, _)| not_before.min(window.from)).fold(window.first, OffsetDateTime::max)
 }
 
 /// The ends of the window, and every moment within at which a certificate comes into force or expires: between two of

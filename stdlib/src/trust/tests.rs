@@ -38,6 +38,16 @@ fn ca(name: &str) -> Ca {
 
 impl Ca {
     fn leaf(&self, cn: &str, names: &[&str], not_after: OffsetDateTime) -> Certs {
+        self.leaf_since(NOW - HOUR, cn, names, not_after)
+    }
+
+    fn leaf_since(
+        &self,
+        not_before: OffsetDateTime,
+        cn: &str,
+        names: &[&str],
+        not_after: OffsetDateTime,
+    ) -> Certs {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -46,7 +56,7 @@ impl Ca {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        params.not_before = NOW - HOUR;
+        params.not_before = not_before;
         params.not_after = not_after;
         Certs(vec![params.signed_by(&key, &self.issuer).unwrap().der().clone()])
     }
@@ -178,6 +188,27 @@ fn a_leaf_that_expires_inside_the_window_breaks_the_phase() {
     assert!(!forecast_hour(&view, &[]).gap_free(), "the skew counts");
     view.parties[0].chains = vec![old.leaf("TiDB", &["pd-0"], NOW + HOUR + Duration::from_secs(400))];
     assert!(forecast_hour(&view, &[]).gap_free());
+}
+
+#[test]
+fn a_clock_that_goes_slow_is_told_of_before_a_young_leaf_is_used_and_not_after() {
+    let Cluster { old, new, mut view } = cluster();
+    let young = old.leaf_since(NOW - Duration::from_secs(60), "TiDB", &["pd-0", "tikv-0"], NOW + HOUR * 1000);
+    let forecast = forecast_hour(&view, &[write("pd-0", Some(&young), None)]);
+    assert!(
+        forecast.broken.iter().all(|b| b.rejection.text.contains("not valid before")),
+        "{:?}",
+        forecast.broken
+    );
+    assert!(!forecast.gap_free(), "whoever lives five minutes ago refuses it");
+    view.parties[0].chains = vec![young];
+    let both = bundle(&[&new, &old]);
+    let later = forecast_hour(&view, &[write("tikv-0", None, Some(&both))]);
+    assert!(
+        later.gap_free(),
+        "that it is used already is not what this phase brings about: {:?}",
+        later.broken
+    );
 }
 
 #[test]

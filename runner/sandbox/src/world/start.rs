@@ -18,7 +18,7 @@ use super::cache::Cache;
 use super::counters::{Counters, Snapshot, State};
 use super::ctx::Ctx;
 use super::faults::Fault;
-use super::genesis::{self, IssuedBy, Pki, Scenario};
+use super::genesis::{self, Expired, IssuedBy, Pki, Scenario};
 use super::json as js;
 use super::kube::{CERTIFICATES, DEPLOYMENTS, Kube, TIDB_CLUSTERS};
 use super::memo::Memo;
@@ -171,7 +171,7 @@ impl World {
             Mode::Process => Arc::new(SystemClock),
         };
         // What has expired when the world begins was valid when its processes started.
-        let age = options.scenario.expired.age();
+        let age = options.scenario.age();
         let seconds = Arc::new(AtomicI64::new((options.clock_error - age).whole_seconds()));
         let clock: Arc<dyn Clock> = Arc::new(ShiftedClock { inner, seconds: Arc::clone(&seconds) });
         let pki = match options.pki {
@@ -216,7 +216,9 @@ impl World {
         world.ctx.pace.settle();
         if !age.is_zero() {
             seconds.store(options.clock_error.whole_seconds(), Ordering::Relaxed);
-            world.ailing(STEADY).await.map_err(StartError::Unsteady)?;
+            if world.scenario.expired != Expired::Nothing {
+                world.ailing(STEADY).await.map_err(StartError::Unsteady)?;
+            }
         }
         world.ctx.bell.ring();
         Ok(world)

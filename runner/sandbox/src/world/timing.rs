@@ -52,6 +52,9 @@ pub struct Timing {
     pub dial: Span,
     /// How long the certificate issuer takes for one of its steps.
     pub issue: Span,
+    /// By how many seconds the certificate issuer's clock goes slow. Where everything takes fractions of a second, what
+    /// was issued has still been in force for as long as it would have been by then in a real cluster.
+    pub issued_ago: u32,
 }
 
 impl Timing {
@@ -70,6 +73,7 @@ impl Timing {
             restart_mean: 400_000,
             dial: Span::ms(40_000, 60_000),
             issue: Span::ms(100, 800),
+            issued_ago: 0,
         }
     }
 
@@ -88,6 +92,7 @@ impl Timing {
             restart_mean: 90_000,
             dial: Span::ms(200, 300),
             issue: Span::ms(10, 60),
+            issued_ago: 600,
         }
     }
 }

@@ -165,8 +165,20 @@ fn oracle(view: &View, writes: &[Write], window: std::ops::RangeInclusive<i64>) 
                         continue;
                     }
                     for (chain, anchors) in chains.iter().flat_map(|c| sets.iter().map(move |a| (c, a))) {
+                        // A clock for which what is in use is not valid yet refuses it already.
+                        let in_force = |certs: &Certs, at: i64| {
+                            let at = NOW + time::Duration::seconds(at.min(0));
+                            let valid = |der| {
+                                crate::trust::verifier::validity(der).is_none_or(|(from, _)| from <= at)
+                            };
+                            at == NOW || certs.0.iter().all(valid)
+                        };
+                        let known = side.1.chains.contains(chain);
+                        let met = known && side.2.anchors.contains(anchors);
+                        let counts =
+                            |at: &i64| (!known || in_force(chain, *at)) && (!met || in_force(anchors, *at));
                         let Some(rejection) =
-                            window.clone().find_map(|at| ask(side, chain, anchors, at).err())
+                            window.clone().filter(counts).find_map(|at| ask(side, chain, anchors, at).err())
                         else {
                             continue;
                         };

@@ -124,6 +124,15 @@ impl Scenario {
         }
     }
 
+    /// How long ago the cluster was made. What cert-manager issues is not backdated, and no cluster is rotated in the
+    /// minute in which it was made.
+    pub fn age(&self) -> time::Duration {
+        match self.issued_by {
+            IssuedBy::Cfssl => self.expired.age(),
+            IssuedBy::CertManager => self.expired.age().max(time::Duration::DAY),
+        }
+    }
+
     /// The name of a component's Secret; `client` is one too.
     pub fn secret_name(&self, component: &str) -> String {
         super::objects::secret_name(&self.cluster, component)

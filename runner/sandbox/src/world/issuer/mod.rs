@@ -113,7 +113,7 @@ impl Issuing {
     }
 
     fn now(&self) -> OffsetDateTime {
-        self.ctx.clock.now()
+        self.ctx.clock.now() - Duration::from_secs(self.ctx.timing.issued_ago.into())
     }
 
     /// One look at one Certificate: trigger, key, request, issuing, readiness; when to look again.
