@@ -119,6 +119,15 @@ pub trait Gate: Send + Sync {
         Ok(None)
     }
 
+    /// While an effect is put back: all effects of its step that are, the last first. What was written as one unit is put
+    /// back as one.
+    ///
+    /// # Errors
+    /// A copy cannot be opened.
+    fn put_back_together(&self) -> Result<Vec<RecordedEffect>, PrimError> {
+        Ok(Vec::new())
+    }
+
     /// What this run has written and restarted so far, in order: from it a measurement tells what a process that
     /// started in between may have loaded. Needs no clock, so a wrong one cannot mislead it.
     fn history(&self) -> Vec<Past>;

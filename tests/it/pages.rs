@@ -1,10 +1,11 @@
 //! What the pages say is true: every command in them is typed, every script is checked, or the block says why not.
 //!
 //! The word after the language of a block marks it: `no-run: REASON`, `append: FILE` and `under: KEY` (the reader edits
-//! the workflow that the page made). A workflow of TiDB's is planned and not run: other tests run it. All pages share one
+//! the workflow that the page made). A workflow of TiDB's or etcd's is planned and not run: other tests run it. All pages share one
 //! sandbox; `RUN` is a run that the reader has.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use regex::Regex;
@@ -83,19 +84,35 @@ fn commands(block: &Block) -> Vec<String> {
     }
 }
 
+/// Starts a sandbox. Returns its folder.
+fn started(keeper: &Program, more: &[&str]) -> PathBuf {
+    let output = keeper.types(&[&["sandbox", "start", "--output", "json"], more].concat());
+    let text = says(&output, 0, &[]);
+    let started: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    started["dir"].as_str().unwrap().into()
+}
+
 /// A sandbox that all readers share.
 struct Sandbox {
     keeper: Program,
     dir: PathBuf,
+    /// Another one, with what an etcd workflow works on, once a page asks for it.
+    hosts: OnceLock<PathBuf>,
 }
 
 impl Sandbox {
     fn start() -> Self {
         let keeper = Program::new();
-        let output = keeper.types(&["sandbox", "start", "--output", "json"]);
-        let text = says(&output, 0, &[]);
-        let started: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-        Self { dir: started["dir"].as_str().unwrap().into(), keeper }
+        let dir = started(&keeper, &[]);
+        Self { dir, keeper, hosts: OnceLock::new() }
+    }
+
+    /// The folder of the one for a workflow.
+    fn for_workflow(&self, name: &str) -> &Path {
+        if name.starts_with("etcd/") {
+            return self.hosts.get_or_init(|| started(&self.keeper, &["--workflow", name]));
+        }
+        &self.dir
     }
 
     fn path(&self, below: &str) -> String {
@@ -175,7 +192,8 @@ impl<'a> Reader<'a> {
                 "KEY" => filled.push(self.program.state().join("keys/signing.vkey").display().to_string()),
                 "SIZE:HASH" => filled.push(self.head()),
                 "--sandbox" => {
-                    filled.extend(["--sandbox-dir".into(), self.sandbox.dir.display().to_string()])
+                    let dir = self.sandbox.for_workflow(words[1]);
+                    filled.extend(["--sandbox-dir".into(), dir.display().to_string()])
                 }
                 word if word.starts_with("/srv/pki") => {
                     filled.push(word.replacen("/srv/pki", &self.sandbox.path("pki"), 1));
@@ -185,7 +203,9 @@ impl<'a> Reader<'a> {
             }
         }
         match verb {
-            "run" if words[1].starts_with("tidb/") => filled.push("--plan-only".into()),
+            "run" if ["tidb/", "etcd/"].iter().any(|kind| words[1].starts_with(kind)) => {
+                filled.push("--plan-only".into())
+            }
             "run" | "resume" | "rollback" | "abort" => filled.push("--yes".into()),
             _ => {}
         }

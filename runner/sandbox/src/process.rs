@@ -18,10 +18,11 @@ use stdlib::world::{Clock as _, Disk as _};
 use thiserror::Error;
 
 use crate::api;
+use crate::world::counters::Snapshot;
 use crate::world::{IssuedBy, Options as WorldOptions, Scenario, StartError, World};
 
 /// How often the counters are written to `counters.json`.
-const COUNTED: Duration = Duration::from_millis(200);
+pub(crate) const COUNTED: Duration = Duration::from_millis(200);
 
 /// How a sandbox process behaves.
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ pub enum ProcessError {
     Tls(#[from] rustls::Error),
 }
 
-fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
+pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
     let what = what.into();
     move |source| ProcessError::Io { what, source }
 }
@@ -83,6 +84,9 @@ fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
 pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
     let disk = SystemDisk;
     disk.make_dir(dir, 0o700).map_err(doing(format!("cannot make {}", dir.display())))?;
+    if let Some(etcd) = &options.scenario.etcd {
+        return crate::hosts::serve_process(dir, etcd, &options).await;
+    }
     let world = World::start(WorldOptions {
         scenario: options.scenario.clone(),
         ..WorldOptions::process(options.seed)
@@ -124,7 +128,7 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
         "kubeconfig": dir.join("kubeconfig"),
         "params": params,
     });
-    write_counters(dir, &world)?;
+    write_counters(dir, &world.counters())?;
     disk.write_atomic(&ready, text.to_string().as_bytes(), 0o600)
         .map_err(doing("cannot write ready.json"))?;
 
@@ -153,8 +157,8 @@ fn write_kubeconfig(
         .map_err(doing("cannot write the kubeconfig"))
 }
 
-fn write_counters(dir: &Path, world: &World) -> Result<(), ProcessError> {
-    let text = serde_json::to_vec(&world.counters()).unwrap_or_default();
+pub(crate) fn write_counters(dir: &Path, counted: &Snapshot) -> Result<(), ProcessError> {
+    let text = serde_json::to_vec(counted).unwrap_or_default();
     // Counters are for looking at; they need not survive a power cut, only never be seen half written.
     let new = dir.join("counters.json.new");
     #[expect(
@@ -168,11 +172,11 @@ fn write_counters(dir: &Path, world: &World) -> Result<(), ProcessError> {
 async fn counting(dir: &Path, world: &World) -> Result<(), ProcessError> {
     loop {
         tokio::time::sleep(COUNTED).await;
-        write_counters(dir, world)?;
+        write_counters(dir, &world.counters())?;
     }
 }
 
-async fn idle(begun: tokio::time::Instant, last: &AtomicU64, options: &Options) {
+pub(crate) async fn idle(begun: tokio::time::Instant, last: &AtomicU64, options: &Options) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let age = begun.elapsed();
@@ -183,7 +187,7 @@ async fn idle(begun: tokio::time::Instant, last: &AtomicU64, options: &Options) 
     }
 }
 
-async fn stopped() {
+pub(crate) async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))

@@ -110,7 +110,7 @@ pub struct Connection {
     /// Which cluster
     #[command(flatten)]
     pub reach: Reach,
-    /// Work in a sandbox instead: a small world with a TiDB cluster, started for this run
+    /// Work in a sandbox instead: a small world of what the workflow works on, started for this run
     #[arg(long, conflicts_with_all = ["context", "kubeconfig"])]
     pub sandbox: bool,
     /// Use a sandbox that runs already: its folder, as `rollover sandbox list` shows it
@@ -331,7 +331,7 @@ pub enum Audit {
 pub enum SandboxCommand {
     /// Start a sandbox and stay in the foreground
     Serve {
-        /// Its folder: kubeconfig, PKI, log
+        /// Its folder: kubeconfig or hosts, PKI, log
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
         /// Seed of its lags, leaders and spontaneous restarts
@@ -343,6 +343,9 @@ pub enum SandboxCommand {
     },
     /// Start a sandbox in the background and print how to reach it
     Start {
+        /// With what this workflow works on [default: a TiDB cluster]
+        #[arg(long, value_name = "WORKFLOW")]
+        workflow: Option<String>,
         /// Seed of its lags, leaders and spontaneous restarts
         #[arg(long, default_value_t = 1)]
         seed: u64,

@@ -1,12 +1,15 @@
 //! How a command reaches the world: a kubeconfig as kubectl resolves it, or a sandbox.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use journal::Header;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use sandbox::world::Scenario;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use stdlib::World;
+use stdlib::host::Pool;
 
 use super::args::{Connection, Reach};
 use super::{Context, launch, paths, sandboxes};
@@ -130,11 +133,32 @@ pub(crate) async fn find(
 }
 
 fn in_sandbox(dir: &Path) -> Way {
-    Way { kubeconfig: Some(dir.join("kubeconfig")), sandbox: Some(dir.to_owned()), ..Way::here() }
+    // One of hosts alone has no cluster.
+    let has = |ready: Value| ready.get("kubeconfig").is_some();
+    let kubeconfig = sandboxes::ready(dir).is_none_or(has).then(|| dir.join("kubeconfig"));
+    Way { kubeconfig, sandbox: Some(dir.to_owned()), ..Way::here() }
+}
+
+/// The hosts of a sandbox, where it has some. A real host is never asked in their stead.
+fn hosts(dir: &Path) -> Arc<Pool> {
+    let known = sandboxes::ready(dir).and_then(|ready| sandbox::hosts::connect(dir.to_owned(), &ready));
+    Arc::new(Pool::new(
+        known.unwrap_or_else(|| Box::new(|entry| Err(sandbox::hosts::stranger(&entry.title())))),
+    ))
 }
 
 /// The world at the end of the way. A workflow that needs no cluster runs without one.
 pub(crate) async fn world(way: &Way) -> Result<World, Failure> {
+    let Some(dir) = &way.sandbox else { return system(way).await };
+    if way.kubeconfig.is_some() {
+        return Ok(World { hosts: hosts(dir), ..system(way).await? });
+    }
+    let mut world = World { hosts: hosts(dir), ..World::system(None, way.folder()) };
+    world.no_cluster = "the sandbox of this workflow has hosts, and no cluster".into();
+    Ok(world)
+}
+
+async fn system(way: &Way) -> Result<World, Failure> {
     let folder = way.folder();
     match client(way).await {
         Ok(client) => Ok(World::system(Some(client), folder)),

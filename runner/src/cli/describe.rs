@@ -70,9 +70,9 @@ pub(crate) fn describe(context: &Context, name: &str) -> Result<ExitCode, Failur
     lines.push(format!("\n{}", style::strong().apply_to("Point of no return")));
     let no_return = manifest.point_of_no_return.as_deref().unwrap_or("none: every phase can be taken back");
     lines.push(style::wrap(no_return, 2, style::width()));
-    // The sandbox has no hosts.
+    // A sandbox has hosts where the manifest says so.
     let on_hosts = manifest.touches.iter().any(|allowed| matches!(allowed, Allowed::Hosts(_)));
-    let first = if on_hosts {
+    let first = if on_hosts && manifest.sandbox.etcd.is_none() {
         format!(
             "See what it would do: {}",
             style::name().apply_to(format!("rollover plan {} --set …", workflow.name))

@@ -32,6 +32,16 @@ pub(crate) fn folder(sandboxes: &Path) -> PathBuf {
 /// Where a sandbox finds what it begins with; not there for the usual.
 pub(crate) const SCENARIO: &str = "scenario.json";
 
+/// What it begins with, for people.
+fn what(scenario: &Scenario) -> String {
+    match &scenario.etcd {
+        Some(etcd) => {
+            format!("an etcd cluster of {} members on hosts of their own, and who writes to it", etcd.members)
+        }
+        None => "a TiDB cluster of 3 PD, 3 TiKV, 2 TiDB and a client".into(),
+    }
+}
+
 /// Starts one and waits until it is steady.
 pub(crate) async fn start(dir: &Path, seed: u64, scenario: &Scenario) -> Result<(), Failure> {
     let unwritable = |error: std::io::Error| {
@@ -67,7 +77,7 @@ pub(crate) async fn start(dir: &Path, seed: u64, scenario: &Scenario) -> Result<
         .map_err(|error| Failure::new(ExitCode::Unknown, format!("cannot start the sandbox: {error}")))?;
 
     let live = Live::default();
-    live.begin("starting a sandbox: a TiDB cluster of 3 PD, 3 TiKV, 2 TiDB and a client".into());
+    live.begin(format!("starting a sandbox: {}", what(scenario)));
     let ready = dir.join("ready.json");
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let outcome = loop {

@@ -8,7 +8,7 @@ use stdlib::files::SystemDisk;
 use stdlib::world::Disk as _;
 
 use super::args::SandboxCommand;
-use super::{Context, launch};
+use super::{Context, launch, workflows};
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::output::{self, table};
@@ -16,7 +16,7 @@ use crate::output::{self, table};
 pub(crate) async fn sandboxes(context: &Context, command: SandboxCommand) -> Result<ExitCode, Failure> {
     match command {
         SandboxCommand::Serve { dir, seed, idle } => serve(&dir, seed, idle).await,
-        SandboxCommand::Start { seed } => start(context, seed).await,
+        SandboxCommand::Start { workflow, seed } => start(context, workflow.as_deref(), seed).await,
         SandboxCommand::List => Ok(list(context)),
         SandboxCommand::Stop { dir } => stop(context, dir),
     }
@@ -50,15 +50,31 @@ async fn serve(dir: &Path, seed: u64, idle: u64) -> Result<ExitCode, Failure> {
     }
 }
 
-async fn start(context: &Context, seed: u64) -> Result<ExitCode, Failure> {
+async fn start(context: &Context, workflow: Option<&str>, seed: u64) -> Result<ExitCode, Failure> {
+    let scenario = match workflow {
+        Some(name) => workflows::load(context, name)?.manifest.sandbox,
+        None => Scenario::default(),
+    };
     let dir = launch::folder(&context.paths.sandboxes());
-    launch::start(&dir, seed, &Scenario::default()).await?;
+    launch::start(&dir, seed, &scenario).await?;
+    let shown = dir.display();
+    let name = workflow.unwrap_or("tidb/cfssl-rotate");
+    let (rest, look) = if scenario.etcd.is_some() {
+        let folders = json!({ "hosts": dir.join("hosts"), "inventory": dir.join("hosts.yaml") });
+        (folders, format!("  less {shown}/hosts.yaml      files of its hosts: {shown}/hosts"))
+    } else {
+        let kubectl = format!("  kubectl --kubeconfig {shown}/kubeconfig -n {} get pods", scenario.namespace);
+        (json!({ "kubeconfig": dir.join("kubeconfig") }), kubectl)
+    };
     if context.json() {
-        output::data(&json!({"dir": dir.display().to_string(), "kubeconfig": dir.join("kubeconfig").display().to_string(), "pki": dir.join("pki").display().to_string()}).to_string());
+        let mut all = json!({ "dir": dir, "pki": dir.join("pki") });
+        if let (Some(all), Value::Object(rest)) = (all.as_object_mut(), rest) {
+            all.extend(rest);
+        }
+        output::data(&all.to_string());
     } else {
         output::data(&format!(
-            "A sandbox runs in {0}\n  kubectl --kubeconfig {0}/kubeconfig -n tidb get pods\n  rollover run tidb/cfssl-rotate --sandbox-dir {0}\n  rollover sandbox stop {0}",
-            dir.display()
+            "A sandbox runs in {shown}\n{look}\n  rollover run {name} --sandbox-dir {shown}\n  rollover sandbox stop {shown}"
         ));
     }
     Ok(ExitCode::Ok)

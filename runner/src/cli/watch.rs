@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sandbox::hosts::History;
 use sandbox::world::counters::{Snapshot, State};
 use serde_json::json;
 use stdlib::files::SystemDisk;
@@ -118,6 +119,22 @@ fn fetch(dir: PathBuf) -> Fetched {
 struct Tally {
     counted: Vec<Counted>,
     unknown: Vec<(String, String)>,
+    /// What the members of an etcd cluster did to who writes to them, from the beginning of the sandbox.
+    history: Option<History>,
+}
+
+/// What became of what was written meanwhile, in a sentence.
+fn told(history: &History) -> String {
+    let mut text = format!("{} writes acknowledged by the members, ", history.acknowledged);
+    text += match history.wrong.len() {
+        0 => "none lost or read stale",
+        _ => "some lost or read stale",
+    };
+    text += &format!("; at most {} of them down at one moment", history.most_down);
+    for wrong in &history.wrong {
+        text += &format!("\n  {wrong}");
+    }
+    text
 }
 
 impl Tally {
@@ -126,7 +143,10 @@ impl Tally {
         for (phase, before, after) in phases {
             let ended = |error: tokio::task::JoinError| Err(error.to_string());
             match (before.await.unwrap_or_else(ended), after.await.unwrap_or_else(ended)) {
-                (Ok(before), Ok(after)) => tally.counted.push(between(&phase, &before, &after)),
+                (Ok(before), Ok(after)) => {
+                    tally.counted.push(between(&phase, &before, &after));
+                    tally.history = after.history;
+                }
                 (Err(why), _) | (_, Err(why)) => tally.unknown.push((phase, why)),
             }
         }
@@ -141,7 +161,9 @@ impl Tally {
             .unknown
             .iter()
             .map(|(phase, why)| json!({"event": "sandbox-not-counted", "phase": phase, "why": why}));
-        counted.chain(unknown).map(|line| line.to_string()).collect()
+        let history =
+            self.history.iter().map(|history| json!({"event": "sandbox-history", "history": history}));
+        counted.chain(unknown).chain(history).map(|line| line.to_string()).collect()
     }
 
     fn text(&self) -> Option<String> {
@@ -158,6 +180,11 @@ impl Tally {
             let sum = format!("{made} handshakes between components, {refused} refused");
             let sum = if refused == 0 { style::good().apply_to(sum) } else { style::bad().apply_to(sum) };
             lines.push(sum.to_string());
+            if let Some(history) = &self.history {
+                let (text, well) = (told(history), history.wrong.is_empty());
+                let shown = if well { style::good().apply_to(text) } else { style::bad().apply_to(text) };
+                lines.push(shown.to_string());
+            }
             if self.counted.iter().any(|row| row.met < row.possible) {
                 let text =
                     "* not every combination of old and new that could have met did meet in that phase";

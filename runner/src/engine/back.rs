@@ -163,25 +163,21 @@ impl Core {
     }
 
     async fn put_back(&self, id: &StepId, effects: &[&Made], until: Instant) -> Result<(), PrimError> {
-        for effect in effects {
+        let recorded = |effect: &&Made| -> Result<Restoring, PrimError> {
+            let effect = *effect;
+            let backup = self.ledger.backup(effect)?;
+            let (place, before, after) = (effect.place.clone(), effect.before.clone(), effect.after.clone());
+            Ok(Restoring { seq: effect.seq, effect: RecordedEffect { place, before, after, backup } })
+        };
+        let all = effects.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        for (effect, restoring) in effects.iter().zip(&all) {
             let primitive = self.primitive(&effect.primitive)?;
             let restore = primitive.restore.ok_or_else(|| {
                 let text = format!("`{}` does not know how to put back what it changed", primitive.name);
                 PrimError::internal(text).on(effect.place.0.clone())
             })?;
-            let recorded = RecordedEffect {
-                place: effect.place.clone(),
-                before: effect.before.clone(),
-                after: effect.after.clone(),
-                backup: self.ledger.backup(effect)?,
-            };
-            let gate = self.step_gate(id, primitive.name, Role::Change).restoring(Restoring {
-                seq: effect.seq,
-                place: effect.place.clone(),
-                from: effect.after.clone(),
-                to: effect.before.clone(),
-            });
-            self.bounded(restore(&self.world, &recorded, &gate), &gate, until).await?;
+            let gate = self.step_gate(id, primitive.name, Role::Change).restoring(all.clone());
+            self.bounded(restore(&self.world, &restoring.effect, &gate), &gate, until).await?;
         }
         Ok(())
     }

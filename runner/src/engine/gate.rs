@@ -19,13 +19,11 @@ use crate::plan::Role;
 /// Whether the workflow may change a place; what it may is in its manifest.
 pub type MayTouch = Arc<dyn Fn(&Place) -> Result<(), PrimError> + Send + Sync>;
 
-/// The effect that is being put back: its place, what the step left there, what was there before.
-#[derive(Debug, Clone)]
+/// An effect that is being put back: its number in the record, its place, what the step left there, what was there before.
+#[derive(Clone)]
 pub(crate) struct Restoring {
     pub seq: u64,
-    pub place: Place,
-    pub from: String,
-    pub to: String,
+    pub effect: RecordedEffect,
 }
 
 /// The gate of one attempt of one step in one direction.
@@ -38,7 +36,7 @@ pub(crate) struct StepGate {
     pub id: StepId,
     pub primitive: String,
     pub role: Role,
-    pub restoring: Option<Restoring>,
+    pub restoring: Vec<Restoring>,
     sticky: Mutex<Option<PrimError>>,
 }
 
@@ -61,7 +59,7 @@ impl StepGate {
             id,
             primitive,
             role,
-            restoring: None,
+            restoring: Vec::new(),
             sticky: Mutex::new(None),
         }
     }
@@ -72,8 +70,9 @@ impl StepGate {
         self
     }
 
-    pub(crate) fn restoring(mut self, restoring: Restoring) -> Self {
-        self.restoring = Some(restoring);
+    /// What its step puts back.
+    pub(crate) fn restoring(mut self, restoring: Vec<Restoring>) -> Self {
+        self.restoring = restoring;
         self
     }
 
@@ -89,14 +88,15 @@ impl StepGate {
 
     /// The recorded effect that this one puts back.
     fn restored(&self, place: &Place) -> Option<&Restoring> {
-        self.restoring.as_ref().filter(|restoring| restoring.place == *place)
+        self.restoring.iter().find(|restoring| restoring.effect.place == *place)
     }
 
     fn decide(&self, effect: &Effect) -> Verdict {
         let place = &effect.place;
         if let Some(restoring) = self.restored(place) {
-            let announced = self.ledger.own_effects(&self.id, place).iter().any(|s| s.after == restoring.to);
-            return judge_restore(&effect.before, &restoring.from, &restoring.to, announced);
+            let (from, to) = (&restoring.effect.after, &restoring.effect.before);
+            let announced = self.ledger.own_effects(&self.id, place).iter().any(|s| s.after == *to);
+            return judge_restore(&effect.before, from, to, announced);
         }
         let own: Vec<Seen> = self.ledger.own_effects(&self.id, place);
         let last = self.ledger.last_standing(&self.id, place);
@@ -200,6 +200,10 @@ impl Gate for StepGate {
         let Some(made) = self.ledger.replaced(&self.id, place) else { return Ok(None) };
         let backup = self.ledger.backup(&made)?;
         Ok(Some(RecordedEffect { place: made.place, before: made.before, after: made.after, backup }))
+    }
+
+    fn put_back_together(&self) -> Result<Vec<RecordedEffect>, PrimError> {
+        Ok(self.restoring.iter().map(|restoring| restoring.effect.clone()).collect())
     }
 
     fn history(&self) -> Vec<Past> {

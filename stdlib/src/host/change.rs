@@ -208,18 +208,44 @@ fn changed_since(host: &str, path: &str, recorded: &RecordedEffect, now: String)
         .hint("look at the file; put back what the run left there, or clear it away, and roll back again")
 }
 
-/// Puts one file back, where it still is what the run left there.
+/// Puts files back, where they still are what the run left there: those that a step wrote on one host all in one
+/// exchange, so that nobody reads a certificate beside another's key.
 pub(super) async fn restore(
     world: &World,
     recorded: &RecordedEffect,
     gate: &dyn Gate,
 ) -> Result<(), PrimError> {
-    let backup = recorded.backup.as_ref().ok_or_else(|| no_copy(recorded))?;
-    let (entry, path, mut before) = unseal(backup)?;
+    let (entry, ..) = unseal(recorded.backup.as_ref().ok_or_else(|| no_copy(recorded))?)?;
     let host = world.hosts.host(&entry)?;
-    let mut seen = look(host.as_ref(), &path).await?;
-    if found(world, seen.content.as_ref(), &recorded.before) == recorded.before {
+    let mut all = gate.put_back_together()?;
+    if !all.iter().any(|one| one.place == recorded.place) {
+        all.push(recorded.clone());
+    }
+    let mut puts = Vec::new();
+    for one in &all {
+        let (other, path, before) = unseal(one.backup.as_ref().ok_or_else(|| no_copy(one))?)?;
+        if other.name == entry.name {
+            puts.extend(put_back(world, host.as_ref(), &entry, (one, path, before), gate).await?);
+        }
+    }
+    if puts.is_empty() {
         return Ok(());
+    }
+    gate.holds().await?;
+    host.replace(&puts, world.hosts.fence(&entry.name).as_ref()).await
+}
+
+/// Announces that one file is put back; nothing where that is so already.
+async fn put_back(
+    world: &World,
+    host: &dyn Host,
+    entry: &Entry,
+    (recorded, path, mut before): (&RecordedEffect, String, Option<Content>),
+    gate: &dyn Gate,
+) -> Result<Option<Put>, PrimError> {
+    let mut seen = look(host, &path).await?;
+    if found(world, seen.content.as_ref(), &recorded.before) == recorded.before {
+        return Ok(None);
     }
     let now = found(world, seen.content.as_ref(), &recorded.after);
     if now != recorded.after {
@@ -232,21 +258,19 @@ pub(super) async fn restore(
     }
     let effect = effect(
         world,
-        &entry,
+        entry,
         &path,
         (&recorded.after, seen.content.as_ref()),
         (&recorded.before, before.as_ref()),
     );
     if gate.effect(effect).await? == Permit::AlreadyDone {
-        return Ok(());
+        return Ok(None);
     }
-    gate.holds().await?;
-    let put = Put {
+    Ok(Some(Put {
         path,
         before: seen.raw,
         mode: before.as_ref().map(|content| content.mode),
         bytes: before.map(|content| Zeroizing::new(content.bytes.to_vec())),
         owner: None,
-    };
-    host.replace(&[put], world.hosts.fence(&entry.name).as_ref()).await
+    }))
 }

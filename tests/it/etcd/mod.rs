@@ -2,10 +2,15 @@
 //! acknowledged.
 
 mod confirmed;
+mod contract;
 mod expired;
 mod faults;
 mod hosts;
+mod lab;
 mod members;
+mod order;
 mod rotation;
+mod sandbox;
+mod stopped;
 mod verify;
 mod writer;

@@ -134,9 +134,24 @@ impl Machine {
         self.units.lock().unwrap_or_else(PoisonError::into_inner).insert(unit.name().to_owned(), unit);
     }
 
+    /// Ends all its services, and forgets them.
+    pub(super) fn forget_units(&self) {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// A service by its name.
     pub fn unit(&self, name: &str) -> Option<Arc<Unit>> {
         self.units.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Files of it at one moment: never some from before a change and some from after it.
+    pub(super) fn files<const N: usize>(&self, paths: [&str; N]) -> Result<[Vec<u8>; N], String> {
+        let _held = self.inner();
+        let mut found = [const { Vec::new() }; N];
+        for (slot, path) in found.iter_mut().zip(paths) {
+            *slot = self.root.bytes(path).map_err(|error| format!("open {path}: {error}"))?;
+        }
+        Ok(found)
     }
 
     pub(super) fn touch(&self, path: &str) -> io::Result<()> {

@@ -85,6 +85,9 @@ pub struct Snapshot {
     /// What processes have had loaded, by component, whether or not anybody met them with it.
     #[serde(default)]
     pub loaded: BTreeMap<String, Vec<Loaded>>,
+    /// What the members of an etcd cluster did to the applications beside it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<crate::hosts::History>,
 }
 
 /// A state that processes of a component have had.

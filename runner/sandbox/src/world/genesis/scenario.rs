@@ -84,6 +84,9 @@ pub struct Scenario {
     pub issued_by: IssuedBy,
     /// What becomes of keys, where that is cert-manager.
     pub rotation_policy: RotationPolicy,
+    /// Instead of all that: hosts with a cluster of etcd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<crate::hosts::Etcd>,
 }
 
 impl Default for Scenario {
@@ -96,6 +99,7 @@ impl Default for Scenario {
             allowed_cn: Vec::new(),
             leaders_per_store: 120,
             secret_type: "kubernetes.io/tls".into(),
+            etcd: None,
             expired: Expired::Nothing,
             issued_by: IssuedBy::Cfssl,
             rotation_policy: RotationPolicy::Always,
