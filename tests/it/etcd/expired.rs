@@ -23,13 +23,13 @@ use crate::program::{says, told};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn systemctl(folder: &Path, word: &str) {
+pub(super) fn systemctl(folder: &Path, word: &str) {
     let status = Command::new(folder.join("bin/systemctl")).args([word, "--", "etcd"]).status().unwrap();
     assert!(status.success());
 }
 
 /// What the application asks of the first member.
-fn asks(cluster: &Cluster, path: &str, body: &Value) -> Result<Value, String> {
+pub(super) fn asks(cluster: &Cluster, path: &str, body: &Value) -> Result<Value, String> {
     let root = cluster.machines.root.path();
     let folder = root.join("app");
     let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();

@@ -1,0 +1,150 @@
+//! The documentation of ACK dedicated clusters, as three workflows on real members: renewed, renewed after all has expired,
+//! brought back after a renewal that broke them.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use stdlib::cert::Certificate;
+use stdlib::world::{Clock as _, SystemClock};
+
+use super::expired::{asks, systemctl};
+use super::masters::{Authority, Masters};
+use super::rotation::{all_tier, person, types};
+use super::writer::Writer;
+use crate::program::{says, told};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const LINE: &str = "etcd CA and certs have successfully rotated!";
+
+/// The documentation's check, and more than it checks: all is 50 years away, each pair belongs together.
+fn all_new(
+    masters: &Masters,
+    before: &std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>,
+    kubernetes: bool,
+) {
+    let far = SystemClock.now() + DAY * (365 * 50 - 5);
+    for (path, bytes) in masters.files() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let of_kubernetes = matches!(path.extension().unwrap().to_str().unwrap(), "crt" | "key");
+        let kept_key = matches!(name, "ca.key" | "front-proxy-ca.key");
+        assert_eq!(before[&path] == bytes, kept_key || (of_kubernetes && !kubernetes), "{}", path.display());
+        if of_kubernetes && !kubernetes || !String::from_utf8_lossy(&bytes).contains("BEGIN CERTIFICATE") {
+            continue;
+        }
+        let certificate = Certificate::from_pem(&bytes, name).unwrap();
+        assert!(certificate.not_after() > far, "{}: {}", path.display(), certificate.not_after());
+    }
+}
+
+fn no_mark(masters: &Masters) {
+    for machine in &masters.cluster.machines.all {
+        assert!(!machine.path("state/mark.json").exists(), "{}", machine.name);
+    }
+}
+
+#[test]
+fn masters_are_renewed_for_fifty_years_and_go_back_byte_for_byte() {
+    if !all_tier() {
+        return;
+    }
+    let masters = Masters::start(DAY * 300);
+    let before = masters.files();
+    let program = person();
+    let writer = Writer::begin(&masters.cluster);
+    let text = says(&types(&program, &["run", "ack/etcd-renew", "--yes"], &masters.parameters()), 0, &[LINE]);
+    assert!(text.contains("is a link to"), "{text}");
+    all_new(&masters, &before, true);
+    no_mark(&masters);
+    let run = program.runs().pop().unwrap();
+    says(&program.types(&["rollback", &run, "--yes"]), 0, &[]);
+    assert_eq!(masters.files(), before);
+    no_mark(&masters);
+    let report = writer.ends("an ACK cluster renewed, and taken back");
+    assert_eq!(report.most_down, 1, "{report:?}");
+}
+
+#[test]
+fn masters_whose_certificates_have_expired_come_back_with_their_data() {
+    if !all_tier() {
+        return;
+    }
+    // The members began when all was valid; a year later nobody talks with anybody.
+    let masters = Masters::start(Duration::ZERO);
+    let cluster = &masters.cluster;
+    let kept = serde_json::json!({ "key": "a2VwdA==", "value": "eWVz" });
+    asks(cluster, "/v3/kv/put", &kept).unwrap();
+    let program = person();
+    let words = ["--yes", "--accept-outage"];
+    let run = |name: &'static str| [&["run", name][..], &words].concat();
+    let (code, text) = told(&types(&program, &run("ack/etcd-renew-expired"), &masters.parameters()));
+    assert!(code != 0 && text.contains("ack/etcd-renew`"), "{text}");
+
+    let then = SystemClock.now() - DAY * 1000;
+    let (clients, peers) = (Authority::new("etcd", 8760, then), Authority::new("etcd-peer", 8760, then));
+    for machine in &cluster.machines.all {
+        systemctl(&machine.folder, "stop");
+        for (path, _) in masters.files().into_iter().filter(|(path, _)| path.starts_with(&machine.folder)) {
+            let text = fs::read(&path).unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.extension().is_none_or(|ending| ending != "pem") || name.ends_with("-key.pem") {
+                continue;
+            }
+            let ca = if name.contains("peer") || name.contains("-name-") { &peers } else { &clients };
+            if name.ends_with("ca.pem") {
+                fs::write(&path, ca.cert.pem()).unwrap();
+                continue;
+            }
+            let old = Certificate::from_pem(&text, name).unwrap();
+            let (leaf, key) =
+                stdlib::cfssl::reissue(&ca.cert, &ca.key, &old, None, Some(time::Duration::days(30)), then)
+                    .unwrap();
+            fs::write(&path, leaf.pem()).unwrap();
+            let stem = name.trim_end_matches(".pem");
+            fs::write(path.with_file_name(format!("{stem}-key.pem")), key.to_pem().unwrap().as_bytes())
+                .unwrap();
+        }
+        systemctl(&machine.folder, "start");
+    }
+    let before = masters.files();
+    let (code, text) = told(&types(&program, &["run", "ack/etcd-renew", "--yes"], &masters.parameters()));
+    assert!(code != 0 && text.contains("ack/etcd-renew-expired"), "{text}");
+    says(&types(&program, &run("ack/etcd-renew-expired"), &masters.parameters()), 0, &[LINE, "outage"]);
+    all_new(&masters, &before, true);
+    let answer = asks(cluster, "/v3/kv/range", &serde_json::json!({ "key": "a2VwdA==" })).unwrap();
+    assert_eq!(answer.pointer("/kvs/0/value").unwrap(), "eWVz");
+    no_mark(&masters);
+}
+
+#[test]
+fn masters_that_a_renewal_by_hand_broke_get_a_fresh_set() {
+    if !all_tier() {
+        return;
+    }
+    let masters = Masters::start(Duration::ZERO);
+    let cluster = &masters.cluster;
+    asks(cluster, "/v3/kv/put", &serde_json::json!({ "key": "a2VwdA==", "value": "eWVz" })).unwrap();
+    // Half done by hand: one master has another CA in use, one a bundle, one a key of another certificate.
+    let other = Authority::new("etcd", 8760, SystemClock.now());
+    let pki = |n: usize, name: &str| cluster.machines.all[n].path(&format!("disk/cert/{name}"));
+    let add = |path: &Path, text: &str| fs::write(path, fs::read_to_string(path).unwrap() + text).unwrap();
+    fs::write(pki(0, "ca.pem"), other.cert.pem()).unwrap();
+    add(&pki(1, "peer-ca.pem"), &other.cert.pem());
+    fs::write(pki(2, "etcd-server-key.pem"), other.key.to_pem().unwrap().as_bytes()).unwrap();
+    for machine in &cluster.machines.all[..2] {
+        systemctl(&machine.folder, "restart");
+    }
+    let before = masters.files();
+    let program = person();
+    let words = ["run", "ack/etcd-rollback", "--yes", "--accept-outage"];
+    says(&types(&program, &words, &masters.parameters()), 0, &[LINE]);
+    all_new(&masters, &before, false);
+    let answer = asks(cluster, "/v3/kv/range", &serde_json::json!({ "key": "a2VwdA==" })).unwrap();
+    assert_eq!(answer.pointer("/kvs/0/value").unwrap(), "eWVz");
+    no_mark(&masters);
+
+    // A folder that is not there is refused by name.
+    fs::remove_file(cluster.machines.all[1].path("cert")).unwrap();
+    let (code, text) = told(&types(&program, &words, &masters.parameters()));
+    assert!(code != 0 && text.contains("m2") && text.contains("/cert"), "{text}");
+}

@@ -1,0 +1,218 @@
+//! Masters of an ACK dedicated cluster: etcd with a CA for clients and another for peers, an API server that the kubelet
+//! starts, the files named as the documentation names them.
+//!
+//! `crictl` stands for a container runtime with a kubelet above it: what it stops is started again. The API server is
+//! `openssl s_server` with the API server's certificate, which it reads once, as a new container does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use stdlib::cert::{Certificate, Key};
+use stdlib::cfssl::{Config, Request};
+use stdlib::world::{Clock as _, SystemClock};
+use time::OffsetDateTime;
+
+use super::hosts::Machines;
+use super::members::Cluster;
+
+const PROFILE: &str = r#"{"signing": {"default": {"expiry": "8760h", "usages": ["signing", "key encipherment", "server auth", "client auth"]}}}"#;
+/// Where the API servers listen.
+pub(super) const PORT: u16 = 6443;
+
+const CRICTL: &str = r#"#!/bin/sh
+# What the kubelet's runtime does, for one container: it is a process here, and lives again when it was stopped.
+cd "@FOLDER@" || exit 1
+alive() { [ -s api.pid ] && kill -0 "$(cat api.pid)" 2>/dev/null; }
+start() {
+  setsid openssl s_server -accept @ADDRESS@:@PORT@ -cert kubernetes/apiserver.crt -key kubernetes/apiserver.key -www -quiet \
+    </dev/null >>api.log 2>&1 &
+  echo $! >api.pid
+}
+case $1 in
+  boot) start;;
+  ps) case "$*" in *'^kube-apiserver$'*) alive && cat api.pid; exit 0;; *) exit 0;; esac;;
+  stop) kill "$2" 2>/dev/null; while kill -0 "$2" 2>/dev/null; do sleep 0.05; done; start;;
+esac
+"#;
+
+/// A CA with its key.
+pub(super) struct Authority {
+    pub(super) cert: Certificate,
+    pub(super) key: Key,
+}
+
+impl Authority {
+    pub(super) fn new(name: &str, hours: u64, at: OffsetDateTime) -> Self {
+        let request = json!({ "CN": name, "key": { "algo": "ecdsa", "size": 256 }, "ca": { "expiry": format!("{hours}h") } });
+        let (cert, key) =
+            stdlib::ca::create(&Request::from_json(request.to_string().as_bytes(), name).unwrap(), at)
+                .unwrap();
+        Self { cert, key }
+    }
+
+    fn issue(&self, name: &str, hosts: &[&str], cert_path: &Path, key_path: &Path, at: OffsetDateTime) {
+        let request = json!({ "CN": name, "hosts": hosts, "key": { "algo": "ecdsa", "size": 256 } });
+        let request = Request::from_json(request.to_string().as_bytes(), name).unwrap();
+        let config = Config::from_json(PROFILE.as_bytes(), "profile").unwrap();
+        let profile = config.profile("default").unwrap();
+        let (cert, key) = stdlib::cfssl::issue(&self.cert, &self.key, &request, profile, at).unwrap();
+        fs::write(cert_path, cert.pem()).unwrap();
+        secret(key_path, &key);
+    }
+}
+
+fn secret(path: &Path, key: &Key) {
+    fs::write(path, key.to_pem().unwrap().as_bytes()).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Such a cluster: the members and the application are as those of any other, the files are not.
+pub(super) struct Masters {
+    pub(super) cluster: Cluster,
+}
+
+impl Masters {
+    /// Three, with everything issued `age` ago for a year, by CAs that live for ten years.
+    pub(super) fn start(age: Duration) -> Self {
+        let mut machines = Machines::new(3);
+        let at = SystemClock.now() - age;
+        let [clients, peers, kubernetes, proxy] = ["etcd", "etcd-peer", "kubernetes", "front-proxy-ca"]
+            .map(|name| Authority::new(name, 87_600, at));
+        let names: Vec<String> =
+            machines.all.iter().enumerate().map(|(n, m)| format!("{}-name-{}", m.address, n + 1)).collect();
+        let all: Vec<String> = machines
+            .all
+            .iter()
+            .zip(&names)
+            .map(|(m, name)| format!("{name}=https://{}:2380", m.address))
+            .collect();
+        for (machine, name) in machines.all.iter().zip(&names) {
+            // Etcd's folder lies elsewhere, with a link in its usual place, as the documentation asks for.
+            let (real, kube) = (machine.path("disk/cert"), machine.path("kubernetes"));
+            fs::create_dir_all(&real).unwrap();
+            fs::create_dir_all(kube.join("etcd")).unwrap();
+            symlink(&real, machine.path("cert")).unwrap();
+            let hosts = [machine.address.as_str(), "localhost"];
+            fs::write(real.join("ca.pem"), clients.cert.pem()).unwrap();
+            fs::write(real.join("peer-ca.pem"), peers.cert.pem()).unwrap();
+            let pair = |stem: &str| (real.join(format!("{stem}.pem")), real.join(format!("{stem}-key.pem")));
+            for (ca, cn, hosts, stem) in [
+                (&clients, "etcd-server", &hosts[..], "etcd-server"),
+                (&clients, "etcd-client", &[][..], "etcd-client"),
+                (&peers, name.as_str(), &hosts[..], name.as_str()),
+            ] {
+                let (cert, key) = pair(stem);
+                ca.issue(cn, hosts, &cert, &key, at);
+            }
+            fs::write(kube.join("etcd/ca.pem"), clients.cert.pem()).unwrap();
+            clients.issue(
+                "etcd-client",
+                &[],
+                &kube.join("etcd/etcd-client.pem"),
+                &kube.join("etcd/etcd-client-key.pem"),
+                at,
+            );
+            for (ca, stem) in [(&kubernetes, "ca"), (&proxy, "front-proxy-ca")] {
+                fs::write(kube.join(format!("{stem}.crt")), ca.cert.pem()).unwrap();
+                secret(&kube.join(format!("{stem}.key")), &ca.key);
+            }
+            for (ca, cn, hosts, stem) in [
+                (&kubernetes, "kube-apiserver", &hosts[..], "apiserver"),
+                (&kubernetes, "kube-apiserver-kubelet-client", &[][..], "apiserver-kubelet-client"),
+                (&proxy, "front-proxy-client", &[][..], "front-proxy-client"),
+            ] {
+                ca.issue(cn, hosts, &kube.join(format!("{stem}.crt")), &kube.join(format!("{stem}.key")), at);
+            }
+            let folder = machine.folder.display().to_string();
+            let crictl = machine.path("bin/crictl");
+            let text = CRICTL.replace("@FOLDER@", &folder).replace("@ADDRESS@", &machine.address);
+            fs::write(&crictl, text.replace("@PORT@", &PORT.to_string())).unwrap();
+            fs::set_permissions(&crictl, fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(std::process::Command::new(&crictl).arg("boot").status().unwrap().success());
+        }
+        for (machine, name) in machines.all.iter_mut().zip(&names) {
+            let (address, folder) = (machine.address.clone(), machine.folder.display().to_string());
+            let script = format!(
+                "exec etcd --name {name} --data-dir {folder}/data --listen-client-urls https://{address}:2379 \
+                 --advertise-client-urls https://{address}:2379 --listen-peer-urls https://{address}:2380 \
+                 --initial-advertise-peer-urls https://{address}:2380 --initial-cluster {} --initial-cluster-state new \
+                 --cert-file {folder}/cert/etcd-server.pem --key-file {folder}/cert/etcd-server-key.pem \
+                 --trusted-ca-file {folder}/cert/ca.pem --client-cert-auth \
+                 --peer-cert-file {folder}/cert/{name}.pem --peer-key-file {folder}/cert/{name}-key.pem \
+                 --peer-trusted-ca-file {folder}/cert/peer-ca.pem --peer-client-cert-auth --logger zap\n",
+                all.join(",")
+            );
+            machine.supervise(&script);
+        }
+        for machine in &machines.all {
+            machine.listens(2379, &machine.path("service.log"));
+            machine.listens(PORT, &machine.path("api.log"));
+        }
+        let app = machines.root.path().join("app");
+        fs::create_dir(&app).unwrap();
+        // The application is the first master's API server, as far as etcd sees.
+        for (name, real) in [("ca", "ca"), ("client", "etcd-client"), ("client-key", "etcd-client-key")] {
+            let real = machines.all[0].path(&format!("kubernetes/etcd/{real}.pem"));
+            symlink(real, app.join(format!("{name}.pem"))).unwrap();
+        }
+        let masters = Self { cluster: Cluster { machines, ca: clients.cert } };
+        masters.write_inventory();
+        masters
+    }
+
+    fn write_inventory(&self) {
+        let machines = &self.cluster.machines;
+        let mut text = format!("masters:\n  vars:\n{}  hosts:\n", machines.ssh_vars());
+        for machine in &machines.all {
+            let folder = machine.folder.display();
+            text += &format!(
+                "    {}:\n      ansible_host: {}\n      rollover_state: {folder}/state\n      ack_etcd_folder: {folder}/cert\n      ack_kubernetes_folder: {folder}/kubernetes\n",
+                machine.name, machine.address
+            );
+        }
+        fs::write(self.cluster.inventory(), text).unwrap();
+    }
+
+    /// What a person gives: the inventory, and the folders that its variables name.
+    pub(super) fn parameters(&self) -> Vec<String> {
+        let folders: Vec<String> = self
+            .cluster
+            .machines
+            .all
+            .iter()
+            .flat_map(|m| [m.path("cert"), m.path("kubernetes")])
+            .map(|path| path.display().to_string())
+            .collect();
+        [format!("inventory={}", self.cluster.inventory()), format!("folders={}", folders.join(","))]
+            .into_iter()
+            .flat_map(|value| ["--set".to_owned(), value])
+            .collect()
+    }
+
+    /// Every file that the documentation's last step looks at, and the keys: by its path.
+    pub(super) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let folders = self
+            .cluster
+            .machines
+            .all
+            .iter()
+            .flat_map(|m| ["disk/cert", "kubernetes", "kubernetes/etcd"].map(|folder| m.path(folder)));
+        let entries = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
+        let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        files.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
+    }
+}
+
+impl Drop for Masters {
+    fn drop(&mut self) {
+        for machine in &self.cluster.machines.all {
+            if let Ok(pid) = fs::read_to_string(machine.path("api.pid")) {
+                let _ = std::process::Command::new("kill").arg(pid.trim()).status();
+            }
+        }
+    }
+}
