@@ -253,3 +253,61 @@ impl<'a> Objects<'a> {
         }
     }
 }
+
+/// What a write would make of an object, and server-side apply.
+impl Objects<'_> {
+    /// What [`Objects::merge`] would make of the object. Nothing is changed.
+    pub async fn try_merge(&self, object: &Ref, version: &str, mut patch: Value) -> Result<Value, PrimError> {
+        at_version(&mut patch, version);
+        self.patch(object, &Patch::Merge(&patch), false, true).await
+    }
+
+    /// What [`Objects::apply`] would make of the object. Nothing is changed.
+    pub async fn try_apply(&self, object: &Ref, manifest: &Value, force: bool) -> Result<Value, PrimError> {
+        self.patch(object, &Patch::Apply(manifest), force, true).await
+    }
+
+    /// Server-side apply under our field manager: makes the object, or its fields, as the manifest has them. With a
+    /// version another one is a `Conflict`; so is a field that another manager owns, unless it is taken by force.
+    pub async fn apply(
+        &self,
+        object: &Ref,
+        manifest: &Value,
+        version: Option<&str>,
+        force: bool,
+    ) -> Result<Value, PrimError> {
+        let mut manifest = manifest.clone();
+        if let Some(version) = version {
+            at_version(&mut manifest, version);
+        }
+        self.patch(object, &Patch::Apply(&manifest), force, false).await
+    }
+
+    async fn patch(
+        &self,
+        object: &Ref,
+        patch: &Patch<&Value>,
+        force: bool,
+        dry_run: bool,
+    ) -> Result<Value, PrimError> {
+        let params = PatchParams {
+            field_manager: Some(self.manager.clone()),
+            force,
+            dry_run,
+            ..PatchParams::default()
+        };
+        let request = Request::new(collection(&object.resource(), &object.namespace));
+        let attempt = Attempt { verb: "patch", object };
+        self.send(&attempt, || request.patch(&object.name, &params, patch)).await
+    }
+}
+
+/// Makes a write valid for one version alone.
+fn at_version(body: &mut Value, version: &str) {
+    if let Some(fields) = body.as_object_mut() {
+        let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert("resourceVersion".into(), version.into());
+        }
+    }
+}

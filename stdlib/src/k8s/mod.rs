@@ -4,6 +4,7 @@
 //! is announced at the gate before it is made.
 
 mod annotate;
+mod apply;
 pub mod args;
 pub mod client;
 mod config_map;
@@ -12,10 +13,12 @@ pub mod data;
 pub(crate) mod delete_secret;
 pub mod discovery;
 pub mod errors;
+mod fields;
 mod get;
 pub mod marker;
 pub mod object;
 pub mod owner;
+mod patch;
 mod patch_secret;
 mod recreate_pods;
 pub mod restart;
@@ -128,6 +131,59 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: |args| {
             let hint = |n| args::hint(args, n, "");
             vec![object::touch(hint(0), hint(1), hint(2), hint(3), &["get", "patch"])]
+        },
+    },
+    Primitive {
+        name: "k8s::patch",
+        kind: Kind::Change,
+        params: &[
+            param("api_version", Type::Text, "e.g. `v1`, `apps/v1`."),
+            param("kind", Type::Text, "e.g. `Deployment`; a Secret has `k8s::patch_secret`."),
+            param("namespace", Type::Text, "Namespace; empty for a cluster-scoped object."),
+            NAME,
+            param(
+                "patch",
+                Type::Any,
+                "A map is a merge patch (`()` removes a field); a list is a JSON patch of operations `op`, `path`, `value`.",
+            ),
+        ],
+        returns: "`{changed}`",
+        doc: "Changes fields of an object, at the version that was read. The server is asked beforehand, without effect, what would come of it: an admission rule that says no does so before anything is announced.\n\nUndone field by field, where nobody changed them since. Fails with `conflict` where a JSON patch does not fit what is there.",
+        example: "p.change(\"pause\", k8s::patch(\"apps/v1\", \"Deployment\", \"tidb\", \"importer\", #{ spec: #{ paused: true } }));",
+        run: |world, args, gate| Box::pin(patch::run(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(patch::restore(world, effect, gate))),
+        forecast: None,
+        touches: |args| {
+            let hint = |n| args::hint(args, n, "");
+            vec![object::touch(hint(0), hint(1), hint(2), hint(3), &["get", "patch"])]
+        },
+    },
+    Primitive {
+        name: "k8s::apply",
+        kind: Kind::Change,
+        params: &[
+            param(
+                "object",
+                Type::Map,
+                "The object as its manifest has it: `apiVersion`, `kind`, `metadata` with name and namespace, and what it shall have.",
+            ),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`force`: true takes over fields that another manager owns; without it they are a `conflict`.",
+            },
+        ],
+        returns: "`{changed}`",
+        doc: "Makes an object, or its fields, as a manifest has them: server-side apply under the manager `rollover`, asked beforehand without effect. Other fields are left alone.\n\nUndone field by field, where nobody changed them since; an object that was not there is deleted.",
+        example: "p.change(\"limits\", k8s::apply(#{ apiVersion: \"v1\", kind: \"ConfigMap\", metadata: #{ namespace: \"tidb\", name: \"limits\" }, data: #{ most: \"3\" } }));",
+        run: |world, args, gate| Box::pin(apply::run(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(apply::restore(world, effect, gate))),
+        forecast: None,
+        touches: |args| {
+            let object = args.first().map_or_else(|| apply::named(&serde_json::Value::Null), apply::named);
+            let all = object::touch(&object.api_version, &object.kind, &object.namespace, "", &["create"]);
+            vec![object.touch(&["get", "patch", "delete"]), all]
         },
     },
     Primitive {

@@ -80,6 +80,7 @@ pub(super) async fn talk(talk: &mut Talk, peer: &Peer) {
     others(talk, peer).await;
     config_maps(talk, &world).await;
     annotations(talk, &world).await;
+    fields(talk, &world).await;
     deletions(talk, peer, &world).await;
     reads(talk, peer, &world).await;
 }
@@ -209,6 +210,89 @@ async fn annotations(talk: &mut Talk, world: &World) {
     let town = json!(["contract.example.com/v1", "Town", NS, "t", {"example.com/a": "1"}]);
     let result = call(world, &gate, "k8s::annotate", town).await;
     talk.say(format!("a kind of others: {}", outcome(&result)));
+}
+
+async fn fields(talk: &mut Talk, world: &World) {
+    talk.about("k8s::patch");
+    let at = "/apis/apps/v1/namespaces/contract/deployments/fields".replace("contract", NS);
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "fields", "namespace": NS, "labels": {"app": "f"}},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "f"}},
+                 "template": {"metadata": {"labels": {"app": "f"}}, "spec": {"containers": [{"name": "c", "image": "none"}]}}},
+    });
+    talk.send("POST", at.trim_end_matches("/fields"), How::Json, &deployment).await;
+    let of = |patch: Value| json!(["apps/v1", "Deployment", NS, "fields", patch]);
+    let seen = ["/metadata/labels", "/spec/paused", "/spec/strategy", "/spec/minReadySeconds"];
+    let restore = registry().get("k8s::patch").unwrap().restore.unwrap();
+    for (what, patch) in [
+        (
+            "a merge patch",
+            json!({"metadata": {"labels": {"app": null, "tier": "x"}}, "spec": {"paused": true, "strategy": {"type": "Recreate", "rollingUpdate": null}}}),
+        ),
+        (
+            "a JSON patch",
+            json!([{"op": "test", "path": "/spec/replicas", "value": 0}, {"op": "add", "path": "/spec/minReadySeconds", "value": 3}]),
+        ),
+    ] {
+        let gate = Remembering::default();
+        let result = call(world, &gate, "k8s::patch", of(patch.clone())).await;
+        talk.say(format!("{what}: {}", outcome(&result)));
+        let now = talk.get(&at).await;
+        talk.show(&now, &seen);
+        let again = Remembering::default();
+        let result = call(world, &again, "k8s::patch", of(patch)).await;
+        talk.say(format!("again: {}; effects {}", outcome(&result), again.effects().len()));
+        restore(world, &gate.last(), &gate).await.unwrap();
+        let now = talk.get(&at).await;
+        talk.say("put back");
+        talk.show(&now, &seen);
+    }
+    let gate = Remembering::default();
+    for (what, patch) in [
+        ("what does not fit", json!([{"op": "test", "path": "/spec/replicas", "value": 7}])),
+        ("what may not be", json!({"spec": {"replicas": -1}})),
+    ] {
+        let result = call(world, &gate, "k8s::patch", of(patch)).await;
+        talk.say(format!("{what}: {}; effects {}", outcome(&result), gate.effects().len()));
+    }
+    let made = Remembering::default();
+    call(world, &made, "k8s::patch", of(json!({"spec": {"minReadySeconds": 4}}))).await.unwrap();
+    talk.send("PATCH", &at, How::Merge, &json!({"spec": {"minReadySeconds": 5}})).await;
+    let refused = restore(world, &made.last(), &made).await.unwrap_err();
+    talk.say(format!("changed by others since: {:?} {}", refused.code, refused.message));
+
+    talk.about("k8s::apply");
+    let one = path("configmaps/manifest");
+    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "manifest", "namespace": NS}, "data": data});
+    let restore = registry().get("k8s::apply").unwrap().restore.unwrap();
+    let first = Remembering::default();
+    let result = call(world, &first, "k8s::apply", json!([map(json!({"a": "1"}))])).await;
+    talk.say(format!("made: {}", outcome(&result)));
+    let now = talk.get(&one).await;
+    talk.show(&now, &["/data"]);
+    talk.managers(&now);
+    let gate = Remembering::default();
+    let result = call(world, &gate, "k8s::apply", json!([map(json!({"a": "1"}))])).await;
+    talk.say(format!("again: {}; effects {}", outcome(&result), gate.effects().len()));
+    let gate = Remembering::default();
+    let result = call(world, &gate, "k8s::apply", json!([map(json!({"b": "2"}))])).await;
+    talk.say(format!("another set of fields: {}", outcome(&result)));
+    let now = talk.get(&one).await;
+    talk.show(&now, &["/data"]);
+    restore(world, &gate.last(), &gate).await.unwrap();
+    let now = talk.get(&one).await;
+    talk.say("put back");
+    talk.show(&now, &["/data"]);
+    talk.send("PATCH", &one, How::Merge, &json!({"data": {"a": "theirs"}})).await;
+    let result = call(world, &gate, "k8s::apply", json!([map(json!({"a": "ours"}))])).await;
+    talk.say(format!("a field of another manager: {:?}", result.as_ref().map_err(|error| error.code)));
+    let result = call(world, &gate, "k8s::apply", json!([map(json!({"a": "1"})), {"force": true}])).await;
+    talk.say(format!("by force: {}", outcome(&result)));
+    restore(world, &first.last(), &first).await.unwrap();
+    talk.ask("and what was made is gone", "GET", &one, How::Json, Value::Null).await;
+    let secret = json!([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x", "namespace": NS}}]);
+    let refused = call(world, &gate, "k8s::apply", secret).await.unwrap_err();
+    talk.say(format!("a Secret: {:?} {}", refused.code, refused.message));
 }
 
 async fn deletions(talk: &mut Talk, peer: &Peer, world: &World) {
