@@ -65,6 +65,11 @@ impl Program {
         self.command("", args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Begins a command whose words are read when it has ended.
+    pub fn spawns(&self, args: &[&str]) -> Child {
+        self.command("", args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     fn command(&self, folder: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
         command

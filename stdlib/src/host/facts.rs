@@ -165,6 +165,22 @@ pub(super) async fn ready(
     Err(PrimError { message, ..first })
 }
 
+/// What is free where a folder lies, or where it would be made.
+async fn room(host: &dyn Host, path: &str) -> Result<u64, PrimError> {
+    let mut place = path.trim_end_matches('/');
+    loop {
+        let error = match host.free(if place.is_empty() { "/" } else { place }).await {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let absent = !place.is_empty() && matches!(host.list(place).await, Ok(None));
+        match place.rsplit_once('/') {
+            Some((parent, _)) if absent => place = parent,
+            _ => return Err(error),
+        }
+    }
+}
+
 async fn one_ready(world: &World, entry: &Entry, needs: &Needs) -> Result<Value, PrimError> {
     let host = world.hosts.host(entry)?;
     let offset = host.clock(world.clock.as_ref()).await?;
@@ -179,7 +195,7 @@ async fn one_ready(world: &World, entry: &Entry, needs: &Needs) -> Result<Value,
     }
     let mut free = serde_json::Map::new();
     for path in &needs.paths {
-        let found = host.free(path).await?;
+        let found = room(host.as_ref(), path).await?;
         if found < needs.free {
             return Err(PrimError::new(Code::Unproved, "too little is free on its disk")
                 .on(format!("{}:{path}", entry.name))

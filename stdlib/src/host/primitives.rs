@@ -137,7 +137,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             Param::optional(
                 "options",
                 Type::Map,
-                "`paths`: where there must be room; `free_kib`: how much, 16384 if left out; `skew`: how far their clocks \
+                "`paths`: where there must be room, or would be were they made; `free_kib`: how much, 16384 if left out; `skew`: how far their clocks \
                  may be from ours, `1m` if left out.",
             ),
         ],

@@ -30,6 +30,9 @@ pub enum Wait {
     Data(Duration),
     /// Data, or this long without an alert.
     DataOrSilence(Duration),
+    /// As [`Wait::DataOrSilence`], or an orderly end of the connection: for a server that judges certificates in the
+    /// handshake, by alerts, and closes afterwards for reasons of its own.
+    DataSilenceOrClose(Duration),
     /// As [`Wait::DataOrSilence`], after a question that every server of the protocol agreed on answers: who accepts says
     /// so at once.
     AnswerOrSilence(Duration),
@@ -169,13 +172,13 @@ pub async fn handshake_client(
     let (patience, silence) = match wait {
         Wait::Data(patience) => (patience, false),
         // A server that is far or slow also takes long to refuse.
-        Wait::DataOrSilence(patience) | Wait::AnswerOrSilence(patience) => {
-            (patience.max(begun.elapsed() * 4), true)
-        }
+        Wait::DataOrSilence(patience)
+        | Wait::DataSilenceOrClose(patience)
+        | Wait::AnswerOrSilence(patience) => (patience.max(begun.elapsed() * 4), true),
     };
     let asked = match wait {
         Wait::AnswerOrSilence(_) => question(stream.get_ref().1.alpn_protocol()),
-        Wait::Data(_) | Wait::DataOrSilence(_) => None,
+        Wait::Data(_) | Wait::DataOrSilence(_) | Wait::DataSilenceOrClose(_) => None,
     };
     let answer = async {
         if let Some(asked) = asked {
@@ -192,6 +195,8 @@ pub async fn handshake_client(
         () = clock.sleep(patience) => None,
     };
     match read {
+        // It said goodbye in TLS, after it had judged us.
+        Some(Ok(0)) if matches!(wait, Wait::DataSilenceOrClose(_)) => {}
         Some(Ok(0)) => {
             return Err(TlsFailure::Io {
                 kind: io::ErrorKind::UnexpectedEof,

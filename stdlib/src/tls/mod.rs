@@ -25,7 +25,9 @@ const COMPONENT: Param = Param {
     ty: Type::Map,
     optional: false,
     doc: "A component with `endpoints` (`[{pod, host, port, names}]`), its `verifier` (`go`, `openssl` or `webpki`; \
-          `go` if left out) and, where its servers ask for one, the client `identity` (`{cert, key}`) to dial with.",
+          `go` if left out) and, where its servers ask for one, the client `identity` (`{cert, key}`) to dial with; `closes`, true where it closes connections of strangers \
+          after it has judged their certificate, as an etcd member does on its port for peers when the certificate does \
+          not name the address that it is dialled from: such an end, without an alert, is no refusal.",
 };
 
 /// The primitives of this namespace.

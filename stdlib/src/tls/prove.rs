@@ -121,12 +121,13 @@ async fn shake(
     world: &World,
     endpoint: &Endpoint,
     identity: Option<&Identity>,
+    closes: bool,
 ) -> Result<Handshake, TlsFailure> {
     let config =
         unjudging_client(identity.map(|identity| always(identity.clone())), Arc::clone(&world.clock), &[])
             .map_err(|error| TlsFailure::Protocol(error.message))?;
     let stream = dial(world, &endpoint.host, endpoint.port, WITHIN).await?;
-    let wait = Wait::DataOrSilence(SILENCE);
+    let wait = if closes { Wait::DataSilenceOrClose(SILENCE) } else { Wait::DataOrSilence(SILENCE) };
     handshake_client(stream, config, endpoint.name(), wait, WITHIN, world.clock.as_ref()).await
 }
 
@@ -268,11 +269,13 @@ async fn until_proved(
     verdict: Verdict<'_>,
 ) -> Result<Value, PrimError> {
     let endpoints = endpoints(component)?;
+    let closes = present(component.get("closes")).and_then(Value::as_bool).unwrap_or(false);
     let until = world.clock.now() + patience;
     loop {
         let mut answers = Vec::with_capacity(endpoints.len());
         for some in endpoints.chunks(WIDTH) {
-            answers.extend(join_all(some.iter().map(|endpoint| shake(world, endpoint, identity))).await);
+            let shaken = some.iter().map(|endpoint| shake(world, endpoint, identity, closes));
+            answers.extend(join_all(shaken).await);
         }
         let mut evidence = Vec::with_capacity(endpoints.len());
         let mut failure = None;

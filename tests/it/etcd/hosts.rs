@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::apart::{self, Switch};
+
 /// Starts, stops and restarts one program, told through a pipe. What it starts dies with it.
 const SUPERVISOR: &str = r#"
 cd "$1" || exit 1
@@ -72,17 +74,21 @@ pub(crate) struct Machine {
     pub(crate) address: String,
     pub(crate) folder: PathBuf,
     children: Vec<Child>,
+    /// Who holds its namespaces, where it has any of its own.
+    holder: Option<Child>,
 }
 
 /// All of them.
 pub(crate) struct Machines {
     pub(crate) root: TempDir,
     pub(crate) all: Vec<Machine>,
+    /// What joins those that have a network of their own.
+    pub(crate) switch: Option<Switch>,
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        for child in &mut self.children {
+        for child in self.children.iter_mut().chain(&mut self.holder) {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -90,7 +96,7 @@ impl Drop for Machine {
 }
 
 /// A child that dies with the thread that started it.
-pub(super) fn leashed(program: &str) -> Command {
+pub(crate) fn leashed(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -108,11 +114,24 @@ pub(crate) const SSH: u16 = 2222;
 impl Machines {
     /// So many, with addresses that no other test of this machine has.
     pub(crate) fn new(count: usize) -> Self {
+        Self::make(count, None)
+    }
+
+    /// The same, each with a network and a disk of its own, and its files where a host has them. To be asked for where
+    /// [`apart::possible`] says so.
+    pub(crate) fn apart(count: usize) -> Self {
+        Self::make(count, Some(Switch::new()))
+    }
+
+    fn make(count: usize, switch: Option<Switch>) -> Self {
         let root = tempfile::tempdir().unwrap();
         // sshd wants a way to its keys that nobody else may write.
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let pid = std::process::id();
-        let net = format!("127.{}.{}", 64 + pid / 200 % 150, 1 + pid % 200);
+        let net = match switch {
+            Some(_) => apart::prefix(),
+            None => format!("127.{}.{}", 64 + pid / 200 % 150, 1 + pid % 200),
+        };
         let _ = fs::create_dir_all("/run/sshd");
         keygen(&root.path().join("user_key"));
         let mut known = String::new();
@@ -120,7 +139,7 @@ impl Machines {
         for n in 1..=count {
             let folder = root.path().join(format!("m{n}"));
             let address = format!("{net}.{n}");
-            for sub in ["pki", "data", "state", "bin"] {
+            for sub in ["pki", "data", "state", "bin", "etc"] {
                 fs::create_dir_all(folder.join(sub)).unwrap();
             }
             fs::set_permissions(folder.join("data"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -130,10 +149,11 @@ impl Machines {
             let systemctl = folder.join("bin/systemctl");
             fs::write(&systemctl, SYSTEMCTL.replace("@FOLDER@", folder.to_str().unwrap())).unwrap();
             fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
-            all.push(Machine { name: format!("m{n}"), address, folder, children: Vec::new() });
+            let holder = switch.as_ref().map(|switch| switch.plug(n, &folder));
+            all.push(Machine { name: format!("m{n}"), address, folder, children: Vec::new(), holder });
         }
         fs::write(root.path().join("known_hosts"), known).unwrap();
-        let mut machines = Self { root, all };
+        let mut machines = Self { root, all, switch };
         let user_key = machines.root.path().join("user_key.pub");
         for machine in &mut machines.all {
             machine.start_sshd(&user_key);
@@ -162,11 +182,42 @@ impl Machine {
         );
         fs::write(self.folder.join("sshd_config"), config).unwrap();
         let log = fs::File::create(self.folder.join("sshd.log")).unwrap();
-        let mut sshd = leashed("/usr/sbin/sshd");
+        let mut sshd = self.leashed("/usr/sbin/sshd");
         sshd.args(["-D", "-e", "-f"]).arg(self.folder.join("sshd_config")).stderr(log);
         self.children.push(sshd.spawn().unwrap());
         let log = self.folder.join("sshd.log");
         self.listens(SSH, &log);
+    }
+
+    /// A child of its own, in its namespaces, that dies with the test.
+    fn leashed(&self, program: &str) -> Command {
+        let Some(holder) = &self.holder else { return leashed(program) };
+        let mut command = leashed("nsenter");
+        command.args(["-t", &holder.id().to_string(), "-n", "-m", "--", program]);
+        command
+    }
+
+    /// Runs something there, which must go well.
+    pub(crate) fn does(&self, script: &str) {
+        let output = self.leashed("sh").args(["-ec", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Where it has one of its folders (`pki`, `data`, `state`), in its own eyes.
+    pub(crate) fn place(&self, own: &str) -> PathBuf {
+        let apart = self.holder.is_some();
+        match own {
+            "pki" if apart => "/etc/etcd/pki".into(),
+            "data" if apart => "/var/lib/etcd".into(),
+            "state" if apart => "/var/lib/rollover".into(),
+            _ => self.folder.join(own),
+        }
+    }
+
+    /// A path of its own, as this machine sees it.
+    pub(crate) fn seen(&self, path: &str) -> PathBuf {
+        let holder = self.holder.as_ref().expect("it has no disk of its own");
+        format!("/proc/{}/root{path}", holder.id()).into()
     }
 
     /// Waits until something listens there.
@@ -183,7 +234,7 @@ impl Machine {
     pub(crate) fn supervise(&mut self, script: &str) {
         fs::write(self.folder.join("service.sh"), script).unwrap();
         assert!(Command::new("mkfifo").arg(self.folder.join("control")).status().unwrap().success());
-        let mut supervisor = leashed("sh");
+        let mut supervisor = self.leashed("sh");
         supervisor.args(["-c", SUPERVISOR, "supervisor"]).arg(&self.folder).stderr(Stdio::null());
         self.children.push(supervisor.spawn().unwrap());
     }

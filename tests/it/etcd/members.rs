@@ -40,7 +40,15 @@ pub(crate) const FILES: [&str; 7] =
 impl Cluster {
     /// So many members, all up.
     pub(crate) fn start(count: usize) -> Self {
-        let mut machines = Machines::new(count);
+        Self::on(Machines::new(count))
+    }
+
+    /// The same, on hosts with a network and a disk of their own.
+    pub(crate) fn apart(count: usize) -> Self {
+        Self::on(Machines::apart(count))
+    }
+
+    fn on(mut machines: Machines) -> Self {
         let request =
             br#"{"CN": "etcd", "names": [{"O": "rollover test"}], "key": {"algo": "ecdsa", "size": 256}}"#;
         let (ca, ca_key) =
@@ -62,14 +70,17 @@ impl Cluster {
         issue(&ca, &ca_key, "app", &[], &app, "client");
         for machine in &mut machines.all {
             let (name, address, folder) = (&machine.name, &machine.address, machine.folder.display());
-            // What a test holds up does not start to serve.
+            let (pki, data) = (machine.place("pki"), machine.place("data"));
+            let (pki, data) = (pki.display(), data.display());
+            // What a test holds up does not start to serve; one that is picky does not start with two CAs.
             let script = format!(
-                "while [ -e {folder}/hold ]; do sleep 0.05; done\nexec etcd --name {name} --data-dir {folder}/data --listen-client-urls https://{address}:2379 \
+                "while [ -e {folder}/hold ]; do sleep 0.05; done\n\
+                 if [ -e {folder}/picky ] && [ \"$(grep -c BEGIN {pki}/ca.pem)\" -gt 1 ]; then exit 1; fi\nexec etcd --name {name} --data-dir {data} --listen-client-urls https://{address}:2379 \
                  --advertise-client-urls https://{address}:2379 --listen-peer-urls https://{address}:2380 \
                  --initial-advertise-peer-urls https://{address}:2380 --initial-cluster {} --initial-cluster-state new \
-                 --cert-file {folder}/pki/server.pem --key-file {folder}/pki/server-key.pem --trusted-ca-file {folder}/pki/ca.pem \
-                 --client-cert-auth --peer-cert-file {folder}/pki/peer.pem --peer-key-file {folder}/pki/peer-key.pem \
-                 --peer-trusted-ca-file {folder}/pki/ca.pem --peer-client-cert-auth --logger zap\n",
+                 --cert-file {pki}/server.pem --key-file {pki}/server-key.pem --trusted-ca-file {pki}/ca.pem \
+                 --client-cert-auth --peer-cert-file {pki}/peer.pem --peer-key-file {pki}/peer-key.pem \
+                 --peer-trusted-ca-file {pki}/ca.pem --peer-client-cert-auth --logger zap\n",
                 all.join(",")
             );
             machine.supervise(&script);
@@ -86,14 +97,17 @@ impl Cluster {
     fn write_inventory(&self) {
         let mut text = format!("etcd:\n  vars:\n{}  hosts:\n", self.machines.ssh_vars());
         for machine in &self.machines.all {
-            let folder = machine.folder.display();
+            let (pki, state) = (machine.place("pki"), machine.place("state"));
+            let pki = pki.display();
             text += &format!(
-                "    {}:\n      ansible_host: {}\n      rollover_state: {folder}/state\n      etcd_ca: {folder}/pki/ca.pem\n      etcd_peer_ca: {folder}/pki/ca.pem\n",
-                machine.name, machine.address
+                "    {}:\n      ansible_host: {}\n      rollover_state: {}\n      etcd_ca: {pki}/ca.pem\n      etcd_peer_ca: {pki}/ca.pem\n",
+                machine.name,
+                machine.address,
+                state.display()
             );
             for (var, stem) in [("", "server"), ("peer_", "peer"), ("client_", "client")] {
                 text += &format!(
-                    "      etcd_{var}cert: {folder}/pki/{stem}.pem\n      etcd_{var}key: {folder}/pki/{stem}-key.pem\n"
+                    "      etcd_{var}cert: {pki}/{stem}.pem\n      etcd_{var}key: {pki}/{stem}-key.pem\n"
                 );
             }
         }
@@ -113,6 +127,14 @@ impl Cluster {
         let root = self.machines.root.path();
         let members = self.machines.all.iter().map(|machine| machine.path("pki"));
         members.chain([root.join("app")]).map(|path| path.to_str().unwrap().to_owned()).collect()
+    }
+
+    /// The same, as the hosts themselves name them.
+    pub(crate) fn places(&self) -> Vec<String> {
+        let root = self.machines.root.path();
+        let members = self.machines.all.iter().map(|machine| machine.place("pki"));
+        let all = members.chain([root.join("app")]).map(|path| path.to_str().unwrap().to_owned());
+        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
     /// Everything that rotates, by its path: bytes and permissions.

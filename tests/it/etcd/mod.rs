@@ -2,10 +2,12 @@
 //! acknowledged.
 
 mod ack;
+mod apart;
 mod confirmed;
 mod contract;
 mod expired;
 mod faults;
+mod field;
 mod hosts;
 mod lab;
 mod masters;

@@ -12,7 +12,7 @@ pub(super) fn parameters(cluster: &Cluster) -> Vec<String> {
     let set = [
         format!("inventory={}", cluster.inventory()),
         "clients=apps".to_owned(),
-        format!("folders={}", cluster.folders().join(",")),
+        format!("folders={}", cluster.places().join(",")),
     ];
     set.into_iter().flat_map(|value| ["--set".to_owned(), value]).collect()
 }
