@@ -20,7 +20,7 @@ const GAPLESS: &str = "tidb/cert-manager-ca-gapless";
 const LEAVES: &str = "tidb/cert-manager-components";
 const PATIENCE: Duration = Duration::from_secs(300);
 
-async fn bench(seed: u64, rotation_policy: RotationPolicy) -> Bench {
+pub(crate) async fn bench(seed: u64, rotation_policy: RotationPolicy) -> Bench {
     let scenario = Scenario { issued_by: IssuedBy::CertManager, rotation_policy, ..Scenario::default() };
     let mut bench = Bench::of(seed, scenario).await;
     bench.outage = true;

@@ -7,6 +7,7 @@ use journal::{NoTripwire, Why};
 use kube::Client;
 use runner::events::EndState;
 use runner::rbac::{self, Rule};
+use sandbox::world::RotationPolicy;
 use serde_json::Value;
 use tests::control_plane::client;
 
@@ -42,10 +43,11 @@ async fn grant(bench: &Bench, workflow: &str, rules: &std::collections::BTreeMap
 
 /// Whether the server lets the user do what this rule grants.
 async fn may(user: &Client, namespace: &str, rule: &Rule) -> bool {
+    let (resource, part) = rule.resources[0].split_once('/').unwrap_or((&rule.resources[0], ""));
     let review = serde_json::json!({
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
         "spec": { "resourceAttributes": {
-            "namespace": namespace, "group": rule.group, "resource": rule.resources[0],
+            "namespace": namespace, "group": rule.group, "resource": resource, "subresource": part,
             "verb": rule.verbs[0], "name": rule.names.first().cloned().unwrap_or_default(),
         } },
     });
@@ -131,4 +133,50 @@ fn removing_the_old_ca_needs_the_rights_that_are_printed_and_each_of_them() {
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn a_whole_rotation_needs_the_rights_that_are_printed_and_each_of_them() {
     rights_of(24, "tidb/cfssl-rotate", &[]);
+}
+
+/// The same where cert-manager keeps the certificates. Some rights are for the way back alone.
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn renewing_what_cert_manager_keeps_needs_the_rights_that_are_printed_and_each_of_them() {
+    let workflow = "tidb/cert-manager-components";
+    multi(async {
+        let bench = crate::issued::bench(25, RotationPolicy::Always).await;
+        let plan = bench.plan(workflow, &[], &bench.world.client()).await.unwrap();
+        let all = rbac::rules(&rbac::touches(&plan, stdlib::registry()));
+        let user = client(&bench.plane.user_kubeconfig(USER).unwrap()).await.unwrap();
+        grant(&bench, workflow, &all).await;
+        let back_as = async |who: &Client| bench.open_as(who, Why::Rollback).back("test").await;
+        let ending = bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await.unwrap();
+        assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
+        let back = back_as(&user).await;
+        assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
+
+        for (namespace, rules) in &all {
+            for missing in rules {
+                let mut fewer = all.clone();
+                fewer.get_mut(namespace).unwrap().retain(|rule| rule != missing);
+                grant(&bench, workflow, &fewer).await;
+                wait_until(&user, namespace, missing, false).await;
+                let ran = bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await;
+                if let Err(refused) = &ran {
+                    assert!(refused.contains("may not"), "without {missing:?}: {refused}");
+                }
+                if ran.as_ref().is_ok_and(|ending| ending.state == EndState::Done) {
+                    let back = back_as(&user).await;
+                    assert_ne!(
+                        back.state,
+                        EndState::RolledBack,
+                        "without {missing:?} it goes there and back"
+                    );
+                }
+                grant(&bench, workflow, &all).await;
+                wait_until(&user, namespace, missing, true).await;
+                if ran.is_ok() {
+                    let back = back_as(&bench.world.client()).await;
+                    assert_eq!(back.state, EndState::RolledBack, "{missing:?}: {:?}", back.failure);
+                }
+            }
+        }
+    });
 }

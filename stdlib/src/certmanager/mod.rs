@@ -146,7 +146,7 @@ fn orders(args: &[Value]) -> Vec<Touch> {
     let (namespace, name) = (hint(args, 0, "namespace"), hint(args, 0, "name"));
     vec![
         touch(API_VERSION, "Certificate", namespace, name, &["get"]),
-        touch(API_VERSION, "CertificateRequest", namespace, "", &["list", "delete"]),
+        touch(API_VERSION, "CertificateRequest", namespace, "", &["get", "list", "delete"]),
     ]
 }
 
