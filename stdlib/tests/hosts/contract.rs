@@ -20,7 +20,8 @@ pub(crate) async fn holds(host: &dyn Host, folder: &Path) {
     crate::timers::hold(host, folder).await;
 }
 
-async fn runs(host: &dyn Host) {
+/// Programs, by the words in which they are asked.
+pub(crate) async fn runs(host: &dyn Host) {
     let output = host.run(Command::new(["cat"]).stdin(b"a\0b\xff".to_vec())).await.unwrap();
     assert_eq!((output.code, output.stdout.as_slice(), output.cut), (0, b"a\0b\xff".as_slice(), false));
     // Arguments are what they are: no shell takes them apart, none is lost.

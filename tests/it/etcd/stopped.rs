@@ -14,9 +14,6 @@ use super::lab::Lab;
 use crate::lab::{StopAt, virtual_time};
 
 const WORKFLOW: &str = "etcd/rotate-ca";
-/// How many records the bounded tier stops at in each way.
-const SAMPLE: u64 = 2;
-
 /// What each record of a run that nothing interrupts is about.
 fn whole() -> &'static Vec<String> {
     static WHOLE: OnceLock<Vec<String>> = OnceLock::new();
@@ -48,15 +45,6 @@ struct Way {
     number: u64,
     moment: Moment,
     then: Then,
-}
-
-fn points(way: Way) -> Vec<u64> {
-    let last = u64::try_from(whole().len()).unwrap();
-    if std::env::var("ROLLOVER_TEST_TIER").is_ok_and(|tier| tier == "all") {
-        return (1..=last).collect();
-    }
-    // Spread over the run, at other places in each way.
-    (0..SAMPLE).map(|n| 4 + (n * 101 + way.number * 37) % (last - 4)).collect()
 }
 
 /// One life and death, and what comes after.
@@ -106,47 +94,77 @@ fn once(seq: u64, way: Way) {
     });
 }
 
-/// Stops in one way, on both cores.
-fn every(way: Way) {
-    let points = points(way);
+/// Stops at these records in these ways, on both cores.
+fn all(stops: &[(u64, Way)]) {
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some(seq) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // All points are tried, so that one run of the long tier names every record that is not well.
-                    if std::panic::catch_unwind(|| once(*seq, way)).is_err() {
+                while let Some((seq, way)) = stops.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // All are tried, so that one run of the long tier names every record that is not well.
+                    if std::panic::catch_unwind(|| once(*seq, *way)).is_err() {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             });
         }
     });
-    println!("{} of {} records: {points:?}, {way:?}", points.len(), whole().len());
+    println!("{} stops in a run of {} records", stops.len(), whole().len());
     assert_eq!(failed.into_inner(), 0, "see above");
 }
 
-#[test]
-fn stopped_before_a_record_a_rotation_of_etcd_can_be_resumed() {
-    every(Way { number: 0, moment: Moment::BeforeWrite, then: Then::Resume });
+const WAYS: [(Moment, Then); 5] = [
+    (Moment::BeforeWrite, Then::Resume),
+    (Moment::AfterWrite, Then::Resume),
+    (Moment::AfterSync, Then::Resume),
+    (Moment::BeforeWrite, Then::Rollback),
+    (Moment::AfterSync, Then::Rollback),
+];
+
+fn way(number: u64) -> Way {
+    let (moment, then) = WAYS[usize::try_from(number).unwrap()];
+    Way { number, moment, then }
+}
+
+fn last() -> u64 {
+    u64::try_from(whole().len()).unwrap()
 }
 
 #[test]
-fn stopped_with_a_record_written_but_not_synced_a_rotation_of_etcd_can_be_resumed() {
-    every(Way { number: 1, moment: Moment::AfterWrite, then: Then::Resume });
+fn stopped_at_some_records_a_rotation_of_etcd_is_resumed_or_taken_back() {
+    // Spread over the run, two in the first way and one in each other.
+    let stops: Vec<_> = (0..6).map(|n: u64| (4 + (n * 29 + 7) % (last() - 4), way(n % 5))).collect();
+    all(&stops);
+}
+
+/// Every record in one way.
+fn every(number: u64) {
+    if super::rotation::all_tier() {
+        all(&(1..=last()).map(|seq| (seq, way(number))).collect::<Vec<_>>());
+    }
 }
 
 #[test]
-fn stopped_after_a_record_a_rotation_of_etcd_can_be_resumed() {
-    every(Way { number: 2, moment: Moment::AfterSync, then: Then::Resume });
+fn stopped_before_any_record_a_rotation_of_etcd_can_be_resumed() {
+    every(0);
 }
 
 #[test]
-fn stopped_before_a_record_a_rotation_of_etcd_can_be_taken_back() {
-    every(Way { number: 3, moment: Moment::BeforeWrite, then: Then::Rollback });
+fn stopped_with_any_record_written_but_not_synced_a_rotation_of_etcd_can_be_resumed() {
+    every(1);
 }
 
 #[test]
-fn stopped_after_a_record_a_rotation_of_etcd_can_be_taken_back() {
-    every(Way { number: 4, moment: Moment::AfterSync, then: Then::Rollback });
+fn stopped_after_any_record_a_rotation_of_etcd_can_be_resumed() {
+    every(2);
+}
+
+#[test]
+fn stopped_before_any_record_a_rotation_of_etcd_can_be_taken_back() {
+    every(3);
+}
+
+#[test]
+fn stopped_after_any_record_a_rotation_of_etcd_can_be_taken_back() {
+    every(4);
 }

@@ -107,3 +107,56 @@ async fn a_host_that_is_away_or_full_or_wrong_about_the_time_is_so_in_every_answ
         assert_eq!(error.unwrap().code, Code::Unavailable);
     }
 }
+
+#[tokio::test]
+async fn a_host_of_another_process_answers_as_one_of_this() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_owned();
+    let scenario =
+        sandbox::world::Scenario { etcd: Some(sandbox::hosts::Etcd::default()), ..Default::default() };
+    let options = sandbox::process::Options { scenario, ..Default::default() };
+    let serving = tokio::spawn(async move { sandbox::process::serve(&dir, options).await });
+    let ready = loop {
+        if let Ok(text) = std::fs::read(folder.path().join("ready.json")) {
+            break serde_json::from_slice::<serde_json::Value>(&text).unwrap();
+        }
+        assert!(!serving.is_finished(), "it ended at once");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let connect = sandbox::hosts::connect(folder.path().to_owned(), &ready).unwrap();
+    let entry =
+        |name: &str| serde_json::from_value(serde_json::json!({ "name": name, "address": name })).unwrap();
+    assert!(connect(&entry("m9")).is_err(), "no host but its own");
+    let host = connect(&entry("m1")).unwrap();
+    contract::runs(host.as_ref()).await;
+    contract::serves(host.as_ref(), "etcd").await;
+    let here = folder.path().join("hosts/m1");
+    let path = "/etc/etcd/pki/ca.pem";
+    let found = host.read(path, 1 << 20).await.unwrap().unwrap();
+    let bytes = std::fs::read(here.join("etc/etcd/pki/ca.pem")).unwrap();
+    assert_eq!((found.bytes.as_slice(), found.mode, found.real.as_str()), (bytes.as_slice(), 0o644, path));
+    let put = |before: &str| {
+        let bytes = Some(b"a\0b".to_vec().into());
+        [Put { path: "/srv/x".into(), before: before.into(), bytes, mode: Some(0o640), owner: None }]
+    };
+    host.replace(&put(ABSENT), None).await.unwrap();
+    assert_eq!(std::fs::read(here.join("srv/x")).unwrap(), b"a\0b");
+    let error = host.replace(&put(ABSENT), None).await.err().unwrap();
+    assert_eq!((error.code, error.object.as_str()), (Code::Conflict, "m1:/srv/x"));
+    assert_eq!(host.list("/srv").await.unwrap().unwrap(), ["x"]);
+    assert!(host.free("/srv").await.unwrap() > 0 && host.free("/nowhere").await.is_err());
+    assert!(host.clock(&SystemClock).await.unwrap().millis.abs() < 60_000);
+    let guard = stdlib::host::Guard {
+        key: "etcd".into(),
+        id: "one".into(),
+        marker: "run/phase/f".into(),
+        puts: vec![Put { bytes: None, before: stdlib::host::digest(b"a\0b"), ..put(ABSENT)[0].clone() }],
+        restart: vec!["true".into()],
+        within: std::time::Duration::from_secs(1),
+    };
+    host.arm(&guard, None).await.unwrap();
+    timers::becomes(host.as_ref(), stdlib::host::TimerState::Fired).await;
+    assert!(!here.join("srv/x").exists());
+    assert!(host.disarm("etcd", "one", stdlib::host::TimerState::Fired, None).await.unwrap());
+    serving.abort();
+}
