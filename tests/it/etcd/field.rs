@@ -48,7 +48,7 @@ fn own_program(machine: &Machine, name: &str, text: &str) {
 
 #[test]
 fn what_is_wrong_before_a_rotation_is_found_before_anything_is_changed() {
-    if !apart::possible() {
+    if !all_tier() || !apart::possible() {
         return;
     }
     let cluster = Cluster::apart(3);
