@@ -170,13 +170,13 @@ impl Core {
             Ok(Restoring { seq: effect.seq, effect: RecordedEffect { place, before, after, backup } })
         };
         let all = effects.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
-        for (effect, restoring) in effects.iter().zip(&all) {
+        for (turn, (effect, restoring)) in effects.iter().zip(&all).enumerate() {
             let primitive = self.primitive(&effect.primitive)?;
             let restore = primitive.restore.ok_or_else(|| {
                 let text = format!("`{}` does not know how to put back what it changed", primitive.name);
                 PrimError::internal(text).on(effect.place.0.clone())
             })?;
-            let gate = self.step_gate(id, primitive.name, Role::Change).restoring(all.clone());
+            let gate = self.step_gate(id, primitive.name, Role::Change).restoring(all.clone(), turn);
             self.bounded(restore(&self.world, &restoring.effect, &gate), &gate, until).await?;
         }
         Ok(())

@@ -37,6 +37,8 @@ pub(crate) struct StepGate {
     pub primitive: String,
     pub role: Role,
     pub restoring: Vec<Restoring>,
+    /// The one of these whose turn it is. A step may have changed one place several times.
+    turn: usize,
     sticky: Mutex<Option<PrimError>>,
 }
 
@@ -60,6 +62,7 @@ impl StepGate {
             primitive,
             role,
             restoring: Vec::new(),
+            turn: 0,
             sticky: Mutex::new(None),
         }
     }
@@ -70,9 +73,9 @@ impl StepGate {
         self
     }
 
-    /// What its step puts back.
-    pub(crate) fn restoring(mut self, restoring: Vec<Restoring>) -> Self {
-        self.restoring = restoring;
+    /// What its step puts back, and whose turn it is.
+    pub(crate) fn restoring(mut self, restoring: Vec<Restoring>, turn: usize) -> Self {
+        (self.restoring, self.turn) = (restoring, turn);
         self
     }
 
@@ -88,7 +91,8 @@ impl StepGate {
 
     /// The recorded effect that this one puts back.
     fn restored(&self, place: &Place) -> Option<&Restoring> {
-        self.restoring.iter().find(|restoring| restoring.effect.place == *place)
+        let now = self.restoring.get(self.turn).into_iter();
+        now.chain(&self.restoring).find(|restoring| restoring.effect.place == *place)
     }
 
     fn decide(&self, effect: &Effect) -> Verdict {
