@@ -14,6 +14,7 @@ mod contract;
 mod crash;
 mod etcd;
 mod expired;
+mod fields;
 mod frozen;
 mod gaps;
 mod hands;

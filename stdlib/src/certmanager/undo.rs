@@ -10,7 +10,8 @@ use crate::k8s::client::{Deletion, Objects};
 use crate::k8s::content::{self, Content, Flavor};
 use crate::k8s::data::ABSENT;
 use crate::k8s::delete_secret;
-use crate::k8s::object::{Ref, at, text};
+use crate::k8s::object::{Ref, at, number, text};
+use crate::k8s::sealed;
 use crate::secret::Secret;
 use crate::world::World;
 
@@ -30,20 +31,14 @@ pub(super) fn seal(world: &World, state: &State) -> Result<Secret, PrimError> {
     let kept = delete_secret::seal(world, &state.held.value, &state.held.content)?;
     let mut sealed: Map<String, Value> = serde_json::from_slice(kept.expose()).map_err(broken)?;
     sealed.insert("revision".into(), state.revision().into());
-    whole(world, &sealed)
+    sealed::seal(world, &sealed)
 }
 
 /// Everything that is needed to point a Certificate back at its Secret. `made`: there was none of the new name.
 pub(super) fn seal_name(world: &World, state: &State, to: &str, made: bool) -> Result<Secret, PrimError> {
     let name = text(&state.certificate, &["spec", "secretName"]);
     let fields = json!({ "revision": state.revision(), "secretName": name, "to": to, "made": made });
-    whole(world, fields.as_object().unwrap_or(&Map::new()))
-}
-
-fn whole(world: &World, fields: &Map<String, Value>) -> Result<Secret, PrimError> {
-    let bytes = serde_json::to_vec(fields).map_err(|e| PrimError::internal(e.to_string()))?;
-    let fingerprint = world.secrets.keyed_digest(&bytes);
-    Ok(Secret::new(bytes, fingerprint))
+    sealed::seal(world, &fields)
 }
 
 /// Puts back what one effect of an order changed.
@@ -57,15 +52,13 @@ pub(super) async fn restore(
     if object.kind == "Secret" {
         return Ok(());
     }
-    let broken = || PrimError::internal("the sealed copy cannot be read").on(object.to_string());
-    let backup = effect.backup.as_ref().ok_or_else(broken)?;
-    let sealed: Value = serde_json::from_slice(backup.expose()).map_err(|_| broken())?;
-    let revision = sealed.get("revision").and_then(Value::as_i64).ok_or_else(broken)?;
+    let sealed: Value = sealed::open(&object, effect)?;
+    let revision = number(&sealed, &["revision"]);
     let objects = Objects::behind(world, gate)?;
     if sealed.get("to").is_some() {
         return point_back(world, &objects, gate, &object, &sealed, revision).await;
     }
-    let content = content::unseal(backup)?;
+    let content = effect.backup.as_ref().map(content::unseal).transpose()?.unwrap_or_default();
     for _ in 0..ROUNDS {
         let state = calm(world, &objects, gate, &object).await?;
         drop_later(world, &objects, gate, &state, revision).await?;

@@ -4,6 +4,14 @@ use serde_json::{Map, Value};
 
 use crate::error::PrimError;
 
+use super::object::Ref;
+
+/// The object that the first four arguments name: `api_version, kind, namespace, name`.
+pub(super) fn object(args: &[Value]) -> Result<Ref, PrimError> {
+    let namespace = args.get(2).and_then(Value::as_str).unwrap_or_default();
+    Ok(Ref::new(text(args, 0, "api_version")?, text(args, 1, "kind")?, namespace, text(args, 3, "name")?))
+}
+
 /// A text that must not be empty.
 pub fn text<'a>(args: &'a [Value], index: usize, name: &str) -> Result<&'a str, PrimError> {
     match args.get(index) {

@@ -162,12 +162,7 @@ impl<'a> Objects<'a> {
         version: &str,
         mut patch: Value,
     ) -> Result<Value, PrimError> {
-        if let Some(fields) = patch.as_object_mut() {
-            let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-            if let Some(metadata) = metadata.as_object_mut() {
-                metadata.insert("resourceVersion".into(), version.into());
-            }
-        }
+        at_version(&mut patch, version);
         let params = PatchParams { field_manager: Some(self.manager.clone()), ..PatchParams::default() };
         let request = Request::new(collection(&object.resource(), &object.namespace));
         let attempt = Attempt { verb: "patch", object };

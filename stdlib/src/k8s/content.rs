@@ -210,3 +210,13 @@ fn data_owners(value: &Value) -> impl Iterator<Item = &Value> {
         .flatten()
         .filter(|entry| at(entry, &["fieldsV1", "f:data"]).is_some())
 }
+
+/// Another manager than us that owns more of the object than its status and metadata, which controllers write.
+pub fn other_owner<'a>(value: &'a Value, us: &str) -> Option<&'a str> {
+    let entries = at(value, &["metadata", "managedFields"]).and_then(Value::as_array)?;
+    let own = |entry: &&Value| {
+        let fields = at(entry, &["fieldsV1"]).and_then(Value::as_object);
+        fields.is_some_and(|fields| fields.keys().any(|key| key != "f:metadata" && key != "f:status"))
+    };
+    entries.iter().filter(own).map(|entry| text(entry, &["manager"])).find(|manager| *manager != us)
+}

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
 use crate::error::{Code, PrimError};
 use crate::gate::{Effect, EffectClass, Gate, Past, Permit, Place, Progress, RecordedEffect};
@@ -15,6 +14,7 @@ use super::client::{Deletion, Objects, Propagation};
 use super::content::{self, Content, Flavor};
 use super::data::{self, ABSENT};
 use super::object::{Ref, at, text};
+use super::sealed;
 
 /// How often a deletion that lost against somebody's write is decided anew.
 const ROUNDS: usize = 6;
@@ -91,10 +91,8 @@ pub(super) async fn restore(
             .expected(ABSENT, now.digest)
             .hint("keep who makes it from doing so (stop the controller), delete it, then go on with `rollover rollback`"));
     }
-    let broken = || PrimError::internal("the sealed copy cannot be read").on(object.to_string());
-    let backup = effect.backup.as_ref().ok_or_else(broken)?;
-    let sealed: Value = serde_json::from_slice(backup.expose()).map_err(|_| broken())?;
-    let content = content::unseal(backup)?;
+    let sealed: Value = sealed::open(&object, effect)?;
+    let content = effect.backup.as_ref().map(content::unseal).transpose()?.unwrap_or_default();
     let fresh = fresh(&object, &sealed, &content);
     let announced = Effect {
         place: effect.place.clone(),
@@ -178,7 +176,7 @@ fn told(object: &Ref, uid: Option<&str>) -> Value {
 }
 
 /// Waits until nothing with this uid is there: a finalizer may hold it.
-async fn has_gone(
+pub(super) async fn has_gone(
     world: &World,
     objects: &Objects<'_>,
     object: &Ref,
@@ -206,9 +204,7 @@ pub(crate) fn seal(world: &World, value: &Value, content: &Content) -> Result<Se
         Some(((*field).to_owned(), at(value, &["metadata", field]).filter(|kept| !kept.is_null())?.clone()))
     });
     sealed.insert("metadata".into(), Value::Object(metadata.collect()));
-    let bytes = Zeroizing::new(serde_json::to_vec(&sealed).map_err(|e| PrimError::internal(e.to_string()))?);
-    let fingerprint = world.secrets.keyed_digest(&bytes);
-    Ok(Secret::new(bytes.to_vec(), fingerprint))
+    sealed::seal(world, &sealed)
 }
 
 /// The object to create, of what was sealed.

@@ -50,6 +50,33 @@ pub(super) fn present(object: &Value, patch: &Value) -> Value {
     }
 }
 
+/// How long the list of a place's fields may become.
+const LONGEST: usize = 160;
+
+/// Names the fields of such a part: `spec.paused,spec.strategy`; many of them by the first ones and a digest.
+pub(super) fn paths(part: &Value) -> String {
+    let mut all = Vec::new();
+    below(part, "", &mut all);
+    let whole = all.join(",");
+    if whole.len() <= LONGEST {
+        return whole;
+    }
+    let kept: String = whole.chars().take(LONGEST / 2).collect();
+    format!("{kept}…{}", &hex::encode(Sha256::digest(&whole))[..16])
+}
+
+fn below(part: &Value, path: &str, all: &mut Vec<String>) {
+    match part.as_object().filter(|fields| !fields.is_empty()) {
+        None => all.push(path.to_owned()),
+        Some(fields) => {
+            for (key, value) in fields {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                below(value, &path, all);
+            }
+        }
+    }
+}
+
 /// The digest of such a part.
 pub(super) fn digest(part: &Value) -> String {
     let bytes = serde_json_canonicalizer::to_vec(part).unwrap_or_default();
@@ -97,6 +124,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_place_names_the_fields_and_many_fields_differ_by_a_digest() {
+        assert_eq!(
+            paths(&json!({"spec": {"paused": null, "strategy": {"type": "x"}}})),
+            "spec.paused,spec.strategy.type"
+        );
+        let many = |last: &str| {
+            let keys = (0..40).map(|n| format!("key-{n:02}")).chain([last.to_owned()]);
+            paths(&json!({"data": keys.map(|key| (key, Value::Null)).collect::<Map<_, _>>()}))
+        };
+        assert!(
+            many("x").chars().count() < LONGEST && many("x").starts_with("data.key-00,"),
+            "{}",
+            many("x")
+        );
+        assert_ne!(many("x"), many("y"));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod patch_secret;
 mod recreate_pods;
 pub mod restart;
 pub mod rollout;
+pub(crate) mod sealed;
 pub mod secret;
 pub mod why;
 
@@ -126,7 +127,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         doc: "Sets annotations of an object.\n\nUndone key by key, where nobody changed these keys since.",
         example: "p.change(\"pause\", k8s::annotate(\"v1\", \"Secret\", \"tidb\", \"a\", #{ \"example.com/paused\": \"true\" }));",
         run: |world, args, gate| Box::pin(annotate::run(world, args, gate)),
-        restore: Some(|world, effect, gate| Box::pin(annotate::restore(world, effect, gate))),
+        restore: Some(|world, effect, gate| Box::pin(patch::restore(world, effect, gate))),
         forecast: None,
         touches: |args| {
             let hint = |n| args::hint(args, n, "");

@@ -7,25 +7,22 @@ use serde_json::{Value, json};
 
 use crate::error::{Code, PrimError};
 use crate::gate::{Effect, EffectClass, Gate, Permit, RecordedEffect};
-use crate::secret::Secret;
 use crate::world::World;
 
 use super::args;
 use super::client::Objects;
-use super::fields::{difference, digest, present};
+use super::fields::{difference, digest, paths, present};
 use super::object::{Ref, text};
+use super::sealed;
 
 /// How often a write that lost against somebody else's is decided anew.
-const ROUNDS: usize = 6;
+pub(super) const ROUNDS: usize = 6;
+/// What an object shall be, of what it is.
+pub(super) type Wish<'a> = &'a (dyn Fn(&Value) -> Result<Value, PrimError> + Send + Sync);
 
 /// `k8s::patch(api_version, kind, namespace, name, patch)`.
 pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
-    let object = Ref::new(
-        args::text(args, 0, "api_version")?,
-        args::text(args, 1, "kind")?,
-        args.get(2).and_then(Value::as_str).unwrap_or_default(),
-        args::text(args, 3, "name")?,
-    );
+    let object = args::object(args)?;
     let patch = args.get(4).cloned().unwrap_or(Value::Null);
     no_secret(&object)?;
     let operations = match &patch {
@@ -42,18 +39,23 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
         }
     };
     let wish = |now: &Value| -> Result<Value, PrimError> {
+        let Some(operations) = &operations else { return Ok(merged(now, &patch)) };
         let mut wanted = now.clone();
-        match &operations {
-            None => json_patch::merge(&mut wanted, &patch),
-            Some(operations) => json_patch::patch(&mut wanted, operations).map_err(|error| {
-                PrimError::new(Code::Conflict, format!("the patch does not fit what is there: {error}"))
-                    .on(object.to_string())
-            })?,
-        }
+        json_patch::patch(&mut wanted, operations).map_err(|error| {
+            PrimError::new(Code::Conflict, format!("the patch does not fit what is there: {error}"))
+                .on(object.to_string())
+        })?;
         Ok(wanted)
     };
     let changed = write(world, gate, &object, &wish).await?;
     Ok(json!({ "changed": changed }))
+}
+
+/// An object with a merge patch applied.
+pub(super) fn merged(now: &Value, patch: &Value) -> Value {
+    let mut wanted = now.clone();
+    json_patch::merge(&mut wanted, patch);
+    wanted
 }
 
 /// Keys would become part of the record.
@@ -66,26 +68,43 @@ pub(super) fn no_secret(object: &Ref) -> Result<(), PrimError> {
         .hint("`k8s::patch_secret` keeps its keys out of the record"))
 }
 
-async fn write(
+/// It lost against others' writes as often as it was decided anew.
+pub(super) fn restless(object: &Ref, lost: Option<PrimError>) -> PrimError {
+    lost.unwrap_or_else(|| PrimError::new(Code::Conflict, "it changes all the time").on(object.to_string()))
+}
+
+/// Makes an object what is wished for, and announces the parts that differ. Whether anything was to be done.
+pub(super) async fn write(
     world: &World,
     gate: &dyn Gate,
     object: &Ref,
-    wish: &(dyn Fn(&Value) -> Result<Value, PrimError> + Send + Sync),
+    wish: Wish<'_>,
+) -> Result<bool, PrimError> {
+    write_parts(world, gate, object, wish, None).await
+}
+
+/// The same; the parts of an effect on record are announced whole, although fewer may differ by now.
+async fn write_parts(
+    world: &World,
+    gate: &dyn Gate,
+    object: &Ref,
+    wish: Wish<'_>,
+    recorded: Option<&Value>,
 ) -> Result<bool, PrimError> {
     let objects = Objects::behind(world, gate)?;
-    let (mut announced, mut conflict) = (None, None);
+    let (mut announced, mut lost) = (None, None);
     for _ in 0..ROUNDS {
         let now = objects.get(object).await?;
         let Some(patch) = difference(&now, &wish(&now)?) else { return Ok(announced.is_some()) };
         let version = text(&now, &["metadata", "resourceVersion"]).to_owned();
         let tried = match objects.try_merge(object, &version, patch.clone()).await {
             Err(error) if error.code == Code::Conflict => {
-                conflict = Some(error);
+                lost = Some(error);
                 continue;
             }
             other => other?,
         };
-        let before = present(&now, &patch);
+        let before = present(&now, recorded.unwrap_or(&patch));
         let after = present(&tried, &before);
         if before == after {
             return Err(PrimError::new(Code::Conflict, "the API server does not keep what the patch writes")
@@ -100,29 +119,27 @@ async fn write(
         }
         match objects.merge(object, &version, patch).await {
             Ok(_) => return Ok(true),
-            Err(error) if error.code == Code::Conflict => conflict = Some(error),
+            Err(error) if error.code == Code::Conflict => lost = Some(error),
             Err(error) => return Err(error),
         }
     }
-    Err(conflict
-        .unwrap_or_else(|| PrimError::new(Code::Conflict, "it changes all the time").on(object.to_string())))
+    Err(restless(object, lost))
 }
 
-/// What is announced: the parts that differ, before and after.
+/// What is announced: the parts that differ, before and after. The place names them, so that a step that changes other
+/// parts of the object has nothing to do with this one.
 pub(super) fn effect(
     world: &World,
     object: &Ref,
     before: &Value,
     after: &Value,
 ) -> Result<Effect, PrimError> {
-    let bytes = serde_json::to_vec(before).map_err(|error| PrimError::internal(error.to_string()))?;
-    let fingerprint = world.secrets.keyed_digest(&bytes);
     Ok(Effect {
-        place: object.part("fields"),
+        place: object.part(&paths(before)),
         before: digest(before),
         after: digest(after),
         class: EffectClass::Restorable,
-        backup: Some(Secret::new(bytes, fingerprint)),
+        backup: Some(sealed::seal(world, before)?),
         summary: json!({ "before": before, "after": after }),
     })
 }
@@ -134,20 +151,16 @@ pub(super) async fn restore(
     gate: &dyn Gate,
 ) -> Result<(), PrimError> {
     let object = Ref::from_place(&effect.place)?;
-    let broken =
-        || PrimError::internal("the sealed copy of the fields cannot be read").on(object.to_string());
-    let backup = effect.backup.as_ref().ok_or_else(broken)?;
-    let before: Value = serde_json::from_slice(backup.expose()).map_err(|_| broken())?;
+    let before: Value = sealed::open(&object, effect)?;
     let unchanged = |now: &Value| -> Result<Value, PrimError> {
         let there = present(now, &before);
         if there != before && digest(&there) != effect.after {
             return Err(PrimError::new(Code::Conflict, "its fields were changed after this run had")
                 .on(object.to_string())
-                .expected(effect.after.clone(), digest(&there)));
+                .expected(effect.after.clone(), digest(&there))
+                .hint("compare them with the record (`rollover audit show`), put back what this run wrote or what it found, then go on with `rollover rollback`"));
         }
-        let mut wanted = now.clone();
-        json_patch::merge(&mut wanted, &before);
-        Ok(wanted)
+        Ok(merged(now, &before))
     };
-    write(world, gate, &object, &unchanged).await.map(|_| ())
+    write_parts(world, gate, &object, &unchanged, Some(&before)).await.map(|_| ())
 }

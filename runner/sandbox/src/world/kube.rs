@@ -26,6 +26,8 @@ const fn kind(api_version: &'static str, kind: &'static str, plural: &'static st
 pub const PODS: Kind = kind("v1", "Pod", "pods", true);
 /// Secrets.
 pub const SECRETS: Kind = kind("v1", "Secret", "secrets", true);
+/// ConfigMaps.
+pub const CONFIG_MAPS: Kind = kind("v1", "ConfigMap", "configmaps", true);
 /// Services.
 pub const SERVICES: Kind = kind("v1", "Service", "services", true);
 /// Namespaces.
