@@ -13,7 +13,7 @@ mod timers;
 
 use std::sync::Arc;
 
-use stdlib::host::{Host, Local, Pool, Posix};
+use stdlib::host::{Command, Host, Local, Pool, Posix};
 
 #[tokio::test]
 async fn this_machine_keeps_the_contract() {
@@ -31,6 +31,67 @@ async fn a_host_over_openssh_keeps_the_contract() {
     let host = pool.host(&server.entry("m1")).unwrap();
     contract::holds(host.as_ref(), server.folder()).await;
     contract::serves(host.as_ref(), "etcd").await;
+}
+
+/// Runs what it is asked, unless that is a shell which waits for more.
+const NO_SHELL: &str = "#!/bin/sh\ncase $SSH_ORIGINAL_COMMAND in *'while IFS'*) echo 'one command at a time' >&2; exit 1;; esac\nexec sh -c \"$SSH_ORIGINAL_COMMAND\"\n";
+
+#[tokio::test]
+async fn a_host_whose_login_gives_no_shell_keeps_the_contract() {
+    let Some(server) = sshd::Sshd::start_with("ForceCommand @FOLDER@/only\n") else { return };
+    std::fs::write(server.folder().join("only"), NO_SHELL).unwrap();
+    std::fs::set_permissions(
+        server.folder().join("only"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let pool = Pool::default();
+    let host = pool.host(&server.entry("m1")).unwrap();
+    contract::holds(host.as_ref(), server.folder()).await;
+    contract::serves(host.as_ref(), "etcd").await;
+}
+
+#[tokio::test]
+async fn many_commands_cost_one_login() {
+    let Some(server) = sshd::Sshd::start() else { return };
+    let pool = Pool::default();
+    let host = pool.host(&server.entry("m1")).unwrap();
+    let up = Command::new(["true"]);
+    host.run(up.clone()).await.unwrap();
+    let before = server.sessions();
+    for _ in 0..40 {
+        assert_eq!(host.run(up.clone()).await.unwrap().code, 0);
+    }
+    assert_eq!(server.sessions(), before);
+}
+
+/// As a start script does whose daemon keeps its output.
+#[tokio::test]
+async fn what_a_command_leaves_running_is_not_waited_for_and_disturbs_nobody() {
+    let Some(server) = sshd::Sshd::start() else { return };
+    let pool = Pool::default();
+    let host = pool.host(&server.entry("m1")).unwrap();
+    let folder = server.folder();
+    let stop = folder.join("stop");
+    let daemon = format!(
+        "setsid -f sh -c 'until [ -e {0} ]; do echo noise; echo noise >&2; sleep 0.01; done'; ",
+        stop.display()
+    );
+    std::fs::create_dir_all(folder.join("state")).unwrap();
+    std::fs::write(folder.join("state/mark.json"), r#"{"token":"t"}"#).unwrap();
+    let fence = Some(stdlib::host::Fence { token: "t".into() });
+    let starts = Command::new(["sh", "-c", &(daemon.clone() + "echo started; exit 3")]).fenced(fence);
+    let output = host.run(starts).await.unwrap();
+    assert_eq!(output.code, 3, "it went by the daemon's end");
+    let late =
+        Command::new(["sh", "-c", &(daemon + "sleep 600.5")]).within(std::time::Duration::from_millis(300));
+    assert_eq!(host.run(late).await.err().unwrap().code, stdlib::error::Code::Timeout);
+    assert!(!stop.exists());
+    for n in 0..50 {
+        let output = host.run(Command::new(["echo".to_owned(), n.to_string()])).await.unwrap();
+        assert_eq!((output.text(), output.stderr.as_str()), (format!("{n}\n"), ""));
+    }
+    std::fs::write(stop, "").unwrap();
 }
 
 #[tokio::test]

@@ -8,30 +8,24 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
 use super::port::Output;
-use super::posix::Transport;
+use super::posix::{Job, Transport};
 use crate::error::{Code, PrimError};
 
 /// How much of a complaint is kept.
-const COMPLAINT: usize = 16 << 10;
+pub(super) const COMPLAINT: usize = 16 << 10;
 
 /// Runs commands on this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Local;
 
 impl Transport for Local {
-    fn exec<'a>(
-        &'a self,
-        argv: &'a [String],
-        stdin: &'a [u8],
-        within: Duration,
-        most: usize,
-    ) -> BoxFuture<'a, Result<Output, PrimError>> {
+    fn exec<'a>(&'a self, job: Job<'a>) -> BoxFuture<'a, Result<Output, PrimError>> {
         Box::pin(async move {
             let (program, args) =
-                argv.split_first().ok_or_else(|| PrimError::argument("an empty command"))?;
+                job.argv.split_first().ok_or_else(|| PrimError::argument("an empty command"))?;
             let mut command = tokio::process::Command::new(program);
             command.args(args);
-            spawn(command, stdin, within, most).await
+            spawn(command, job.stdin, job.within, job.most).await
         })
     }
 }

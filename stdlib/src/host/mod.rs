@@ -14,6 +14,7 @@ mod primitives;
 pub(crate) mod restart;
 mod scripts;
 mod service;
+mod shell;
 mod ssh;
 pub(crate) mod timer;
 mod trust;
@@ -24,7 +25,7 @@ pub use inventory::{Connection, Entry, Inventory};
 pub use local::Local;
 pub use pool::{Connect, Pool};
 pub use port::{ABSENT, Command, Fence, Found, Host, Offset, Output, Put, digest};
-pub use posix::{Posix, Transport};
+pub use posix::{Job, Posix, Transport};
 pub use primitives::PRIMITIVES;
 
 pub use service::{Service, Status};

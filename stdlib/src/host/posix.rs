@@ -12,25 +12,34 @@ use super::timer::{Guard, State, Timer};
 use crate::error::{Code, PrimError};
 use crate::world::Clock;
 
+/// What a transport is to run.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// The program and its arguments.
+    pub argv: &'a [String],
+    /// What it reads.
+    pub stdin: &'a [u8],
+    /// When it is ended by us.
+    pub within: Duration,
+    /// How many bytes of its output are kept.
+    pub most: usize,
+    /// It may leave something running that keeps its output open, as a restart does: nothing runs after it in its shell.
+    pub alone: bool,
+}
+
 /// Runs argument vectors somewhere.
 pub trait Transport: Send + Sync {
     /// Runs one, ended by us after `within`.
     ///
     /// # Errors
     /// The host cannot be reached or refuses us, or `within` has passed ([`Code::Timeout`]).
-    fn exec<'a>(
-        &'a self,
-        argv: &'a [String],
-        stdin: &'a [u8],
-        within: Duration,
-        most: usize,
-    ) -> BoxFuture<'a, Result<Output, PrimError>>;
+    fn exec<'a>(&'a self, job: Job<'a>) -> BoxFuture<'a, Result<Output, PrimError>>;
 }
 
 /// How much longer we wait for a host than it waits for its own command.
 const GRACE: Duration = Duration::from_secs(10);
 /// The exit code with which `timeout` says that it ended a command.
-const TIMED_OUT: i32 = 124;
+pub(super) const TIMED_OUT: i32 = 124;
 
 /// A host over a transport.
 pub struct Posix<T> {
@@ -52,6 +61,7 @@ impl<T: Transport> Posix<T> {
         stdin: &[u8],
         within: Duration,
         most: usize,
+        alone: bool,
     ) -> Result<Output, PrimError> {
         let mut full: Vec<String> = Vec::with_capacity(argv.len() + 9);
         if let Some(user) = &self.r#become {
@@ -61,7 +71,8 @@ impl<T: Transport> Posix<T> {
         let seconds = within.as_secs_f64().max(0.1);
         full.extend(["timeout".to_owned(), "-k".into(), "5".into(), format!("{seconds:.1}")]);
         full.extend(argv.iter().cloned());
-        let output = self.transport.exec(&full, stdin, within + GRACE, most).await?;
+        let output =
+            self.transport.exec(Job { argv: &full, stdin, within: within + GRACE, most, alone }).await?;
         if output.code == TIMED_OUT {
             return Err(self.fail(Code::Timeout, format!("`{}` took longer than {seconds:.0}s", shown(argv))));
         }
@@ -85,7 +96,7 @@ impl<T: Transport> Posix<T> {
     ) -> Result<Output, PrimError> {
         let mut argv: Vec<String> = ["sh", "-c", text, "rollover"].map(str::to_owned).into();
         argv.extend(args.iter().map(|arg| (*arg).to_owned()));
-        self.exec(&argv, stdin, Duration::from_secs(60), most).await
+        self.exec(&argv, stdin, Duration::from_secs(60), most, false).await
     }
 
     fn fail(&self, code: Code, message: impl Into<String>) -> PrimError {
@@ -171,12 +182,12 @@ impl<T: Transport> Host for Posix<T> {
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, PrimError>> {
         Box::pin(async move {
             let Some(fence) = &command.fence else {
-                return self.exec(&command.argv, &command.stdin, command.within, command.most).await;
+                return self.exec(&command.argv, &command.stdin, command.within, command.most, false).await;
             };
             let mut argv: Vec<String> = ["sh", "-c", scripts::GUARD, "rollover"].map(str::to_owned).into();
             argv.extend([self.state.clone(), fence.token.clone()]);
             argv.extend(command.argv);
-            let output = self.exec(&argv, &command.stdin, command.within, command.most).await?;
+            let output = self.exec(&argv, &command.stdin, command.within, command.most, true).await?;
             if output.code == scripts::FENCED { Err(self.lost()) } else { Ok(output) }
         })
     }

@@ -1,24 +1,29 @@
-//! A host over the operator's own OpenSSH: one connection a host, over which every command is multiplexed.
+//! A host over the operator's own OpenSSH: one connection a host, and few shells on it that stay.
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 
 use super::inventory::Entry;
 use super::local::spawn;
 use super::port::Output;
-use super::posix::Transport;
+use super::posix::{Job, TIMED_OUT, Transport};
+use super::shell::{self, Lost, Shell};
 use crate::error::{Code, PrimError};
 
 /// How long connecting may take, key exchange and jump hosts included.
 const CONNECT: Duration = Duration::from_secs(30);
 /// How long a connection outlives its last command, ours being dead or not.
 const PERSIST: &str = "ControlPersist=30";
+/// How many commands run beside each other: a server's `MaxSessions` is 10 unless it says otherwise.
+const SHELLS: usize = 4;
 /// What always holds, before whatever the inventory says: OpenSSH takes the first value of each option.
 const ALWAYS: [&str; 6] = [
     "BatchMode=yes",
@@ -35,6 +40,11 @@ pub struct Ssh {
     socket: PathBuf,
     log: PathBuf,
     connecting: tokio::sync::Mutex<()>,
+    /// Shells that wait for a command, and how many may be at work at one time.
+    waiting: Mutex<Vec<Shell>>,
+    shells: Semaphore,
+    /// The login leads to none: each command has a session of its own.
+    no_shell: AtomicBool,
     /// Kept for as long as somebody may connect.
     _folder: Arc<TempDir>,
 }
@@ -45,7 +55,16 @@ impl Ssh {
         // A socket's path is short; names are not.
         let stem: String = super::port::digest(entry.name.as_bytes()).chars().take(12).collect();
         let (socket, log) = (folder.path().join(&stem), folder.path().join(format!("{stem}.log")));
-        Self { entry, socket, log, connecting: tokio::sync::Mutex::default(), _folder: folder }
+        Self {
+            entry,
+            socket,
+            log,
+            connecting: tokio::sync::Mutex::default(),
+            waiting: Mutex::default(),
+            shells: Semaphore::new(SHELLS),
+            no_shell: AtomicBool::new(false),
+            _folder: folder,
+        }
     }
 
     fn ssh(&self, more: &[&str]) -> Command {
@@ -148,29 +167,86 @@ impl Ssh {
     }
 }
 
+impl Ssh {
+    fn line(argv: &[String]) -> String {
+        let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
+        words.join(" ")
+    }
+
+    /// A session of the connection, for a command line of the login shell's.
+    fn session(&self, line: String) -> Command {
+        let mut command = self.ssh(&["ControlMaster=no", "LogLevel=ERROR"]);
+        command.arg("--").arg(&self.entry.address).arg(line);
+        command
+    }
+
+    /// Runs a command in a session of its own.
+    async fn by_itself(&self, job: Job<'_>) -> Result<Output, PrimError> {
+        let output = spawn(self.session(Self::line(job.argv)), job.stdin, job.within, job.most)
+            .await
+            .map_err(|error| error.on(self.entry.title()))?;
+        if output.code == 255 {
+            // ssh itself; the next command connects anew.
+            self.forget();
+            return Err(self.refused(&output.stderr).await);
+        }
+        Ok(output)
+    }
+
+    /// A shell that waits; nothing where the login leads to none.
+    async fn shell(&self) -> Result<Option<Shell>, PrimError> {
+        while let Some(mut shell) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            if shell.lives() {
+                return Ok(Some(shell));
+            }
+        }
+        let word = shell::word();
+        let started = Shell::start(self.session(Self::line(&shell::argv(&word))), &word);
+        match tokio::time::timeout(CONNECT, started).await {
+            Ok(Ok(shell)) => Ok(Some(shell)),
+            Ok(Err(Lost { code: Some(255), said })) => {
+                self.forget();
+                Err(self.refused(&said).await)
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.no_shell.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+        }
+    }
+}
+
 impl Transport for Ssh {
-    fn exec<'a>(
-        &'a self,
-        argv: &'a [String],
-        stdin: &'a [u8],
-        within: Duration,
-        most: usize,
-    ) -> BoxFuture<'a, Result<Output, PrimError>> {
+    fn exec<'a>(&'a self, job: Job<'a>) -> BoxFuture<'a, Result<Output, PrimError>> {
         Box::pin(async move {
             if !self.socket.exists() {
                 self.connect().await?;
             }
-            let mut command = self.ssh(&["ControlMaster=no", "LogLevel=ERROR"]);
-            let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
-            command.arg("--").arg(&self.entry.address).arg(words.join(" "));
-            let output =
-                spawn(command, stdin, within, most).await.map_err(|error| error.on(self.entry.title()))?;
-            if output.code == 255 {
-                // ssh itself; the next command connects anew.
-                self.forget();
-                return Err(self.refused(&output.stderr).await);
+            if self.no_shell.load(Ordering::Relaxed) {
+                return self.by_itself(job).await;
             }
-            Ok(output)
+            let _one_of_few =
+                self.shells.acquire().await.map_err(|error| PrimError::internal(error.to_string()))?;
+            let Some(mut shell) = self.shell().await? else { return self.by_itself(job).await };
+            let ran =
+                tokio::time::timeout(job.within, shell.run(&Self::line(job.argv), job.stdin, job.most)).await;
+            match ran {
+                Ok(Ok(output)) => {
+                    // Something may have been left behind that still writes.
+                    if !job.alone && output.code != TIMED_OUT {
+                        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(shell);
+                    }
+                    Ok(output)
+                }
+                Ok(Err(lost)) => {
+                    self.forget();
+                    Err(self.refused(&lost.said).await)
+                }
+                Err(_) => {
+                    let text = format!("it did not answer within {}s", job.within.as_secs());
+                    Err(PrimError::new(Code::Timeout, text).on(self.entry.title()))
+                }
+            }
         })
     }
 }

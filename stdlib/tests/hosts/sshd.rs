@@ -48,6 +48,11 @@ fn keygen(path: &Path) {
 impl Sshd {
     /// Nothing where there is no `sshd`, which is said.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// The same with more in its configuration, where `@FOLDER@` is its folder.
+    pub(crate) fn start_with(more: &str) -> Option<Self> {
         if !Path::new("/usr/sbin/sshd").exists() {
             eprintln!("skipped: no /usr/sbin/sshd here; Debian's openssh-server has it");
             return None;
@@ -66,12 +71,13 @@ impl Sshd {
         let _ = fs::create_dir_all("/run/sshd");
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            // With a depth of shells bash does not read what this machine's user has in `.bashrc`.
             let config = format!(
                 "ListenAddress 127.0.0.1:{port}\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\n\
-                 PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPidFile none\nMaxSessions 64\nMaxStartups 64\n\
-                 SetEnv PATH={0}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
+                 PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPidFile none\nMaxSessions 64\nMaxStartups 64\nLogLevel VERBOSE\n\
+                 SetEnv SHLVL=1 PATH={0}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
                 folder.path().display()
-            );
+            ) + &more.replace("@FOLDER@", folder.path().to_str().unwrap());
             fs::write(at("sshd_config"), config).unwrap();
             let log = fs::File::create(at("sshd.log")).unwrap();
             let mut child = Command::new("/usr/sbin/sshd")
@@ -106,6 +112,11 @@ impl Sshd {
 
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// How many sessions were begun so far, each with a login shell of its own.
+    pub(crate) fn sessions(&self) -> usize {
+        fs::read_to_string(self.folder().join("sshd.log")).unwrap().matches("Starting session").count()
     }
 
     /// The host as an inventory would have it.

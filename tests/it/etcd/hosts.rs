@@ -173,10 +173,11 @@ impl Machines {
 impl Machine {
     fn start_sshd(&mut self, user_key: &Path) {
         let folder = self.folder.display();
+        // With a depth of shells bash does not read what this machine's user has in `.bashrc`.
         let config = format!(
-            "ListenAddress {}:{SSH}\nHostKey {folder}/host_key\nAuthorizedKeysFile {}\nStrictModes no\nPasswordAuthentication no\n\
+            "ListenAddress {}:{SSH}\nLogLevel VERBOSE\nHostKey {folder}/host_key\nAuthorizedKeysFile {}\nStrictModes no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nUsePAM no\nPidFile none\nMaxSessions 64\nMaxStartups 64\n\
-             SetEnv PATH={folder}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
+             SetEnv SHLVL=1 PATH={folder}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
             self.address,
             user_key.display(),
         );
