@@ -3,6 +3,7 @@
 
 mod calls;
 mod change;
+mod containers;
 mod facts;
 pub mod inventory;
 mod local;
@@ -21,6 +22,7 @@ mod trust;
 mod verify;
 
 pub(crate) use calls::{entry, paths};
+pub use containers::{Asked, asked};
 pub use inventory::{Connection, Entry, Inventory};
 pub use local::Local;
 pub use pool::{Connect, Pool};
@@ -28,6 +30,6 @@ pub use port::{ABSENT, Command, Fence, Found, Host, Offset, Output, Put, digest}
 pub use posix::{Job, Posix, Transport};
 pub use primitives::PRIMITIVES;
 
-pub use service::{Service, Status};
+pub use service::{Runtime, Service, Status};
 pub use ssh::Ssh;
 pub use timer::{Guard, State as TimerState, Timer};

@@ -18,8 +18,10 @@ const PATH: Param = Param::required("path", Type::Text, "Absolute path on the ho
 const SERVICE: Param = Param::required(
     "service",
     Type::Any,
-    "A unit of systemd (`\"etcd\"`); or a map of commands: `name`; `restart`, which returns when it is done; `status`, \
-     which ends with 0 while it runs and prints what is another after each start, as its process id.",
+    "A unit of systemd (`\"etcd\"`); or a map: `manifest`, the file of a static pod, which is moved out of the kubelet's folder \
+     and back, and `container`, as the file is called if left out; `container`, docker's or the kubelet's, and `runtime`, \
+     `docker` or `crictl`, whichever is there if left out; or commands: `name`; `restart`, which returns when it is done; \
+     `status`, which ends with 0 while it runs and prints what is another after each start, as its process id.",
 );
 const WRITING: Param = Param::optional(
     "options",

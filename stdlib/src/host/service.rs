@@ -1,20 +1,38 @@
-//! Services of a host: systemd units, or commands that are given.
+//! Services of a host, of four kinds: units of systemd, static pods of the kubelet, containers, and commands that are given.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::containers;
 use super::port::{Command, Fence, Host, Output};
 use crate::error::{Code, PrimError};
 
 /// How a service is looked at and restarted. In scripts: `"etcd"` or `#{ unit: "etcd" }` for a unit of systemd;
+/// `#{ manifest: "/etc/kubernetes/manifests/etcd.yaml" }` for a static pod; `#{ container: "etcd" }` for a container;
 /// `#{ name, restart: [..], status: [..] }` for commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum Service {
     /// A unit of systemd.
     Unit {
         /// Its name, `.service` left out or not.
         unit: String,
+    },
+    /// A static pod: its manifest is moved out of the kubelet's folder until nothing runs, and back.
+    StaticPod {
+        /// The manifest's file.
+        manifest: String,
+        /// Its container; as the file is called where it is left out.
+        #[serde(default)]
+        container: String,
+    },
+    /// A container: docker's own, or one that the kubelet starts again when it was stopped.
+    Container {
+        /// Its name.
+        container: String,
+        /// Who is asked for it; whoever is there, where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        runtime: Option<Runtime>,
     },
     /// Commands, as argument vectors.
     Given {
@@ -25,6 +43,16 @@ pub enum Service {
         /// Ends with 0 while it runs, and prints what is another after each start (a process id, say).
         status: Vec<String>,
     },
+}
+
+/// Who runs containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// Docker, asked by `docker`.
+    Docker,
+    /// containerd, asked by `crictl`.
+    Crictl,
 }
 
 /// What a service is.
@@ -45,16 +73,31 @@ impl Service {
     /// It is neither a unit nor commands.
     pub fn of(value: &Value) -> Result<Self, PrimError> {
         let wrong = || {
-            PrimError::argument("`service` is neither a unit of systemd nor commands")
-                .expected("`\"etcd\"`, or a map `name`, `restart`, `status`", value.to_string())
+            PrimError::argument(
+                "`service` is neither a unit of systemd, nor a static pod, nor a container, nor commands",
+            )
+            .expected(
+                "`\"etcd\"`, or a map: `manifest`; `container` and `runtime`; or `name`, `restart`, `status`",
+                value.to_string(),
+            )
         };
-        let service = match value {
+        let mut service = match value {
             Value::String(unit) => Self::Unit { unit: unit.clone() },
             Value::Object(_) => serde_json::from_value(value.clone()).map_err(|_| wrong())?,
             _ => return Err(wrong()),
         };
+        if let Self::StaticPod { manifest, container } = &mut service
+            && container.is_empty()
+        {
+            stem(manifest).clone_into(container);
+        }
         let usable = match &service {
             Self::Unit { unit } => !unit.is_empty() && !unit.starts_with('-'),
+            Self::StaticPod { manifest, container } => {
+                let deep = manifest.trim_start_matches('/').contains('/');
+                manifest.starts_with('/') && deep && !stem(manifest).is_empty() && plain(container)
+            }
+            Self::Container { container, .. } => plain(container),
             Self::Given { restart, status, .. } => !restart.is_empty() && !status.is_empty(),
         };
         if usable { Ok(service) } else { Err(wrong()) }
@@ -64,6 +107,7 @@ impl Service {
     pub fn name(&self) -> &str {
         match self {
             Self::Unit { unit } => unit,
+            Self::StaticPod { container, .. } | Self::Container { container, .. } => container,
             Self::Given { name, .. } => name,
         }
     }
@@ -106,14 +150,11 @@ impl Service {
                     words: format!("{} ({})", field("ActiveState"), field("SubState")),
                 })
             }
-            Self::Given { status, .. } => {
-                let output = host.run(Command::new(status.clone())).await?;
-                Ok(Status {
-                    active: output.code == 0,
-                    started: output.text().trim().to_owned(),
-                    words: if output.code == 0 { "runs".into() } else { output.complaint() },
-                })
+            Self::StaticPod { container, .. } => asked(host, containers::status(container, None)).await,
+            Self::Container { container, runtime } => {
+                asked(host, containers::status(container, *runtime)).await
             }
+            Self::Given { status, .. } => asked(host, status.clone()).await,
         }
     }
 
@@ -121,6 +162,8 @@ impl Service {
     pub(crate) fn restart_command(&self) -> Vec<String> {
         match self {
             Self::Unit { unit } => ["systemctl", "restart", "--", unit].map(str::to_owned).into(),
+            Self::StaticPod { manifest, container } => containers::restart_pod(container, manifest),
+            Self::Container { container, runtime } => containers::restart(container, *runtime),
             Self::Given { restart, .. } => restart.clone(),
         }
     }
@@ -146,7 +189,71 @@ impl Service {
                 .on(host.name());
         match self {
             Self::Unit { .. } => error.hint(format!("`journalctl -u {name} -n 50` there tells why")),
+            Self::StaticPod { .. } => error.hint("`journalctl -u kubelet -n 50` there tells why"),
+            Self::Container { runtime: Some(Runtime::Docker), .. } => {
+                error.hint(format!("`docker logs --tail 50 {name}` there tells why"))
+            }
+            Self::Container { .. } => error.hint(format!(
+                "`crictl ps -a --name {name}` and `journalctl -u kubelet -n 50` there tell why"
+            )),
             Self::Given { .. } => error,
+        }
+    }
+}
+
+/// By a command that ends with 0 while it runs, and prints what is another after each start.
+async fn asked(host: &dyn Host, status: Vec<String>) -> Result<Status, PrimError> {
+    let output = host.run(Command::new(status)).await?;
+    Ok(Status {
+        active: output.code == 0,
+        started: output.text().trim().to_owned(),
+        words: if output.code == 0 { "runs".into() } else { output.complaint() },
+    })
+}
+
+/// A file's name without its ending.
+fn stem(path: &str) -> &str {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// A name that means itself in a pattern of docker's or crictl's.
+fn plain(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_is_told_by_its_fields_and_nothing_else_is_one() {
+        let of = |value: Value| Service::of(&value);
+        assert_eq!(of(json!("etcd")).unwrap(), of(json!({ "unit": "etcd" })).unwrap());
+        let pod = of(json!({ "manifest": "/etc/kubernetes/manifests/etcd.yaml" })).unwrap();
+        assert_eq!(pod.name(), "etcd");
+        assert!(matches!(pod, Service::StaticPod { .. }));
+        let docker = of(json!({ "container": "etcd", "runtime": "docker" })).unwrap();
+        assert_eq!(docker, Service::Container { container: "etcd".into(), runtime: Some(Runtime::Docker) });
+        assert_eq!(of(serde_json::to_value(&docker).unwrap()).unwrap(), docker);
+        assert_eq!(of(serde_json::to_value(&pod).unwrap()).unwrap(), pod);
+        for wrong in [
+            json!(""),
+            json!("--now"),
+            json!({ "container": "e*" }),
+            json!({ "container": "" }),
+            json!({ "container": "etcd", "runtime": "podman" }),
+            json!({ "container": "etcd", "restart": ["x"] }),
+            json!({ "manifest": "etcd.yaml" }),
+            json!({ "manifest": "/etcd.yaml" }),
+            json!({ "manifest": "/m/.yaml" }),
+            json!({ "name": "etcd", "restart": [], "status": ["true"] }),
+            json!({ "unit": "etcd", "container": "etcd" }),
+        ] {
+            assert!(of(wrong.clone()).is_err(), "{wrong}");
         }
     }
 }

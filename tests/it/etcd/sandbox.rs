@@ -137,3 +137,38 @@ fn certificates_are_renewed_in_a_sandbox_of_its_own_without_a_restart() {
     }
     says(&program.types(&["sandbox", "stop"]), 0, &[]);
 }
+
+/// What a workflow says when it runs with `--sandbox`, in a home of its own.
+fn in_its_sandbox(words: &[&str]) -> String {
+    let program = Program::new();
+    let output = program.types(&[&["run"], words, &["--sandbox", "--yes"]].concat());
+    let text = says(&output, 0, &["Done. Every phase is proved.", "none lost or read stale"]);
+    assert!(!text.contains("\n0 writes acknowledged"), "{text}");
+    says(&program.types(&["sandbox", "stop"]), 0, &[]);
+    text
+}
+
+#[test]
+fn every_other_workflow_of_hosts_has_a_fitting_sandbox() {
+    const LINE: &str = "etcd CA and certs have successfully rotated!";
+    let outage = "--accept-outage";
+    let all: [(&[&str], &[&str]); 5] = [
+        // It writes again only where what was written before everything expired is there.
+        (&["etcd/renew-expired", outage], &["expired: m1:", "(CA, until", "outage"]),
+        (&["ack/etcd-renew"], &[LINE, "m3:/var/lib/etcd/cert/ca.pem is a link to", "0 refused"]),
+        (&["ack/etcd-renew-expired", outage], &[LINE, "expired: m1:", "outage"]),
+        (&["ack/etcd-rollback", outage], &[LINE, "outage"]),
+        (&["hosts/verify"], &["port 6443", "port 2380", "front-proxy-client", "0 refused"]),
+    ];
+    std::thread::scope(|scope| {
+        for (words, told) in &all {
+            scope.spawn(move || {
+                let text = in_its_sandbox(words);
+                let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                for word in *told {
+                    assert!(line.contains(word), "{words:?}: `{word}` is missing: {text}");
+                }
+            });
+        }
+    });
+}

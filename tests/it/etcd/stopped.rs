@@ -1,7 +1,9 @@
-//! Stopped dead before and after every record of `etcd/rotate-ca`: resume ends with everything new, rollback with every file
-//! as it was; no acknowledged write is lost, never two members are down, and no handshake is refused at any moment.
+//! Stopped dead before and after every record of the workflows of hosts: resume ends with everything new, rollback with
+//! every file as it was; no acknowledged write is lost, and where the cluster was well before, never two members are down and
+//! no handshake is refused at any moment.
 //!
-//! The bounded tier stops at a few records, chosen by a seed; `ROLLOVER_TEST_TIER=all` at every record in each way.
+//! The bounded tier stops a rotation at a few records, chosen by a seed; `ROLLOVER_TEST_TIER=all` stops each workflow at
+//! every record in each way.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,23 +11,88 @@ use std::time::Duration;
 
 use journal::{Moment, NoTripwire, Why};
 use runner::events::EndState;
+use sandbox::hosts::{Etcd, Layout};
+use sandbox::world::Expired;
 
 use super::lab::Lab;
 use crate::lab::{StopAt, virtual_time};
 
-const WORKFLOW: &str = "etcd/rotate-ca";
-/// What each record of a run that nothing interrupts is about.
-fn whole() -> &'static Vec<String> {
-    static WHOLE: OnceLock<Vec<String>> = OnceLock::new();
-    WHOLE.get_or_init(|| {
+/// A workflow upon a cluster.
+struct Case {
+    workflow: &'static str,
+    etcd: fn() -> Etcd,
+    /// Which files are not replaced.
+    kept: fn(&str) -> bool,
+    /// Whether there is a way back.
+    back: bool,
+    /// What each record of a run that nothing interrupts is about.
+    whole: OnceLock<Vec<String>>,
+}
+
+impl Case {
+    const fn new(workflow: &'static str, etcd: fn() -> Etcd, kept: fn(&str) -> bool, back: bool) -> Self {
+        Self { workflow, etcd, kept, back, whole: OnceLock::new() }
+    }
+}
+
+/// CAs of Kubernetes keep their keys.
+fn keys_of_cas(path: &str) -> bool {
+    path.ends_with("pki/ca.key") || path.ends_with("/front-proxy-ca.key")
+}
+
+fn cas(path: &str) -> bool {
+    path.ends_with("/ca.pem")
+}
+
+/// What is the API servers' own.
+fn of_kubernetes(path: &str) -> bool {
+    matches!(path.rsplit_once('.'), Some((_, "crt" | "key")))
+}
+
+fn none(_: &str) -> bool {
+    false
+}
+
+fn usual() -> Etcd {
+    Etcd::default()
+}
+
+fn expired() -> Etcd {
+    Etcd { expired: Expired::Everything, ..usual() }
+}
+
+fn ack() -> Etcd {
+    Etcd { layout: Layout::Ack, ..usual() }
+}
+
+static ROTATE: Case = Case::new("etcd/rotate-ca", usual, none, true);
+static FIVE: Case = Case::new("etcd/rotate-ca", || Etcd { members: 5, ..usual() }, none, true);
+static PEERS_APART: Case = Case::new("etcd/rotate-ca", || Etcd { peer_ca: true, ..usual() }, none, true);
+static LEAVES: Case = Case::new("etcd/renew-leaves", usual, cas, true);
+static EXPIRED: Case = Case::new("etcd/renew-expired", expired, none, false);
+static EXPIRED_LEAVES: Case =
+    Case::new("etcd/renew-expired", || Etcd { expired: Expired::Leaves, ..usual() }, cas, false);
+static ACK: Case = Case::new("ack/etcd-renew", ack, keys_of_cas, true);
+static ACK_EXPIRED: Case = Case::new(
+    "ack/etcd-renew-expired",
+    || Etcd { expired: Expired::Everything, ..ack() },
+    keys_of_cas,
+    false,
+);
+static ACK_BROKEN: Case =
+    Case::new("ack/etcd-rollback", || Etcd { broken: true, ..ack() }, of_kubernetes, false);
+
+/// A run that nothing interrupts, once.
+fn whole(case: &'static Case) -> &'static Vec<String> {
+    case.whole.get_or_init(|| {
         virtual_time(async {
-            let lab = Lab::new(1).await;
+            let lab = Lab::of(1, &(case.etcd)()).await;
             let before = lab.files();
-            let ending = lab.run(&lab.workflow(WORKFLOW), Arc::new(NoTripwire)).await.unwrap();
-            assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
-            assert_eq!(lab.rotated(&before), Vec::<String>::new());
-            assert_eq!(lab.left_behind(&ending.run), Vec::<String>::new());
-            assert_eq!(lab.ailing().await, Vec::<String>::new());
+            let ending = lab.run(&lab.workflow(case.workflow), Arc::new(NoTripwire)).await.unwrap();
+            assert_eq!(ending.state, EndState::Done, "{}: {:?}", case.workflow, ending.failure);
+            assert_eq!(lab.renewed(&before, case.kept), Vec::<String>::new(), "{}", case.workflow);
+            assert_eq!(lab.left_behind(&ending.run), Vec::<String>::new(), "{}", case.workflow);
+            assert_eq!(lab.ailing().await, Vec::<String>::new(), "{}", case.workflow);
             let id = lab.store().list().unwrap().pop().unwrap();
             let records = lab.store().load(&id).unwrap().records;
             records.iter().map(|record| serde_json::to_value(&record.event).unwrap().to_string()).collect()
@@ -48,14 +115,15 @@ struct Way {
 }
 
 /// One life and death, and what comes after.
-fn once(seq: u64, way: Way) {
+fn once(case: &'static Case, seq: u64, way: Way) {
     let Way { number, moment, then } = way;
-    let about: String = whole()[usize::try_from(seq).unwrap() - 1].chars().take(160).collect();
-    let context = format!("stopped {moment:?} of record {seq} ({about}), then {then:?}");
+    let name = case.workflow;
+    let about: String = whole(case)[usize::try_from(seq).unwrap() - 1].chars().take(160).collect();
+    let context = format!("{name} stopped {moment:?} of record {seq} ({about}), then {then:?}");
     virtual_time(async {
-        let lab = Lab::torn(seq + 1000 * number).await;
+        let lab = Lab::torn(seq + 1000 * number, &(case.etcd)()).await;
         let before = lab.files();
-        let first = lab.run(&lab.workflow(WORKFLOW), Arc::new(StopAt(seq, moment))).await;
+        let first = lab.run(&lab.workflow(name), Arc::new(StopAt(seq, moment))).await;
         let killed = match &first {
             Ok(ending) => ending.state == EndState::Killed,
             // Stopped within the first records: the run never came to be.
@@ -75,7 +143,9 @@ fn once(seq: u64, way: Way) {
         let Ok(run) = lab.open(why) else {
             assert!(seq <= 2, "{context}: a run that began can be opened again");
             assert_eq!(lab.files(), before, "{context}");
-            assert_eq!(lab.ailing().await, Vec::<String>::new(), "{context}");
+            if case.back {
+                assert_eq!(lab.ailing().await, Vec::<String>::new(), "{context}");
+            }
             return;
         };
         let id = run.id().to_owned();
@@ -83,7 +153,9 @@ fn once(seq: u64, way: Way) {
         let wanted = if then == Then::Resume { EndState::Done } else { EndState::RolledBack };
         assert_eq!(ending.state, wanted, "{context}: {:?}", ending.failure);
         match then {
-            Then::Resume => assert_eq!(lab.rotated(&before), Vec::<String>::new(), "{context}"),
+            Then::Resume => {
+                assert_eq!(lab.renewed(&before, case.kept), Vec::<String>::new(), "{context}");
+            }
             Then::Rollback => assert!(lab.files() == before, "{context}: a file is not as it was"),
         }
         assert_eq!(lab.left_behind(&id), Vec::<String>::new(), "{context}");
@@ -95,21 +167,21 @@ fn once(seq: u64, way: Way) {
 }
 
 /// Stops at these records in these ways, on both cores.
-fn all(stops: &[(u64, Way)]) {
+fn all(case: &'static Case, stops: &[(u64, Way)]) {
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some((seq, way)) = stops.get(next.fetch_add(1, Ordering::Relaxed)) {
                     // All are tried, so that one run of the long tier names every record that is not well.
-                    if std::panic::catch_unwind(|| once(*seq, *way)).is_err() {
+                    if std::panic::catch_unwind(|| once(case, *seq, *way)).is_err() {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             });
         }
     });
-    println!("{} stops in a run of {} records", stops.len(), whole().len());
+    println!("{}: {} stops in a run of {} records", case.workflow, stops.len(), whole(case).len());
     assert_eq!(failed.into_inner(), 0, "see above");
 }
 
@@ -126,45 +198,95 @@ fn way(number: u64) -> Way {
     Way { number, moment, then }
 }
 
-fn last() -> u64 {
-    u64::try_from(whole().len()).unwrap()
+fn last(case: &'static Case) -> u64 {
+    u64::try_from(whole(case).len()).unwrap()
 }
 
 #[test]
 fn stopped_at_some_records_a_rotation_of_etcd_is_resumed_or_taken_back() {
     // Spread over the run, two in the first way and one in each other.
-    let stops: Vec<_> = (0..6).map(|n: u64| (4 + (n * 29 + 7) % (last() - 4), way(n % 5))).collect();
-    all(&stops);
+    let last = last(&ROTATE);
+    let stops: Vec<_> = (0..6).map(|n: u64| (4 + (n * 29 + 7) % (last - 4), way(n % 5))).collect();
+    all(&ROTATE, &stops);
+}
+
+#[test]
+fn clusters_of_other_sizes_and_ages_are_renewed_too() {
+    // What the others begin with is in `sandbox.rs`, where the program itself runs them.
+    let cases = [&FIVE, &PEERS_APART, &LEAVES, &EXPIRED_LEAVES];
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    whole(case);
+                }
+            });
+        }
+    });
 }
 
 /// Every record in one way.
-fn every(number: u64) {
+fn every(case: &'static Case, number: u64) {
     if super::rotation::all_tier() {
-        all(&(1..=last()).map(|seq| (seq, way(number))).collect::<Vec<_>>());
+        all(case, &(1..=last(case)).map(|seq| (seq, way(number))).collect::<Vec<_>>());
+    }
+}
+
+/// Every record in every way that there is.
+fn each(case: &'static Case) {
+    if super::rotation::all_tier() {
+        let ways = 0..if case.back { 5 } else { 3 };
+        all(case, &ways.flat_map(|n| (1..=last(case)).map(move |seq| (seq, way(n)))).collect::<Vec<_>>());
     }
 }
 
 #[test]
 fn stopped_before_any_record_a_rotation_of_etcd_can_be_resumed() {
-    every(0);
+    every(&ROTATE, 0);
 }
 
 #[test]
 fn stopped_with_any_record_written_but_not_synced_a_rotation_of_etcd_can_be_resumed() {
-    every(1);
+    every(&ROTATE, 1);
 }
 
 #[test]
 fn stopped_after_any_record_a_rotation_of_etcd_can_be_resumed() {
-    every(2);
+    every(&ROTATE, 2);
 }
 
 #[test]
 fn stopped_before_any_record_a_rotation_of_etcd_can_be_taken_back() {
-    every(3);
+    every(&ROTATE, 3);
 }
 
 #[test]
 fn stopped_after_any_record_a_rotation_of_etcd_can_be_taken_back() {
-    every(4);
+    every(&ROTATE, 4);
+}
+
+#[test]
+fn stopped_at_any_record_a_renewal_of_leaves_goes_on_or_back() {
+    each(&LEAVES);
+}
+
+#[test]
+fn stopped_at_any_record_an_expired_cluster_is_brought_on() {
+    each(&EXPIRED);
+}
+
+#[test]
+fn stopped_at_any_record_a_renewal_of_masters_goes_on_or_back() {
+    each(&ACK);
+}
+
+#[test]
+fn stopped_at_any_record_expired_masters_are_brought_on() {
+    each(&ACK_EXPIRED);
+}
+
+#[test]
+fn stopped_at_any_record_broken_masters_are_brought_on() {
+    each(&ACK_BROKEN);
 }

@@ -1,7 +1,7 @@
 //! An application beside the members: it puts and reads keys through every one of them, and holds them to what they
 //! acknowledged.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::etcd::{CLIENTS, Member, respond};
+use super::etcd::{Answer, CLIENTS, Member, respond};
+use super::layout::{Dialler, KUBERNETES, Pair};
 use super::machine::Machine;
+use super::serve::{Handler, Port, serve};
 use super::side::{Ask, Outcome, Side, dial};
 use super::unit::Program;
 use super::world::Shared;
@@ -19,7 +21,7 @@ use super::world::Shared;
 /// What the members did to applications.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    /// Writes that were acknowledged.
+    /// Writes that were acknowledged since it began.
     pub acknowledged: u64,
     /// Writes and reads that were not answered; they may have happened or not.
     pub unanswered: u64,
@@ -40,14 +42,19 @@ struct Known {
     last: Option<time::OffsetDateTime>,
 }
 
+/// The port of an API server.
+const API: u16 = 6443;
+
 /// The program of an application. It loads its CA when it starts, and reads its pair for each connection, as an API
-/// server does.
+/// server does. Where it is one it also serves, to whoever asks.
 pub(super) struct Application {
     shared: Arc<Shared>,
     name: String,
     machine: Arc<Machine>,
     ip: IpAddr,
-    files: (String, String, String),
+    files: Dialler,
+    /// Whether it is an API server, with a port of its own.
+    api: bool,
     members: Vec<Arc<Member>>,
     known: Mutex<Known>,
     running: Mutex<Option<Arc<Side>>>,
@@ -61,7 +68,7 @@ impl Application {
     pub(super) fn new(
         shared: &Arc<Shared>,
         (name, machine, ip): (&str, &Arc<Machine>, IpAddr),
-        (ca, cert, key): (&str, &str, &str),
+        (files, api): (&Dialler, bool),
         members: &[Arc<Member>],
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -69,11 +76,19 @@ impl Application {
             name: name.to_owned(),
             machine: Arc::clone(machine),
             ip,
-            files: (ca.to_owned(), cert.to_owned(), key.to_owned()),
+            files: files.clone(),
+            api,
             members: members.to_vec(),
             known: Mutex::default(),
             running: Mutex::default(),
         })
+    }
+
+    /// It wrote this before the world began, and was answered. Returns the key and the value, as members hold it.
+    pub(super) fn wrote(&self, value: u64) -> (Vec<u8>, Vec<u8>) {
+        let mut known = held(&self.known);
+        (known.tried, known.acknowledged) = (value, value);
+        (self.place().into_bytes(), value.to_string().into_bytes())
     }
 
     pub(super) fn running(&self) -> Option<Arc<Side>> {
@@ -98,8 +113,12 @@ impl Application {
         }
     }
 
+    fn place(&self) -> String {
+        format!("/applications/{}", self.name)
+    }
+
     fn key(&self) -> String {
-        STANDARD.encode(format!("/applications/{}", self.name))
+        STANDARD.encode(self.place())
     }
 
     /// A read that must not be stale.
@@ -179,10 +198,19 @@ impl Drop for Up {
 impl Program for Application {
     fn start(self: Arc<Self>) -> Result<JoinSet<()>, String> {
         let who = (self.name.as_str(), &self.machine, self.ip);
-        let (ca, cert, key) = &self.files;
-        let side = Side::load("application", who, (ca, cert, key), &self.shared.clock)?;
-        *held(&self.running) = Some(Arc::clone(&side));
+        let Dialler { ca, pair, .. } = &self.files;
+        let side = Side::load("application", who, (ca, &pair.cert, &pair.key), &self.shared.clock)?;
         let mut tasks = JoinSet::new();
+        if self.api {
+            let own = Pair::crt(&format!("{KUBERNETES}/apiserver"));
+            let ca = format!("{KUBERNETES}/ca.crt");
+            let api = Side::open("api", who, (&ca, &own.cert, &own.key), &self.shared.clock)?;
+            let listener = self.shared.bind(SocketAddr::new(self.ip, API))?;
+            let handler: Handler = Arc::new(|_, _, _| Box::pin(async { Answer::healthy() }));
+            let shared = Arc::clone(&self.shared);
+            tasks.spawn(serve(Port { shared, side: api, handler, addresses: false }, listener));
+        }
+        *held(&self.running) = Some(Arc::clone(&side));
         let up = Up(Arc::clone(&self));
         tasks.spawn(async move {
             let _up = up;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::folder::Node;
+use super::kept::{self, Keeper};
 use super::machine::Machine;
 
 /// What a program came to.
@@ -14,13 +15,13 @@ pub(super) struct Done {
 }
 
 impl Done {
-    fn said(text: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn said(text: impl Into<Vec<u8>>) -> Self {
         Self { stdout: text.into(), ..Self::default() }
     }
     fn ended(code: i32) -> Self {
         Self { code, ..Self::default() }
     }
-    fn failed(code: i32, stderr: impl Into<String>) -> Self {
+    pub(super) fn failed(code: i32, stderr: impl Into<String>) -> Self {
         Self { code, stderr: stderr.into(), ..Self::default() }
     }
 }
@@ -28,8 +29,11 @@ impl Done {
 /// How much `head` gives of a file without an end.
 const ENDLESS: usize = 16 << 20;
 
-/// Runs one. What no program of this name can do here is an error of its own, never success.
+/// Runs one. There is no shell: what stdlib asks of containers in the words of one is done in their stead. What no program of this name can do here is an error of its own, never success.
 pub(super) async fn run(machine: &Machine, argv: &[String], stdin: &[u8]) -> Done {
+    if let Some((asked, service)) = stdlib::host::asked(argv) {
+        return kept::ask(machine, asked, service).await;
+    }
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["true"] => Done::default(),
@@ -110,7 +114,7 @@ async fn systemctl(machine: &Machine, verb: &str, rest: &[&str]) -> Done {
         return Done::failed(1, "Too few arguments.");
     };
     let name = name.trim_end_matches(".service");
-    let Some(unit) = machine.unit(name) else {
+    let Some((Keeper::Systemd, unit)) = machine.kept(name) else {
         return match verb {
             "show" => Done::said(
                 "LoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0\nInvocationID=\n",

@@ -133,6 +133,14 @@ impl Root {
         Ok(beside)
     }
 
+    /// A link to a folder, which is made.
+    pub(super) fn link(&self, path: &str, folder: &str) -> io::Result<()> {
+        let (from, to) = (self.spot(path)?, self.spot(folder)?);
+        fs::create_dir_all(&to.here)?;
+        fs::create_dir_all(from.here.parent().ok_or(ErrorKind::InvalidInput)?)?;
+        std::os::unix::fs::symlink(folder, &from.here)
+    }
+
     /// Puts what was staged in its place, as one act.
     pub(super) fn settle(staged: &Path, spot: &Spot) -> io::Result<()> {
         fs::rename(staged, &spot.here)

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::commands;
 use super::folder::{Node, Root};
+use super::kept::Keeper;
 use super::replace::replace;
 use super::timer::Armed;
 use super::unit::Unit;
@@ -54,7 +55,7 @@ pub struct Machine {
     bell: watch::Sender<u64>,
     /// Also the lock that `flock` is on a real host: whoever reads a pair of files never sees half of a change.
     inner: Mutex<Inner>,
-    units: Mutex<BTreeMap<String, Arc<Unit>>>,
+    units: Mutex<BTreeMap<String, (Keeper, Arc<Unit>)>>,
 }
 
 impl Machine {
@@ -129,9 +130,10 @@ impl Machine {
         self.inner().faults.contains(&fault)
     }
 
-    /// Gives it a service.
-    pub fn add_unit(&self, unit: Arc<Unit>) {
-        self.units.lock().unwrap_or_else(PoisonError::into_inner).insert(unit.name().to_owned(), unit);
+    /// Gives it a service, and says who keeps it.
+    pub fn add_unit(&self, keeper: Keeper, unit: Arc<Unit>) {
+        let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        units.insert(unit.name().to_owned(), (keeper, unit));
     }
 
     /// Ends all its services, and forgets them.
@@ -139,8 +141,19 @@ impl Machine {
         self.units.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// A service by its name.
+    /// A service by its name, whoever keeps it.
     pub fn unit(&self, name: &str) -> Option<Arc<Unit>> {
+        self.kept(name).map(|(_, unit)| unit)
+    }
+
+    /// What one keeps here.
+    pub(super) fn units_of(&self, keeper: Keeper) -> Vec<Arc<Unit>> {
+        let units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        units.values().filter(|(kept, _)| *kept == keeper).map(|(_, unit)| Arc::clone(unit)).collect()
+    }
+
+    /// A service by its name, and who keeps it.
+    pub(super) fn kept(&self, name: &str) -> Option<(Keeper, Arc<Unit>)> {
         self.units.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 

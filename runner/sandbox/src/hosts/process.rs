@@ -1,5 +1,6 @@
 //! Hosts as a process of their own, which outlives whoever uses them.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -46,15 +47,7 @@ pub(crate) async fn serve(dir: &Path, etcd: &Etcd, options: &process::Options) -
     let token = hex::encode(rand::random::<[u8; 24]>());
     let begun = tokio::time::Instant::now();
     let last = Arc::new(AtomicU64::new(0));
-    let mut params = json!({ "inventory": dir.join("hosts.yaml"), "ca_key": pki.join("ca-key.pem") });
-    if let Some(params) = params.as_object_mut() {
-        if etcd.peer_ca {
-            params.insert("peer_ca_key".into(), json!(pki.join("peer-ca-key.pem")));
-        }
-        if etcd.applications > 0 {
-            params.insert("clients".into(), json!("applications"));
-        }
-    }
+    let params: BTreeMap<_, _> = etcd.params(dir).into_iter().collect();
     let ready = json!({
         "pid": std::process::id(),
         "hosts": { "address": address.to_string(), "token": token, "names": world.machines().keys().collect::<Vec<_>>() },

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stdlib::cert::{Certificate, San};
 use stdlib::tls::TlsFailure;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -62,7 +62,7 @@ async fn one(port: Port, connection: Connection) {
     let peer = connection.peer;
     let acceptor = TlsAcceptor::from(Arc::clone(&port.side.server));
     let shaken = tokio::time::timeout(IDLE, acceptor.accept(connection.stream).into_fallible()).await;
-    let stream = match shaken {
+    let mut stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, mut raw))) => {
             if let Some(why) = verdict(&error) {
@@ -78,7 +78,10 @@ async fn one(port: Port, connection: Connection) {
     if port.addresses {
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         if let Some(why) = shown.and_then(|leaf| elsewhere(leaf.as_ref(), peer)) {
-            return refuse(&port, peer, why);
+            refuse(&port, peer, why);
+            // The handshake was whole: it closes as Go does then.
+            let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
+            return;
         }
     }
     if !port.shared.is_ours(peer.ip()) {

@@ -83,12 +83,32 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// Loads it, as a process does when it starts.
+    /// Loads it, as a process does when it starts. Whoever dials it must show a certificate.
     pub(crate) fn load(
+        component: &'static str,
+        who: (&str, &Arc<Machine>, IpAddr),
+        files: (&str, &str, &str),
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, String> {
+        Self::of(component, who, files, clock, false)
+    }
+
+    /// The same, where whoever dials it need not show one.
+    pub(crate) fn open(
+        component: &'static str,
+        who: (&str, &Arc<Machine>, IpAddr),
+        files: (&str, &str, &str),
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, String> {
+        Self::of(component, who, files, clock, true)
+    }
+
+    fn of(
         component: &'static str,
         (label, machine, ip): (&str, &Arc<Machine>, IpAddr),
         (ca, cert, key): (&str, &str, &str),
         clock: &Arc<dyn Clock>,
+        open: bool,
     ) -> Result<Arc<Self>, String> {
         let [bytes] = machine.files([ca])?;
         let anchors =
@@ -107,8 +127,8 @@ impl Side {
         };
         let failed = |error: stdlib::PrimError| error.to_string();
         let alpn: &[&[u8]] = &[b"http/1.1"];
-        let server =
-            tls::server(Arc::clone(&shown), Some(trust()), Arc::clone(clock), alpn).map_err(failed)?;
+        let asked = (!open).then(trust);
+        let server = tls::server(Arc::clone(&shown), asked, Arc::clone(clock), alpn).map_err(failed)?;
         let client = tls::client(Some(shown), trust(), Arc::clone(clock), alpn).map_err(failed)?;
         Ok(Arc::new(Self {
             label: label.to_owned(),

@@ -118,6 +118,19 @@ impl Unit {
         if running.is_some() { Ok(()) } else { self.begin(&mut running).await }
     }
 
+    /// Starts it anew where it does not run, which takes its time.
+    ///
+    /// # Errors
+    /// Why it ended at once.
+    pub async fn revive(&self) -> Result<(), String> {
+        let mut running = self.running.lock().await;
+        if running.is_some() {
+            return Ok(());
+        }
+        self.clock.sleep(self.dice.span(self.timing.start)).await;
+        self.begin(&mut running).await
+    }
+
     async fn begin(&self, running: &mut Option<JoinSet<()>>) -> Result<(), String> {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {

@@ -18,12 +18,14 @@ use tokio::task::JoinSet;
 use super::application::{Application, History};
 use super::etcd::{CLIENTS, Member, PEERS, Raft};
 use super::folder::Root;
-use super::genesis::{Etcd, Pki, at};
+use super::genesis::Etcd;
+use super::kept::{self, Keeper};
 use super::machine::Machine;
+use super::pki::Pki;
 use super::unit::{Program, Unit};
 use crate::world::counters::{Counters, Snapshot};
 use crate::world::memo::Memo;
-use crate::world::net::{LoopbackNet, MemoryNet, Network};
+use crate::world::net::{Listener, LoopbackNet, MemoryNet, Network};
 use crate::world::timing::{Dice, Timing};
 use crate::world::{Mode, StartError};
 
@@ -33,6 +35,8 @@ const STEADY: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// How long they go without one before they elect another, as etcd has it unless told otherwise.
 const ELECTION: Duration = Duration::from_secs(1);
+/// What an application wrote last, where the members refused it since.
+const WRITTEN: u64 = 7;
 /// Where a host's lock and mark lie.
 const STATE: &str = "/var/lib/rollover";
 
@@ -97,6 +101,14 @@ impl Shared {
             changed = heard.changed() => if changed.is_err() { std::future::pending::<()>().await },
             () = self.clock.sleep(span) => {}
         }
+    }
+
+    /// A port of one of the hosts.
+    pub(crate) fn bind(&self, at: SocketAddr) -> Result<Box<dyn Listener>, String> {
+        self.net.bind(at).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!("listen {at}: address in use"),
+            _ => format!("listen {at}: {error}"),
+        })
     }
 
     /// Whether an address is one of the world's hosts.
@@ -175,9 +187,14 @@ impl World {
             ours: addresses.values().copied().collect(),
         });
         let mut machines = BTreeMap::new();
+        let last = etcd.members().pop();
         for name in addresses.keys() {
             let folder = options.root.join(name);
             let root = Root::new(folder.clone());
+            if let Some((path, target)) = etcd.layout.elsewhere().filter(|_| last.as_ref() == Some(name)) {
+                let linked = root.link(path, target);
+                linked.map_err(|error| StartError::Unsteady(format!("{}: {error}", folder.display())))?;
+            }
             for file in pki.files.get(name).into_iter().flatten() {
                 let placed = root
                     .spot(&file.path)
@@ -207,19 +224,26 @@ impl World {
 
     async fn populate(&mut self) -> Result<(), StartError> {
         let who = |name: &str| Some((self.machines.get(name)?, *self.addresses.get(name)?));
+        let (layout, dialler) = (self.etcd.layout, self.etcd.layout.dialler());
         for (number, name) in self.etcd.members().iter().enumerate() {
             let Some((machine, ip)) = who(name) else { continue };
+            let paths = layout.member(number + 1, ip, self.etcd.peer_ca);
             let shared = (&self.shared, &self.raft);
-            self.members.push(Member::new(shared, number, (name, machine, ip), self.etcd.paths()));
+            self.members.push(Member::new(shared, number, (name, machine, ip), paths));
         }
-        for name in &self.etcd.applications() {
+        for name in &self.etcd.diallers() {
             let Some((machine, ip)) = who(name) else { continue };
-            let files = (&*at("ca.pem"), &*at("client.pem"), &*at("client-key.pem"));
-            self.applications.push(Application::new(&self.shared, (name, machine, ip), files, &self.members));
+            let files = (&dialler, layout.stacked());
+            let application = Application::new(&self.shared, (name, machine, ip), files, &self.members);
+            if !self.etcd.is_well() {
+                let (key, value) = application.wrote(WRITTEN);
+                self.raft.lock().unwrap_or_else(PoisonError::into_inner).held(&key, &value);
+            }
+            self.applications.push(application);
         }
         for member in &self.members {
             member.meet(&self.members);
-            self.run(member.name(), "etcd", Arc::clone(member) as _).await?;
+            self.run(member.name(), "etcd", layout.keeper(), Arc::clone(member) as _).await?;
         }
         let (shared, raft) = (Arc::clone(&self.shared), Arc::clone(&self.raft));
         self.tasks.spawn(async move {
@@ -228,20 +252,37 @@ impl World {
                 shared.clock.sleep(HEARTBEAT).await;
             }
         });
-        self.steady(STEADY).await.map_err(StartError::Unsteady)?;
-        for (name, application) in self.etcd.applications().iter().zip(&self.applications) {
-            self.run(name, "application", Arc::clone(application) as _).await?;
+        if self.etcd.is_well() {
+            self.steady(STEADY).await.map_err(StartError::Unsteady)?;
+        }
+        for (name, application) in self.etcd.diallers().iter().zip(&self.applications) {
+            self.run(name, dialler.name, dialler.keeper, Arc::clone(application) as _).await?;
+        }
+        for machine in self.machines.values() {
+            let units = machine.units_of(Keeper::Kubelet);
+            if !units.is_empty() {
+                self.tasks.spawn(kept::kubelet(Arc::clone(machine), units, self.shared.bell.subscribe()));
+            }
         }
         Ok(())
     }
 
-    async fn run(&self, host: &str, name: &str, program: Arc<dyn Program>) -> Result<(), StartError> {
+    async fn run(
+        &self,
+        host: &str,
+        name: &str,
+        keeper: Keeper,
+        program: Arc<dyn Program>,
+    ) -> Result<(), StartError> {
         let Some(machine) = self.machines.get(host) else { return Ok(()) };
         let dice = self.shared.dice(&format!("{host}/{name}"));
         let unit =
             Unit::new(name, program, (Arc::clone(&self.shared.clock), self.shared.timing.clone(), dice));
-        machine.add_unit(Arc::clone(&unit));
-        unit.start().await.map_err(|why| StartError::Unsteady(format!("{host}: {name}: {why}")))
+        machine.add_unit(keeper, Arc::clone(&unit));
+        match unit.start().await {
+            Err(why) if self.etcd.is_well() => Err(StartError::Unsteady(format!("{host}: {name}: {why}"))),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until every member talks with every other and has what all have.
@@ -291,6 +332,11 @@ impl World {
     /// The inventory in Ansible's YAML form.
     pub fn inventory(&self) -> String {
         self.etcd.inventory(&self.addresses)
+    }
+
+    /// Parameters of workflows upon it, with `hosts.yaml` and the CAs' keys (`pki/`) in this folder.
+    pub fn params(&self, dir: &std::path::Path) -> Vec<(String, String)> {
+        self.etcd.params(dir)
     }
 
     /// Its certificates, for another world of the same hosts.

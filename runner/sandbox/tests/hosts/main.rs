@@ -10,7 +10,7 @@ mod timers;
 use std::path::Path;
 use std::sync::Arc;
 
-use sandbox::hosts::{Fault, Machine, Program, Unit};
+use sandbox::hosts::{Fault, Keeper, Machine, Program, Unit};
 use sandbox::world::Timing;
 use sandbox::world::timing::Dice;
 use stdlib::error::Code;
@@ -45,7 +45,7 @@ fn machine(root: &Path, state: &str) -> Arc<Machine> {
 
 async fn unit(machine: &Machine, name: &str, program: Arc<dyn Program>) -> Result<(), String> {
     let unit = Unit::new(name, program, (Arc::new(SystemClock), Timing::brisk(), Dice::new(1, name)));
-    machine.add_unit(Arc::clone(&unit));
+    machine.add_unit(Keeper::Systemd, Arc::clone(&unit));
     unit.start().await
 }
 

@@ -32,6 +32,10 @@ impl Answer {
     fn text(status: u16, text: &str) -> Self {
         Self { status, kind: "text/plain; charset=utf-8", body: format!("{text}\n").into_bytes() }
     }
+    /// As an API server answers whoever looks after it.
+    pub(crate) fn healthy() -> Self {
+        Self { status: 200, kind: "text/plain; charset=utf-8", body: b"ok".to_vec() }
+    }
     /// As the gateway tells an error of gRPC.
     fn error(status: u16, code: u8, text: &str) -> Self {
         Self::json(status, &json!({ "error": text, "message": text, "code": code }))

@@ -169,13 +169,7 @@ impl Program for Member {
         let clients = Side::load("member", who, (&paths.ca, &paths.cert, &paths.key), &self.shared.clock)?;
         let peers =
             Side::load("peer", who, (&paths.peer_ca, &paths.peer_cert, &paths.peer_key), &self.shared.clock)?;
-        let bind = |port: u16| {
-            let at = SocketAddr::new(self.ip, port);
-            self.shared.net.bind(at).map_err(|error| match error.kind() {
-                std::io::ErrorKind::AddrInUse => format!("listen {at}: address in use"),
-                _ => format!("listen {at}: {error}"),
-            })
-        };
+        let bind = |port: u16| self.shared.bind(SocketAddr::new(self.ip, port));
         let (for_clients, for_peers) = (bind(CLIENTS)?, bind(PEERS)?);
         let running = Arc::new(Running { clients: Arc::clone(&clients), peers: Arc::clone(&peers) });
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&running));

@@ -83,6 +83,15 @@ impl Raft {
         }
     }
 
+    /// What all members hold before any of them is asked.
+    pub(crate) fn held(&mut self, key: &[u8], value: &[u8]) {
+        for replica in &mut self.replicas {
+            replica.log.push(Entry { term: self.term, what: What::Put(key.to_vec(), value.to_vec()) });
+            replica.commit = replica.log.len();
+            replica.apply();
+        }
+    }
+
     fn majority(&self) -> usize {
         self.replicas.len() / 2 + 1
     }
