@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::inventory::Entry;
-use super::port::{ABSENT, Host, Put, digest};
+use super::port::{ABSENT, Found, Host, Put, digest};
 use crate::error::{Code, PrimError};
 use crate::files::change::{Content, found};
 use crate::gate::{Effect, EffectClass, Gate, Permit, Place, RecordedEffect};
@@ -30,7 +30,17 @@ struct Seen {
 }
 
 async fn look(host: &dyn Host, path: &str) -> Result<Seen, PrimError> {
-    let Some(file) = host.read(path, MOST).await? else {
+    seen(host, path, host.read(path, MOST).await?)
+}
+
+/// Several files, in one exchange.
+async fn look_all(host: &dyn Host, paths: &[String]) -> Result<Vec<Seen>, PrimError> {
+    let files = host.read_all(paths, MOST).await?;
+    paths.iter().zip(files).map(|(path, file)| seen(host, path, file)).collect()
+}
+
+fn seen(host: &dyn Host, path: &str, file: Option<Found>) -> Result<Seen, PrimError> {
+    let Some(file) = file else {
         return Ok(Seen { content: None, raw: ABSENT.to_owned() });
     };
     if file.size > MOST as u64 {
@@ -58,8 +68,9 @@ pub(super) async fn put(
     let host = world.hosts.host(entry)?;
     let mut puts = Vec::new();
     let mut changed = Vec::new();
-    for wish in wishes {
-        let mut seen = look(host.as_ref(), &wish.path).await?;
+    let paths: Vec<String> = wishes.iter().map(|wish| wish.path.clone()).collect();
+    let seen = look_all(host.as_ref(), &paths).await?;
+    for (wish, mut seen) in wishes.into_iter().zip(seen) {
         let mut wanted = wish.content;
         if let Some(present) = &mut seen.content {
             (present.secret, present.exact) = (wanted.secret, wanted.exact);
@@ -221,12 +232,18 @@ pub(super) async fn restore(
     if !all.iter().any(|one| one.place == recorded.place) {
         all.push(recorded.clone());
     }
-    let mut puts = Vec::new();
+    let mut here = Vec::new();
     for one in &all {
         let (other, path, before) = unseal(one.backup.as_ref().ok_or_else(|| no_copy(one))?)?;
         if other.name == entry.name {
-            puts.extend(put_back(world, host.as_ref(), &entry, (one, path, before), gate).await?);
+            here.push((one, path, before));
         }
+    }
+    let paths: Vec<String> = here.iter().map(|(_, path, _)| path.clone()).collect();
+    let seen = look_all(host.as_ref(), &paths).await?;
+    let mut puts = Vec::new();
+    for (one, seen) in here.into_iter().zip(seen) {
+        puts.extend(put_back(world, &entry, one, seen, gate).await?);
     }
     if puts.is_empty() {
         return Ok(());
@@ -238,12 +255,11 @@ pub(super) async fn restore(
 /// Announces that one file is put back; nothing where that is so already.
 async fn put_back(
     world: &World,
-    host: &dyn Host,
     entry: &Entry,
     (recorded, path, mut before): (&RecordedEffect, String, Option<Content>),
+    mut seen: Seen,
     gate: &dyn Gate,
 ) -> Result<Option<Put>, PrimError> {
-    let mut seen = look(host, &path).await?;
     if found(world, seen.content.as_ref(), &recorded.before) == recorded.before {
         return Ok(None);
     }

@@ -14,34 +14,48 @@ use crate::secret::Secret;
 use crate::world::World;
 
 /// The largest file that is read.
-const MOST: usize = 1 << 20;
+pub(super) const MOST: usize = 1 << 20;
 /// How far a host's clock may be from ours: certificates are valid from five minutes before they are made.
 const SKEW: Duration = Duration::from_secs(60);
 /// What must be free where files are written.
 const FREE: u64 = 16 << 20;
 
 async fn file(world: &World, entry: &Entry, path: &str) -> Result<Found, PrimError> {
+    whole(world.hosts.host(entry)?.read(path, MOST).await?, entry, path)
+}
+
+/// A file that must be there, of which all was read.
+pub(super) fn whole<F: std::borrow::Borrow<Found>>(
+    found: Option<F>,
+    entry: &Entry,
+    path: &str,
+) -> Result<F, PrimError> {
     let on = || format!("{}:{path}", entry.name);
-    let found = world.hosts.host(entry)?.read(path, MOST).await?;
     let found = found.ok_or_else(|| PrimError::not_found("there is no such file").on(on()))?;
-    if found.size > MOST as u64 {
+    let size = found.borrow().size;
+    if size > MOST as u64 {
         return Err(PrimError::invalid("is too large to be read")
             .on(on())
-            .expected("at most 1 MiB", format!("{} bytes", found.size)));
+            .expected("at most 1 MiB", format!("{size} bytes")));
     }
     Ok(found)
 }
 
-/// `host::read(host, path)`.
-pub(super) async fn read(world: &World, entry: &Entry, path: &str) -> Result<Value, PrimError> {
-    let found = file(world, entry, path).await?;
+/// What may become part of the record.
+pub(super) fn text<'f>(found: &'f Found, entry: &Entry, path: &str) -> Result<&'f str, PrimError> {
     let invalid = |message: &str| PrimError::invalid(message).on(format!("{}:{path}", entry.name));
     let text = std::str::from_utf8(&found.bytes).map_err(|_| invalid("is not UTF-8 text"))?;
     if text.contains("PRIVATE KEY-----") {
         return Err(invalid("holds a private key, which must not become part of the record")
             .hint("read it with `host::identity`, which gives a handle"));
     }
-    Ok(text.into())
+    Ok(text)
+}
+
+/// `host::read(host, path)`.
+pub(super) async fn read(world: &World, entry: &Entry, path: &str) -> Result<Value, PrimError> {
+    let found = file(world, entry, path).await?;
+    Ok(text(&found, entry, path)?.into())
 }
 
 /// `host::identity(host, cert, key)`.

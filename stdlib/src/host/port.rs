@@ -172,6 +172,24 @@ pub trait Host: Send + Sync {
     /// It is no file, or may not be read. A file that is not there is no error.
     fn read<'a>(&'a self, path: &'a str, most: usize) -> BoxFuture<'a, Result<Option<Found>, PrimError>>;
 
+    /// Reads several files, in one exchange where it can.
+    ///
+    /// # Errors
+    /// As [`Host::read`], of the first that has one.
+    fn read_all<'a>(
+        &'a self,
+        paths: &'a [String],
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<Option<Found>>, PrimError>> {
+        Box::pin(async move {
+            let mut found = Vec::with_capacity(paths.len());
+            for path in paths {
+                found.push(self.read(path, most).await?);
+            }
+            Ok(found)
+        })
+    }
+
     /// Names of the entries of a folder, sorted; `None` where there is no such folder.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use futures::future::BoxFuture;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -71,6 +72,7 @@ impl<T: Transport> Posix<T> {
         let seconds = within.as_secs_f64().max(0.1);
         full.extend(["timeout".to_owned(), "-k".into(), "5".into(), format!("{seconds:.1}")]);
         full.extend(argv.iter().cloned());
+        tracing::debug!(host = self.name, "runs `{}`", shown(argv));
         let output =
             self.transport.exec(Job { argv: &full, stdin, within: within + GRACE, most, alone }).await?;
         if output.code == TIMED_OUT {
@@ -204,6 +206,42 @@ impl<T: Transport> Host for Posix<T> {
         })
     }
 
+    fn read_all<'a>(
+        &'a self,
+        paths: &'a [String],
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<Option<Found>>, PrimError>> {
+        Box::pin(async move {
+            if let [path] = paths {
+                return Ok(vec![self.read(path, most).await?]);
+            }
+            if paths.is_empty() {
+                return Ok(Vec::new());
+            }
+            for path in paths {
+                checked(&self.name, path)?;
+            }
+            let most_text = most.to_string();
+            let args: Vec<&str> =
+                std::iter::once(most_text.as_str()).chain(paths.iter().map(String::as_str)).collect();
+            let room = (most / 3 * 4 + 8192).saturating_mul(paths.len());
+            let output = self.script(scripts::READ_ALL, &args, b"", room).await?;
+            let mut rest = output.stdout.as_slice();
+            let mut all = Vec::with_capacity(paths.len());
+            for path in paths {
+                // The first of which nothing is told is the one at which it ended.
+                if rest.is_empty() {
+                    return Err(self.failed(path, &output));
+                }
+                let (found, next) = parse_coded(rest)
+                    .map_err(|message| PrimError::invalid(message).on(format!("{}:{path}", self.name)))?;
+                all.push(found);
+                rest = next;
+            }
+            Ok(all)
+        })
+    }
+
     fn list<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>, PrimError>> {
         Box::pin(async move {
             checked(&self.name, folder)?;
@@ -293,26 +331,45 @@ impl<T: Transport> Host for Posix<T> {
     }
 }
 
+const BROKEN: &str = "the host does not tell what the file is";
+
+/// A line, and what follows it.
+fn line(from: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = from.iter().position(|byte| *byte == b'\n')?;
+    Some((from.get(..end)?, from.get(end + 1..)?))
+}
+
 /// Reads what [`scripts::READ`] writes.
 fn parse_found(bytes: &[u8]) -> Result<Option<Found>, &'static str> {
-    let broken = "the host does not tell what the file is";
-    let line = |from: &[u8]| -> Option<(String, usize)> {
-        let end = from.iter().position(|byte| *byte == b'\n')?;
-        Some((String::from_utf8_lossy(from.get(..end)?).into_owned(), end + 1))
-    };
-    let (facts, next) = line(bytes).ok_or(broken)?;
+    let (found, rest) = parse_facts(bytes)?;
+    Ok(found.map(|found| Found { bytes: Zeroizing::new(rest.to_vec()), ..found }))
+}
+
+/// Reads what [`scripts::READ_ALL`] writes of one file, and what follows it.
+fn parse_coded(bytes: &[u8]) -> Result<(Option<Found>, &[u8]), &'static str> {
+    let (found, rest) = parse_facts(bytes)?;
+    let Some(found) = found else { return Ok((None, rest)) };
+    let (coded, rest) = line(rest).ok_or(BROKEN)?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| BROKEN)?;
+    Ok((Some(Found { bytes: Zeroizing::new(bytes), ..found }), rest))
+}
+
+/// What a file is, without its bytes, and what follows.
+fn parse_facts(bytes: &[u8]) -> Result<(Option<Found>, &[u8]), &'static str> {
+    let broken = BROKEN;
+    let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+    let (facts, rest) = line(bytes).ok_or(broken)?;
+    let facts = text(facts);
     if facts == "absent" {
-        return Ok(None);
+        return Ok((None, rest));
     }
     if facts.starts_with("other ") {
         return Err("is no regular file");
     }
-    let rest = bytes.get(next..).unwrap_or_default();
-    let (real, next) = line(rest).ok_or(broken)?;
+    let (real, rest) = line(rest).ok_or(broken)?;
     let mut words = facts.strip_prefix("file ").ok_or(broken)?.split(' ');
     let mode = words.next().and_then(|word| u32::from_str_radix(word, 8).ok()).ok_or(broken)?;
     let owner = words.next().ok_or(broken)?.to_owned();
     let size = words.next().and_then(|word| word.parse().ok()).ok_or(broken)?;
-    let bytes = Zeroizing::new(rest.get(next..).unwrap_or_default().to_vec());
-    Ok(Some(Found { bytes, size, mode, owner, real }))
+    Ok((Some(Found { bytes: Zeroizing::default(), size, mode, owner, real: text(real) }), rest))
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::inventory::Entry;
-use super::port::{ABSENT, Host, Put, digest};
+use super::port::{ABSENT, Found, Host, Put, digest};
 use super::service::{Service, Status};
 use super::timer::confirm::{self, Armed, Earlier, Guarded};
 use crate::error::{Code, PrimError};
@@ -35,7 +35,8 @@ fn key(service: &Service) -> String {
     if name.starts_with('-') { format!("_{name}") } else { name }
 }
 
-fn path(entry: &Entry, service: &Service) -> String {
+/// Where a service's marker lies.
+pub(super) fn path(entry: &Entry, service: &Service) -> String {
     format!("{}/restarts/{}", entry.state, key(service))
 }
 
@@ -43,14 +44,13 @@ fn path(entry: &Entry, service: &Service) -> String {
 async fn carried(host: &dyn Host, entry: &Entry, service: &Service) -> Result<(String, String), PrimError> {
     Ok(match host.read(&path(entry, service), 4096).await? {
         None => (String::new(), ABSENT.to_owned()),
-        Some(file) => (String::from_utf8_lossy(&file.bytes).trim().to_owned(), digest(&file.bytes)),
+        Some(file) => (marker_of(Some(&file)), digest(&file.bytes)),
     })
 }
 
-/// The marker of the restart that a service had last, of any run; empty where it had none.
-pub(crate) async fn marker(world: &World, entry: &Entry, service: &Service) -> Result<String, PrimError> {
-    let host = world.hosts.host(entry)?;
-    Ok(carried(host.as_ref(), entry, service).await?.0)
+/// The marker of the restart that a service had last, of any run, by its file; empty where it had none.
+pub(super) fn marker_of(file: Option<&Found>) -> String {
+    file.map(|file| String::from_utf8_lossy(&file.bytes).trim().to_owned()).unwrap_or_default()
 }
 
 /// What came of a restart.

@@ -10,18 +10,49 @@ pub(super) const FENCED: i32 = 77;
 /// The input ended early.
 pub(super) const SHORT: i32 = 74;
 
-/// `path most`: a line of facts, a line with the real path, the bytes; or `absent`.
-pub(super) const READ: &str = r#"
+/// `facts path`: prints what a path is, and sets `kind`. What it cannot tell is the script's end, with the path.
+macro_rules! facts {
+    () => {
+        r#"
 LC_ALL=C; export LC_ALL
-if facts=$(stat -L -c '%a %u:%g %s %F' -- "$1" 2>&1); then :; else
-  case $facts in *'No such file'*|*'Not a directory'*) echo absent; exit 0;; esac
-  printf '%s\n' "$facts" >&2; exit 1
-fi
-case $facts in *regular*) ;; *) printf 'other %s\n' "$facts"; exit 0;; esac
-real=$(readlink -f -- "$1") || exit 1
-printf 'file %s\n%s\n' "$facts" "$real"
+facts() {
+  if facts=$(stat -L -c '%a %u:%g %s %F' -- "$1" 2>&1); then :; else
+    case $facts in *'No such file'*|*'Not a directory'*) kind=absent; echo absent; return;; esac
+    printf '%s\n' "$facts" >&2; exit 1
+  fi
+  case $facts in *regular*) ;; *) kind=other; printf 'other %s\n' "$facts"; return;; esac
+  real=$(readlink -f -- "$1") || exit 1
+  [ -r "$1" ] || { printf '%s: Permission denied\n' "$1" >&2; exit 1; }
+  kind=file
+  printf 'file %s\n%s\n' "$facts" "$real"
+}
+"#
+    };
+}
+
+/// `path most`: a line of facts, a line with the real path, the bytes; or `absent`.
+pub(super) const READ: &str = concat!(
+    facts!(),
+    r#"
+facts "$1"
+[ "$kind" = file ] || exit 0
 exec head -c "$2" -- "$1"
-"#;
+"#
+);
+
+/// `most path…`: the same for each, the bytes in base64 on a line of their own.
+pub(super) const READ_ALL: &str = concat!(
+    facts!(),
+    r#"
+most=$1; shift
+for path; do
+  facts "$path"
+  [ "$kind" = file ] || continue
+  head -c "$most" -- "$path" | base64 -w 0 || exit 1
+  echo
+done
+"#
+);
 
 /// `folder`: names, each ended by a zero byte; or `absent`.
 pub(super) const LIST: &str = r#"

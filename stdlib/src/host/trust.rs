@@ -1,6 +1,7 @@
 //! `host::trust`: who trusts whom among processes of hosts: by what their files hold, what their ports serve, and what
 //! this run wrote and restarted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::inventory::Entry;
+use super::port::Found;
 use super::restart;
 use super::service::Service;
 use super::{change, facts};
@@ -88,9 +90,43 @@ impl Named {
 /// Measures who trusts whom now.
 pub(super) async fn measure(world: &World, named: &[Named], gate: &dyn Gate) -> Result<View, PrimError> {
     let history = gate.history();
-    let parties = join_all(named.iter().map(|one| party(world, one, &history))).await;
+    let files = Files::read(world, named).await?;
+    let parties = join_all(named.iter().map(|one| party(world, one, &history, &files))).await;
     let parties = parties.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(View { parties, links: links(named) })
+}
+
+/// What parties have on their hosts, each host asked once.
+struct Files(BTreeMap<(String, String), Option<Found>>);
+
+impl Files {
+    async fn read(world: &World, named: &[Named]) -> Result<Self, PrimError> {
+        let mut hosts: BTreeMap<&str, (&Entry, Vec<String>)> = BTreeMap::new();
+        for one in named {
+            let (_, paths) = hosts.entry(&one.host.name).or_insert((&one.host, Vec::new()));
+            let marker = one.service()?.map(|service| restart::path(&one.host, &service));
+            for path in [one.cert.clone(), one.ca.clone()].into_iter().chain(marker) {
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+        }
+        let asked = hosts.into_values().map(|(entry, paths)| async move {
+            let found = world.hosts.host(entry)?.read_all(&paths, facts::MOST).await?;
+            let keys = paths.into_iter().map(|path| (entry.name.clone(), path));
+            Ok::<_, PrimError>(keys.zip(found).collect::<Vec<_>>())
+        });
+        let all = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(all.into_iter().flatten().collect()))
+    }
+
+    fn get(&self, entry: &Entry, path: &str) -> Option<&Found> {
+        self.0.get(&(entry.name.clone(), path.to_owned()))?.as_ref()
+    }
+
+    fn text(&self, entry: &Entry, path: &str) -> Result<&str, PrimError> {
+        facts::text(facts::whole(self.get(entry, path), entry, path)?, entry, path)
+    }
 }
 
 /// Who dials whom: every party of a group that is dialled, itself included.
@@ -116,14 +152,10 @@ fn certs(text: &str, what: &str) -> Result<Certs, PrimError> {
     Ok(Certs(cert::parse_many(text.as_bytes(), what)?.iter().map(|cert| cert.der().clone()).collect()))
 }
 
-async fn party(world: &World, named: &Named, history: &[Past]) -> Result<Party, PrimError> {
+async fn party(world: &World, named: &Named, history: &[Past], files: &Files) -> Result<Party, PrimError> {
     let entry = &named.host;
-    let text = async |path: &str| -> Result<String, PrimError> {
-        let text = facts::read(world, entry, path).await?;
-        Ok(text.as_str().unwrap_or_default().to_owned())
-    };
-    let (chain, anchors) = (text(&named.cert).await?, text(&named.ca).await?);
-    let lies = certs(&chain, &named.cert)?;
+    let (chain, anchors) = (files.text(entry, &named.cert)?, files.text(entry, &named.ca)?);
+    let lies = certs(chain, &named.cert)?;
     // A pair is read at every handshake: what is served now may be what lay there before.
     let mut chains = vec![lies.clone()];
     let mut chain_evidence = Evidence::Inferred;
@@ -137,17 +169,11 @@ async fn party(world: &World, named: &Named, history: &[Past]) -> Result<Party, 
     }
     let place = change::place(&entry.name, &named.ca);
     let (anchors, anchor_evidence) = match named.service()? {
-        None => (vec![certs(&anchors, &named.ca)?], Evidence::Inferred),
+        None => (vec![certs(anchors, &named.ca)?], Evidence::Inferred),
         Some(service) => {
-            let marker = restart::marker(world, entry, &service).await?;
-            let held = may_hold(
-                history,
-                &place,
-                "ca.crt",
-                &restart::place(&entry.name, &service),
-                &marker,
-                &anchors,
-            );
+            let marker = restart::marker_of(files.get(entry, &restart::path(entry, &service)));
+            let held =
+                may_hold(history, &place, "ca.crt", &restart::place(&entry.name, &service), &marker, anchors);
             let sets = held.texts.iter().map(|text| certs(text, &named.ca)).collect::<Result<Vec<_>, _>>()?;
             (sets, if held.restarted { Evidence::Inferred } else { Evidence::Unknown })
         }

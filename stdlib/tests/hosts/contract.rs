@@ -65,6 +65,26 @@ async fn reads(host: &dyn Host, folder: &Path) {
         assert_eq!((found.bytes.as_slice(), found.size, found.mode), (b"one\n\0two".as_slice(), 8, 0o640));
         assert_eq!(Path::new(&found.real), fs::canonicalize(folder.join("plain")).unwrap());
     }
+    // Several at once are what each of them is.
+    fs::write(folder.join("empty"), b"").unwrap();
+    let paths = ["plain", "nothing", "empty", "link", "plain/below"].map(path);
+    for most in [100, 3] {
+        let all = host.read_all(&paths, most).await.unwrap();
+        assert_eq!(all.len(), paths.len());
+        for (path, found) in paths.iter().zip(all) {
+            let facts = |found: stdlib::host::Found| {
+                (found.bytes.to_vec(), found.size, found.mode, found.owner, found.real)
+            };
+            assert_eq!(found.map(facts), host.read(path, most).await.unwrap().map(facts), "{path}");
+        }
+    }
+    assert!(host.read_all(&[], 100).await.unwrap().is_empty());
+    let with_folder = [path("plain"), folder.to_str().unwrap().to_owned()];
+    assert_eq!(host.read_all(&with_folder, 100).await.err().unwrap().code, Code::Invalid);
+    assert_eq!(
+        host.read_all(&[path("plain"), "relative".into()], 100).await.err().unwrap().code,
+        Code::Argument
+    );
     let cut = host.read(&path("plain"), 3).await.unwrap().unwrap();
     assert_eq!((cut.bytes.as_slice(), cut.size), (b"one".as_slice(), 8));
     assert!(host.read(&path("nothing"), 100).await.unwrap().is_none());

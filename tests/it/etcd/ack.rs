@@ -9,6 +9,7 @@ use stdlib::cert::Certificate;
 use stdlib::world::{Clock as _, SystemClock};
 
 use super::expired::{asks, systemctl};
+use super::faults::goes_on;
 use super::masters::{Authority, Masters};
 use super::rotation::{all_tier, person, types};
 use super::writer::Writer;
@@ -62,6 +63,31 @@ fn masters_are_renewed_for_fifty_years_and_go_back_byte_for_byte() {
     no_mark(&masters);
     let report = writer.ends("an ACK cluster renewed, and taken back");
     assert_eq!(report.most_down, 1, "{report:?}");
+}
+
+#[test]
+fn masters_whose_renewal_is_killed_at_every_turn_forth_and_back_lose_nothing() {
+    if !all_tier() {
+        return;
+    }
+    let masters = Masters::start(DAY * 300);
+    let before = masters.files();
+    let program = person();
+    let writer = Writer::begin(&masters.cluster);
+    let parameters = masters.parameters();
+    let words: Vec<&str> =
+        ["run", "ack/etcd-renew", "--yes"].into_iter().chain(parameters.iter().map(String::as_str)).collect();
+    let mut seed = 11;
+    let forth = goes_on(&program, &words, &mut seed);
+    all_new(&masters, &before, true);
+    no_mark(&masters);
+    let run = program.runs().pop().unwrap();
+    let back = goes_on(&program, &["rollback", &run, "--yes"], &mut seed);
+    assert_eq!(masters.files(), before);
+    no_mark(&masters);
+    let report = writer.ends(&format!("an ACK renewal killed {forth} times forth and {back} times back"));
+    assert!(report.most_down <= 1, "{report:?}");
+    assert!(forth + back >= 20, "killed only {forth} and {back} times");
 }
 
 #[test]

@@ -17,9 +17,12 @@ use stdlib::trust::Certs;
 use stdlib::world::{Clock as _, SystemClock};
 use stdlib::{Secret, World};
 
+use super::faults::{goes_on, killed_after};
 use super::members::Cluster;
 use super::rotation::{all_tier, no_marks, parameters, person, texts, types};
-use crate::program::{says, told};
+use crate::program::{Program, says, told};
+
+type Files = std::collections::BTreeMap<String, (Vec<u8>, u32)>;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -30,13 +33,18 @@ pub(super) fn systemctl(folder: &Path, word: &str) {
 
 /// What the application asks of the first member.
 pub(super) fn asks(cluster: &Cluster, path: &str, body: &Value) -> Result<Value, String> {
+    asks_of(cluster, 0, path, body)
+}
+
+/// The same of any member.
+pub(super) fn asks_of(cluster: &Cluster, member: usize, path: &str, body: &Value) -> Result<Value, String> {
     let root = cluster.machines.root.path();
     let folder = root.join("app");
     let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let key = Secret::new(text("client-key.pem").into_bytes(), "key");
     let identity = Identity::new(&Certs::from_pem(&text("client.pem")).unwrap(), &key).unwrap();
     let access = Access { identity, anchors: Arc::new(Certs::from_pem(&text("ca.pem")).unwrap()) };
-    let endpoint = Endpoint::of(&cluster.endpoints()[0]).unwrap();
+    let endpoint = Endpoint::of(&cluster.endpoints()[member]).unwrap();
     let world = World::system(None, root.to_owned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(ask(&world, &endpoint, &access, path, Some(body))).map_err(|error| error.to_string())
@@ -67,25 +75,28 @@ fn expire(cluster: &Cluster, ca_too: bool) {
     }
 }
 
-fn comes_back(ca_too: bool) {
-    let cluster = Cluster::start(3);
-    let program = person();
-    let words = ["run", "etcd/renew-expired", "--yes", "--accept-outage"];
+const WORDS: [&str; 4] = ["run", "etcd/renew-expired", "--yes", "--accept-outage"];
+
+/// Puts what must be there afterwards.
+fn keep(cluster: &Cluster) {
     let kept = json!({ "key": STANDARD.encode("kept"), "value": STANDARD.encode("through it all") });
-    asks(&cluster, "/v3/kv/put", &kept).unwrap();
+    asks(cluster, "/v3/kv/put", &kept).unwrap();
+}
 
-    // Nothing has expired yet: there is a better way.
-    let (code, text) = told(&types(&program, &words, &parameters(&cluster)));
-    assert_ne!(code, 0, "{text}");
-    assert!(text.contains("nothing has expired") && text.contains("etcd/rotate-ca"), "{text}");
+/// That it is there.
+fn kept(cluster: &Cluster, text: &str) {
+    let answer = asks(cluster, "/v3/kv/range", &json!({ "key": STANDARD.encode("kept") })).unwrap();
+    assert_eq!(answer.pointer("/kvs/0/value"), Some(&json!(STANDARD.encode("through it all"))), "{text}");
+}
 
+/// Brings a cluster down by what has expired: two members try to run, without a quorum, one is down altogether. Returns the
+/// words with which it is brought back.
+fn falls(cluster: &Cluster, ca_too: bool) -> Vec<String> {
     let folders: Vec<_> = cluster.machines.all.iter().map(|machine| machine.folder.clone()).collect();
     for folder in &folders {
         systemctl(folder, "stop");
     }
-    expire(&cluster, ca_too);
-    let expired = cluster.files();
-    // Two try to run, without a quorum; one is down altogether.
+    expire(cluster, ca_too);
     for folder in &folders[..2] {
         systemctl(folder, "start");
     }
@@ -93,25 +104,73 @@ fn comes_back(ca_too: bool) {
     for folder in &folders {
         fs::write(folder.join("notify"), "").unwrap();
     }
-    let get = json!({ "key": STANDARD.encode("kept") });
-    asks(&cluster, "/v3/kv/range", &get).unwrap_err();
-
-    let mut more = parameters(&cluster);
+    asks(cluster, "/v3/kv/range", &json!({ "key": STANDARD.encode("kept") })).unwrap_err();
+    let mut more = parameters(cluster);
     if !ca_too {
         let key = cluster.machines.root.path().join("ca-key.pem");
         more.extend(["--set".to_owned(), format!("ca_key={}", key.display())]);
     }
-    let text = says(&types(&program, &words, &more), 0, &["expired: m1:", "outage"]);
-    let answer = asks(&cluster, "/v3/kv/range", &get).unwrap();
-    assert_eq!(answer.pointer("/kvs/0/value"), Some(&json!(STANDARD.encode("through it all"))), "{text}");
-    no_marks(&cluster, &program.runs().pop().unwrap());
+    more
+}
+
+/// That everything is new, of one CA, and nobody's hold is left.
+fn all_new(cluster: &Cluster, program: &Program, expired: &Files, ca_too: bool) {
+    no_marks(cluster, &program.runs().pop().unwrap());
     let files = cluster.files();
-    for (path, (bytes, mode)) in &expired {
+    for (path, (bytes, mode)) in expired {
         assert_eq!(files[path].0 == *bytes, !ca_too && path.ends_with("/ca.pem"), "{path}");
         assert_eq!(files[path].1, *mode, "{path}");
     }
     let anchors = texts(&files, "/ca.pem");
     assert!(anchors.iter().all(|anchor| *anchor == anchors[0]));
+}
+
+fn comes_back(ca_too: bool) {
+    let cluster = Cluster::start(3);
+    let program = person();
+    keep(&cluster);
+
+    // Nothing has expired yet: there is a better way.
+    let (code, text) = told(&types(&program, &WORDS, &parameters(&cluster)));
+    assert_ne!(code, 0, "{text}");
+    assert!(text.contains("nothing has expired") && text.contains("etcd/rotate-ca"), "{text}");
+
+    let more = falls(&cluster, ca_too);
+    let expired = cluster.files();
+    let text = says(&types(&program, &WORDS, &more), 0, &["expired: m1:", "outage"]);
+    kept(&cluster, &text);
+    all_new(&cluster, &program, &expired, ca_too);
+}
+
+#[test]
+fn killed_again_and_again_a_cluster_that_has_expired_comes_back_with_its_data() {
+    if !all_tier() {
+        return;
+    }
+    let mut kills = 0;
+    // Other records each time.
+    for (mut seed, ca_too) in [(7, true), (21, false), (90, true)] {
+        let cluster = Cluster::start(3);
+        let program = person();
+        keep(&cluster);
+        let more = falls(&cluster, ca_too);
+        let expired = cluster.files();
+        let words: Vec<&str> = WORDS.into_iter().chain(more.iter().map(String::as_str)).collect();
+        assert!(killed_after(&program, &words, 6 + seed), "it ended before it was killed");
+        let run = program.runs().pop().unwrap();
+        // What has expired is worth nothing: there is no way back, which is said, and nothing is changed.
+        let amid = cluster.files();
+        let (code, text) = told(&program.types(&["rollback", &run, "--yes"]));
+        assert!(code != 0 && text.contains("only goes forward"), "{text}");
+        assert_eq!(cluster.files(), amid);
+        let more_kills = goes_on(&program, &["resume", &run, "--yes"], &mut seed);
+        assert_eq!(program.runs(), [run]);
+        kept(&cluster, "");
+        all_new(&cluster, &program, &expired, ca_too);
+        kills += 1 + more_kills;
+    }
+    println!("killed {kills} times");
+    assert!(kills >= 20, "killed only {kills} times");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod ack;
 mod apart;
+mod bench;
 mod confirmed;
 mod contract;
 mod expired;

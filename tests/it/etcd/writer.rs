@@ -15,6 +15,9 @@ use stdlib::tls::config::Identity;
 use stdlib::trust::Certs;
 use stdlib::{Secret, World};
 
+use super::expired::{asks_of, systemctl};
+use super::members::Cluster;
+
 /// What the members did to it.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Report {
@@ -22,8 +25,12 @@ pub(crate) struct Report {
     pub(crate) acknowledged: u64,
     /// Writes and reads that were not answered; they may have happened or not.
     pub(crate) unanswered: u64,
-    /// The longest time in which a writer got no write acknowledged.
+    /// The longest time in which one writer got no write acknowledged.
     pub(crate) longest_gap: Duration,
+    /// The longest time in which nobody got a write acknowledged.
+    pub(crate) silence: Duration,
+    /// When the last write was acknowledged.
+    last: Option<Instant>,
     /// Acknowledged writes that were lost or read stale.
     pub(crate) wrong: Vec<String>,
     /// The most members that did not listen at one moment.
@@ -94,6 +101,9 @@ async fn write(
             let mut report = report.lock().unwrap();
             report.acknowledged += 1;
             report.longest_gap = report.longest_gap.max(gap);
+            let since = report.last.map_or(Duration::ZERO, |earlier| last.duration_since(earlier));
+            report.silence = report.silence.max(since);
+            report.last = Some(last);
         } else {
             report.lock().unwrap().unanswered += 1;
         }
@@ -127,7 +137,7 @@ async fn write(
 
 impl Writer {
     /// One writer for each member, each through all of them.
-    pub(crate) fn begin(cluster: &super::members::Cluster) -> Self {
+    pub(crate) fn begin(cluster: &Cluster) -> Self {
         let (stop, report) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Report>>::default());
         let endpoints: Vec<Endpoint> =
             cluster.endpoints().iter().map(|text| Endpoint::of(text).unwrap()).collect();
@@ -175,6 +185,14 @@ impl Writer {
         self.report.lock().unwrap().clone()
     }
 
+    /// What it has seen so far; its gaps are counted anew.
+    pub(crate) fn gaps_anew(&self) -> Report {
+        let mut report = self.report.lock().unwrap();
+        let seen = report.clone();
+        (report.longest_gap, report.silence, report.most_down) = Default::default();
+        seen
+    }
+
     /// Waits for so many more acknowledged writes.
     pub(crate) fn goes_on(&self, more: u64) {
         let goal = self.so_far().acknowledged + more;
@@ -185,6 +203,36 @@ impl Writer {
         }
     }
 
+    /// Kills the leader, and tells how long writes stood still: one election. All are up again when it returns.
+    pub(crate) fn sees_an_election(&self, cluster: &Cluster) -> Report {
+        let leads = |status: &Value| status["leader"] == status["header"]["member_id"];
+        let status = |n| asks_of(cluster, n, "/v3/maintenance/status", &json!({}));
+        let machines = &cluster.machines.all;
+        let leader = (0..machines.len()).find(|n| leads(&status(*n).unwrap())).expect("somebody leads");
+        self.gaps_anew();
+        let main = std::fs::read_to_string(machines[leader].path("main")).unwrap();
+        let killed =
+            std::process::Command::new("kill").args(["-9", main.split(' ').next().unwrap()]).status();
+        assert!(killed.unwrap().success());
+        // Every writer is past it then.
+        self.goes_on(20 * machines.len() as u64);
+        let seen = self.gaps_anew();
+        systemctl(&machines[leader].folder, "restart");
+        let begun = Instant::now();
+        let well = |n| status(n).is_ok_and(|status| status["leader"].as_str().is_some_and(|id| id != "0"));
+        while !(0..machines.len()).all(well) {
+            assert!(begun.elapsed() < Duration::from_secs(120), "it does not come back");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.goes_on(20 * machines.len() as u64);
+        self.gaps_anew();
+        println!(
+            "an election after the leader was killed: {:?} for one writer and {:?} for all",
+            seen.longest_gap, seen.silence
+        );
+        seen
+    }
+
     /// Ends it, and tells what it saw; what was acknowledged must be there, at every member.
     pub(crate) fn ends(self, story: &str) -> Report {
         self.stop.store(true, Ordering::Relaxed);
@@ -192,8 +240,8 @@ impl Writer {
         self.sampler.join().unwrap();
         let report = self.report.lock().unwrap().clone();
         println!(
-            "{story}: {} writes acknowledged, {} not answered, longest gap {:?}, at most {} members down",
-            report.acknowledged, report.unanswered, report.longest_gap, report.most_down
+            "{story}: {} writes acknowledged, {} not answered, longest gap {:?} for one writer and {:?} for all, at most {} members down",
+            report.acknowledged, report.unanswered, report.longest_gap, report.silence, report.most_down
         );
         assert!(report.wrong.is_empty(), "{story}: {:#?}", report.wrong);
         report
