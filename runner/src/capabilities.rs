@@ -72,6 +72,16 @@ fn written(place: &Place) -> Result<Touch, PrimError> {
     if let Some((host, what)) = place.0.strip_prefix("host:").and_then(|rest| rest.split_once(':')) {
         return Ok(Touch::Host { host: host.to_owned(), what: what.to_owned(), write: true });
     }
+    if let Some((host, port)) = place
+        .0
+        .strip_prefix("mysql:")
+        .and_then(|rest| rest.split_once('#'))
+        .and_then(|(at, _)| at.rsplit_once(':'))
+    {
+        let port =
+            port.parse().map_err(|_| PrimError::internal("a place has no port").on(place.0.clone()))?;
+        return Ok(Touch::Net { host: host.to_owned(), port });
+    }
     Ok(Ref::from_place(place)?.touch(&["patch"]))
 }
 

@@ -17,6 +17,7 @@ pub mod gate;
 pub mod host;
 pub mod k8s;
 pub mod lease;
+pub mod mysql;
 pub mod near;
 pub mod pem;
 pub mod registry;

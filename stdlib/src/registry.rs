@@ -225,6 +225,7 @@ pub fn registry() -> &'static Registry {
                 crate::flow::PRIMITIVES,
                 crate::host::PRIMITIVES,
                 crate::k8s::PRIMITIVES,
+                crate::mysql::PRIMITIVES,
                 crate::pem::PRIMITIVES,
                 crate::tidb::PRIMITIVES,
                 crate::tls::PRIMITIVES,

@@ -50,19 +50,17 @@ fn pki() -> Pki {
 /// would make a run depend on what else the machine does.
 fn memo() -> Arc<Memo> {
     static MEMO: OnceLock<Arc<Memo>> = OnceLock::new();
-    let known = MEMO.get_or_init(|| {
-        let learnt = Arc::<Memo>::default();
-        let options = WorldOptions {
-            pki: Some(pki()),
-            start: Some(START),
-            memo: Some(learnt.clone()),
-            ..WorldOptions::in_process(1)
-        };
-        let steady = || virtual_time(async { drop(World::start(options).await.unwrap().end_state().await) });
-        std::thread::scope(|scope| scope.spawn(steady).join()).unwrap();
-        learnt
-    });
-    Arc::new(known.fork())
+    let options = || WorldOptions { pki: Some(pki()), start: Some(START), ..WorldOptions::in_process(1) };
+    Arc::new(MEMO.get_or_init(|| learnt(options())).fork())
+}
+
+/// What is known of the handshakes of such a world once it stands.
+pub(crate) fn learnt(options: WorldOptions) -> Arc<Memo> {
+    let learnt = Arc::<Memo>::default();
+    let options = WorldOptions { memo: Some(learnt.clone()), ..options };
+    let steady = || virtual_time(async { drop(World::start(options).await.unwrap().end_state().await) });
+    std::thread::scope(|scope| scope.spawn(steady).join()).unwrap();
+    learnt
 }
 
 /// Stops a run at one moment of one record.

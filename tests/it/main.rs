@@ -28,6 +28,7 @@ mod pinned;
 mod refusals;
 mod rotate;
 mod secrets;
+mod sql;
 mod state;
 mod tampered;
 mod terminal;

@@ -78,6 +78,9 @@ impl Bench {
                 .unwrap();
         let dir = tempfile::tempdir().unwrap();
         world.pki().write(&SystemDisk, &dir.path().join("pki")).unwrap();
+        if let Some(sql) = world.pki().sql() {
+            sql.write(&SystemDisk, &dir.path().join("sql-pki")).unwrap();
+        }
         let signer = Arc::new(Signer::from_seed("bench", &[7; 32]).unwrap());
         Self { world, plane, dir, outage: false, secrets: Arc::default(), signer }
     }
@@ -133,8 +136,11 @@ impl Bench {
         let workflow = Catalog::default().load(&SystemDisk, name).unwrap().unwrap();
         let mut given = Given::default();
         given.set.push(("pki".into(), self.dir.path().join("pki").display().to_string()));
+        given.set.push(("sql_pki".into(), self.dir.path().join("sql-pki").display().to_string()));
+        given.set.push(("login_secret".into(), "basic-tidb-root".into()));
+        let ours: Vec<String> = given.set.iter().map(|(name, _)| name.clone()).collect();
         given.set.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        given.set.retain(|(name, _)| name != "pki" || workflow.manifest.params.get("pki").is_some());
+        given.set.retain(|(name, _)| !ours.contains(name) || workflow.manifest.params.get(name).is_some());
         let params = workflow.manifest.resolve(&given, &*eyes.secrets).unwrap();
         let input = script::Input {
             workflow: &workflow.name,

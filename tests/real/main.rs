@@ -23,4 +23,5 @@ mod restarts;
 mod rights;
 mod rotate;
 mod shell;
+mod sql;
 mod two_processes;

@@ -7,7 +7,7 @@ use journal::{NoTripwire, Why};
 use kube::Client;
 use runner::events::EndState;
 use runner::rbac::{self, Rule};
-use sandbox::world::RotationPolicy;
+use sandbox::world::{RotationPolicy, Scenario};
 use serde_json::Value;
 use tests::control_plane::client;
 
@@ -67,14 +67,19 @@ async fn wait_until(user: &Client, namespace: &str, rule: &Rule, allowed: bool) 
 
 /// The rights of one workflow, begun after these others.
 fn rights_of(seed: u64, workflow: &str, after: &[&str]) {
+    rights_in(Scenario::default(), seed, workflow, &[], after);
+}
+
+/// The same in a cluster of this kind, with these parameters.
+fn rights_in(scenario: Scenario, seed: u64, workflow: &str, set: &[(&str, &str)], after: &[&str]) {
     multi(async {
-        let bench = Bench::new(seed).await;
+        let bench = Bench::of(seed, scenario).await;
         for earlier in after {
             let ending = bench.run(earlier, &[], Arc::new(NoTripwire)).await.unwrap();
             assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
         }
         let admin = bench.world.client();
-        let plan = bench.plan(workflow, &[], &admin).await.unwrap();
+        let plan = bench.plan(workflow, set, &admin).await.unwrap();
         let all = rbac::rules(&rbac::touches(&plan, stdlib::registry()));
         let user = client(&bench.plane.user_kubeconfig(USER).unwrap()).await.unwrap();
         grant(&bench, workflow, &all).await;
@@ -83,7 +88,7 @@ fn rights_of(seed: u64, workflow: &str, after: &[&str]) {
                 wait_until(&user, namespace, rule, true).await;
             }
         }
-        let ending = bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await.unwrap();
+        let ending = bench.run_as(&user, workflow, set, Arc::new(NoTripwire)).await.unwrap();
         assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
         let taken_back = async |why: &str| {
             let back = bench.open(Why::Rollback).back(why).await;
@@ -97,7 +102,7 @@ fn rights_of(seed: u64, workflow: &str, after: &[&str]) {
                 fewer.get_mut(namespace).unwrap().retain(|rule| rule != missing);
                 grant(&bench, workflow, &fewer).await;
                 wait_until(&user, namespace, missing, false).await;
-                match bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await {
+                match bench.run_as(&user, workflow, set, Arc::new(NoTripwire)).await {
                     Err(refused) => assert!(refused.contains("may not"), "without {missing:?}: {refused}"),
                     Ok(ending) => {
                         assert_ne!(ending.state, EndState::Done, "without {missing:?} it runs all the same");
@@ -133,6 +138,13 @@ fn removing_the_old_ca_needs_the_rights_that_are_printed_and_each_of_them() {
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn a_whole_rotation_needs_the_rights_that_are_printed_and_each_of_them() {
     rights_of(24, "tidb/cfssl-rotate", &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn the_mysql_side_needs_the_rights_that_are_printed_and_each_of_them() {
+    let scenario = Scenario { sql_tls: true, ..Scenario::default() };
+    rights_in(scenario, 26, "tidb/server-tls", &[("remove_old_ca", "true")], &[]);
 }
 
 /// The same where cert-manager keeps the certificates. Some rights are for the way back alone.

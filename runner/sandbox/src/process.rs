@@ -99,6 +99,11 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), ProcessError> {
     if let (Some(params), IssuedBy::Cfssl) = (params.as_object_mut(), world.scenario().issued_by) {
         world.pki().write(&disk, &dir.join("pki")).map_err(doing("cannot write the PKI folder"))?;
         params.insert("pki".into(), json!(dir.join("pki")));
+        if let Some(sql) = world.pki().sql() {
+            sql.write(&disk, &dir.join("sql-pki")).map_err(doing("cannot write the PKI folder"))?;
+            params.insert("sql_pki".into(), json!(dir.join("sql-pki")));
+            params.insert("login_secret".into(), json!(format!("{}-tidb-root", world.scenario().cluster)));
+        }
     }
 
     let (certificate, tls) = tls()?;

@@ -148,7 +148,8 @@ pub async fn load(world: &World, object: &Ref) -> Result<Cluster, PrimError> {
         }
     }
     name_apart(&mut parts);
-    warnings.extend(strays(object, &parts, &pods));
+    let ours = |name: &str| components::component_of_secret(&object.name, name).is_some();
+    warnings.extend(strays(&parts, &pods, &ours));
     let mut names: Vec<String> = parts.iter().map(|part| part.secret.clone()).collect();
     names.push(components::secret_name(&object.name, CLIENT));
     names.sort();
@@ -200,9 +201,25 @@ fn operator_parts(object: &Ref, cluster: &Value, pods: &[Value]) -> Vec<Part> {
 
 /// A workload outside the operator's components that uses Secrets of this cluster: a part for each of them.
 fn consumer(object: &Ref, kind: &'static str, workload: &Value, pods: &[Value]) -> Vec<Part> {
-    if (owned_by_cluster(object, workload) && kind == "StatefulSet") || of_another_cluster(object, workload) {
+    if owned_by_cluster(object, workload) && kind == "StatefulSet" {
         return Vec::new();
     }
+    let ours = |name: &str| components::component_of_secret(&object.name, name).is_some();
+    users(object, kind, workload, pods, &ours)
+}
+
+/// A workload that uses such Secrets: a part for each of them. What the operator runs it restarts itself.
+pub(super) fn users(
+    object: &Ref,
+    kind: &'static str,
+    workload: &Value,
+    pods: &[Value],
+    ours: &dyn Fn(&str) -> bool,
+) -> Vec<Part> {
+    if of_another_cluster(object, workload) {
+        return Vec::new();
+    }
+    let operated = owned_by_cluster(object, workload) && kind == "StatefulSet";
     let Some(template) = at(workload, &["spec", "template", "spec"]) else { return Vec::new() };
     let name = text(workload, &["metadata", "name"]);
     let wanted = if kind == "DaemonSet" {
@@ -222,7 +239,7 @@ fn consumer(object: &Ref, kind: &'static str, workload: &Value, pods: &[Value]) 
             Some(identity) if n > 0 => format!("{short}-{identity}"),
             _ => short.to_owned(),
         },
-        runs: Runs::Workload(kind),
+        runs: if operated { Runs::Operator } else { Runs::Workload(kind) },
         name: name.to_owned(),
         replicas: wanted,
         secret,
@@ -231,7 +248,7 @@ fn consumer(object: &Ref, kind: &'static str, workload: &Value, pods: &[Value]) 
         pods: pods.clone(),
         selector: selector.clone(),
     };
-    secrets_used(object, template).into_iter().enumerate().map(part).collect()
+    secrets_used(template, ours).into_iter().enumerate().map(part).collect()
 }
 
 /// Whether a workload is run for another TiDB cluster, whose name may begin like ours.
@@ -244,7 +261,7 @@ fn of_another_cluster(object: &Ref, workload: &Value) -> bool {
 }
 
 /// Gives parts that would be called alike names of their own: a Deployment `client` beside one called `basic-client`.
-fn name_apart(parts: &mut [Part]) {
+pub(super) fn name_apart(parts: &mut [Part]) {
     for n in 1..parts.len() {
         let (earlier, rest) = parts.split_at_mut(n);
         let Some(part) = rest.first_mut() else { return };
@@ -262,7 +279,7 @@ fn name_apart(parts: &mut [Part]) {
 }
 
 /// Pods that use the cluster's Secrets and belong to nothing that could be restarted.
-fn strays(object: &Ref, parts: &[Part], pods: &[Value]) -> Vec<String> {
+pub(super) fn strays(parts: &[Part], pods: &[Value], ours: &dyn Fn(&str) -> bool) -> Vec<String> {
     let known = |pod: &Value| {
         let name = text(pod, &["metadata", "name"]);
         parts.iter().flat_map(|p| &p.pods).any(|p| text(p, &["metadata", "name"]) == name)
@@ -270,7 +287,7 @@ fn strays(object: &Ref, parts: &[Part], pods: &[Value]) -> Vec<String> {
     pods.iter()
         .filter(|pod| !matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed") && !known(pod))
         .filter_map(|pod| {
-            let secret = secrets_used(object, pod.get("spec")?).into_iter().next()?;
+            let secret = secrets_used(pod.get("spec")?, ours).into_iter().next()?;
             Some(format!(
                 "pod {} uses Secret {secret} and belongs to no workload that can be restarted: restart it yourself after each phase",
                 text(pod, &["metadata", "name"])
@@ -279,8 +296,8 @@ fn strays(object: &Ref, parts: &[Part], pods: &[Value]) -> Vec<String> {
         .collect()
 }
 
-/// The cluster's Secrets that a pod specification mounts or reads.
-fn secrets_used(object: &Ref, spec: &Value) -> Vec<String> {
+/// Such Secrets that a pod specification mounts or reads.
+fn secrets_used(spec: &Value, ours: &dyn Fn(&str) -> bool) -> Vec<String> {
     let list =
         |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let mut names: Vec<String> = Vec::new();
@@ -298,7 +315,7 @@ fn secrets_used(object: &Ref, spec: &Value) -> Vec<String> {
         );
         names.extend(list(&container, "envFrom").iter().map(|e| text(e, &["secretRef", "name"]).to_owned()));
     }
-    names.retain(|name| components::component_of_secret(&object.name, name).is_some());
+    names.retain(|name| ours(name));
     names.sort();
     names.dedup();
     names
@@ -327,7 +344,8 @@ mod tests {
     #[test]
     fn a_consumer_is_found_however_it_uses_the_secret() {
         let cluster = reference("tidb", "basic");
-        let uses = |spec: Value| secrets_used(&cluster, &spec);
+        let ours = |name: &str| components::component_of_secret(&cluster.name, name).is_some();
+        let uses = |spec: Value| secrets_used(&spec, &ours);
         let client = "basic-cluster-client-secret";
         assert_eq!(uses(json!({"volumes": [{"secret": {"secretName": client}}]})), [client]);
         assert_eq!(

@@ -79,20 +79,25 @@ fn describe_cluster(world: &World, cluster: &Cluster, mut warnings: Vec<String>)
         "name": object.name,
         "uid": text(&cluster.value, &["metadata", "uid"]),
         "version": text(&cluster.value, &["spec", "version"]),
-        "target": {
-            "title": object.to_string(),
-            "namespace": object.namespace,
-            "lease": format!("rollover-tidbcluster-{}", object.name),
-            "api_version": API_VERSION,
-            "kind": KIND,
-            "name": object.name,
-            "uid": text(&cluster.value, &["metadata", "uid"]),
-        },
+        "target": target(object, &cluster.value),
         "components": parts,
         "secrets": secrets,
         "managed": managed,
         "warnings": warnings,
     }))
+}
+
+/// What a run upon a cluster holds.
+pub(super) fn target(object: &Ref, value: &Value) -> Value {
+    json!({
+        "title": object.to_string(),
+        "namespace": object.namespace,
+        "lease": format!("rollover-tidbcluster-{}", object.name),
+        "api_version": API_VERSION,
+        "kind": KIND,
+        "name": object.name,
+        "uid": text(value, &["metadata", "uid"]),
+    })
 }
 
 fn secret(world: &World, cluster: &Cluster, name: &str, tls: &Tls) -> Result<Value, PrimError> {
@@ -136,16 +141,21 @@ pub(super) fn endpoints(
     pods: &[Value],
 ) -> Vec<Value> {
     let Some(port) = port else { return Vec::new() };
-    pods.iter()
-        .filter(|pod| at(pod, &["metadata", "deletionTimestamp"]).is_none_or(Value::is_null))
-        .filter(|pod| !text(pod, &["status", "podIP"]).is_empty())
-        .map(|pod| {
-            let name = text(pod, &["metadata", "name"]);
+    addresses(pods)
+        .map(|(name, host)| {
             let names =
                 links::names(&links::forms(links::RUNNER, component), cluster, namespace, component, name);
-            json!({ "pod": name, "host": text(pod, &["status", "podIP"]), "port": port, "names": names })
+            json!({ "pod": name, "host": host, "port": port, "names": names })
         })
         .collect()
+}
+
+/// Names and addresses of the pods that can be dialled.
+pub(super) fn addresses(pods: &[Value]) -> impl Iterator<Item = (&str, &str)> {
+    pods.iter()
+        .filter(|pod| at(pod, &["metadata", "deletionTimestamp"]).is_none_or(Value::is_null))
+        .map(|pod| (text(pod, &["metadata", "name"]), text(pod, &["status", "podIP"])))
+        .filter(|(_, host)| !host.is_empty())
 }
 
 /// The identity that we dial with: that of the cluster's clients.
@@ -175,23 +185,12 @@ fn able(cluster: &Cluster) -> Result<(), PrimError> {
 
 /// What must hold before a rotation; gives warnings.
 pub(super) fn sound(cluster: &Cluster, now: OffsetDateTime) -> Result<Vec<String>, PrimError> {
-    let object = cluster.object.to_string();
     let value = &cluster.value;
     able(cluster)?;
     for (name, tls) in &cluster.secrets {
         valid(&cluster.secret_ref(name), tls, now)?;
     }
-    match condition(value, "Ready") {
-        Some(ready) if text(ready, &["status"]) == "True" => {}
-        ready => {
-            let why = ready.map_or("it has no condition `Ready`".to_owned(), |c| {
-                format!("{}: {}", text(c, &["reason"]), text(c, &["message"]))
-            });
-            return Err(PrimError::new(Code::Unproved, format!("the cluster is not ready ({why})"))
-                .on(object)
-                .hint("wait until it is, or repair it first: a rotation restarts everything once more"));
-        }
-    }
+    ready(&cluster.object, value)?;
     let mut warnings = Vec::new();
     for part in cluster
         .parts
@@ -210,8 +209,23 @@ pub(super) fn sound(cluster: &Cluster, now: OffsetDateTime) -> Result<Vec<String
     Ok(warnings)
 }
 
+/// That its operator says that it is ready.
+pub(super) fn ready(object: &Ref, value: &Value) -> Result<(), PrimError> {
+    match condition(value, "Ready") {
+        Some(ready) if text(ready, &["status"]) == "True" => Ok(()),
+        ready => {
+            let why = ready.map_or("it has no condition `Ready`".to_owned(), |c| {
+                format!("{}: {}", text(c, &["reason"]), text(c, &["message"]))
+            });
+            Err(PrimError::new(Code::Unproved, format!("the cluster is not ready ({why})"))
+                .on(object.to_string())
+                .hint("wait until it is, or repair it first: a rotation restarts everything once more"))
+        }
+    }
+}
+
 /// That the certificates in use are valid now. A CA that signed nothing here may have expired: it is on its way out.
-fn valid(object: &Ref, tls: &Tls, now: OffsetDateTime) -> Result<(), PrimError> {
+pub(super) fn valid(object: &Ref, tls: &Tls, now: OffsetDateTime) -> Result<(), PrimError> {
     let expired = |error: PrimError, key: &str| {
         PrimError {
         object: format!("{object}, key `{key}`, {}", error.object),

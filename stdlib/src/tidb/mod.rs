@@ -11,7 +11,11 @@ pub mod probe;
 mod prove;
 mod restart;
 pub mod rollout;
+pub mod sql;
+mod sql_view;
 pub mod view;
+
+pub(crate) use sql_view::reload_place;
 
 use serde_json::Value;
 
@@ -52,6 +56,37 @@ pub const PRIMITIVES: &[Primitive] = &[
         restore: None,
         forecast: None,
         touches: |args| reads(hint(args, 0, ""), hint(args, 1, ""), args.get(2)),
+    },
+    Primitive {
+        name: "tidb::sql",
+        kind: Kind::Read,
+        params: &[
+            param("namespace", Type::Text, "Namespace of the TidbCluster."),
+            param("name", Type::Text, "Name of the TidbCluster."),
+        ],
+        returns: "`{id, namespace, name, target, server, clients, secrets, asks_clients, managed, warnings}`: `server` is the component that MySQL clients dial, `clients` are the workloads that use a Secret of theirs; each secret what `k8s::secret` gives, and `component, request, profile` (`server` or `client`); `asks_clients`, whether servers judge client certificates; the rest as `tidb::cluster` has it",
+        doc: "Reads what MySQL clients of a TiDB cluster see: its servers, the Secrets `CLUSTER-tidb-server-secret` and `CLUSTER-tidb-client-secret`, those of further clients, and who uses them.\n\nFails with `no-target`, `invalid` where TLS for MySQL clients is not enabled, `not-found`, `key-mismatch`, `expired`, `unproved` when the cluster is not ready, or `locked` when it is not because another run is unfinished.",
+        example: "let tidb = tidb::sql(\"tidb\", \"basic\");",
+        run: |world, args, gate| Box::pin(sql::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| sql::touches(hint(args, 0, ""), hint(args, 1, ""), None),
+    },
+    Primitive {
+        name: "tidb::sql_trust",
+        kind: Kind::Read,
+        params: &[param("cluster", Type::Map, "The cluster, as `tidb::sql` gave it as `id`.")],
+        returns: "a trust view: parties with what each may have loaded and how that is known, and the links between them",
+        doc: "Measures who trusts whom between a cluster's TiDB servers, the workloads that use a Secret of its MySQL clients, and this program.\n\nA server counts as having loaded what its Secret holds once this run has seen it do so.",
+        example: "trust(tidb::sql_trust(tidb.id));",
+        run: |world, args, gate| Box::pin(sql_view::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| {
+            let mut touches = sql::touches(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first());
+            touches.push(Touch::Net { host: "*".into(), port: sql::PORT });
+            touches
+        },
     },
     Primitive {
         name: "tidb::rolling_restart",
@@ -194,6 +229,9 @@ fn named(args: &[Value]) -> Result<Ref, PrimError> {
 
 /// What dialling the pods of a component needs.
 fn dials(args: &[Value]) -> Vec<Touch> {
+    if args.first().and_then(|part| part.get("mysql")) == Some(&Value::Bool(true)) {
+        return sql::Servers::touches(args, 0);
+    }
     let (namespace, name) = (hint(args, 0, "namespace"), hint(args, 0, "cluster"));
     let port =
         args.first().and_then(|c| c.get("port")).and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok());

@@ -11,7 +11,8 @@ use crate::k8s::object::text;
 use crate::k8s::secret::Tls;
 use crate::secret::Secret;
 use crate::tls::config::{Identity, Trust, always, client};
-use crate::tls::{TlsFailure, handshake_asking, observe};
+pub use crate::tls::probe::Opening;
+use crate::tls::{TlsFailure, Wait, handshake_asking, handshake_client, mysql, observe};
 use crate::trust::{Certs, Verifier};
 use crate::world::World;
 
@@ -36,6 +37,8 @@ pub struct Endpoint {
     pub port: u16,
     /// Names dialled, the pod's own last.
     pub names: Vec<String>,
+    /// What comes before TLS.
+    pub opening: Opening,
 }
 
 impl Endpoint {
@@ -53,6 +56,7 @@ impl Endpoint {
             host: text(value, &["host"]).to_owned(),
             port: u16::try_from(value.get("port")?.as_u64()?).ok()?,
             names,
+            opening: Opening::Tls,
         })
     }
 
@@ -85,12 +89,27 @@ pub struct Answer {
 /// Shakes hands with one endpoint: a new connection without resumption, judged by Go's rules.
 pub async fn one(world: &World, endpoint: &Endpoint, identity: &Identity, anchors: &Arc<Certs>) -> Answer {
     let trust = Trust { verifier: Verifier::Go, anchors: Arc::clone(anchors), allowed_cn: Vec::new() };
-    let config = match client(Some(always(identity.clone())), trust, Arc::clone(&world.clock), ALPN) {
+    let alpn = if endpoint.opening == Opening::Tls { ALPN } else { &[] };
+    let config = match client(Some(always(identity.clone())), trust, Arc::clone(&world.clock), alpn) {
         Ok(config) => config,
         Err(error) => return Answer { chain: None, failure: Some(TlsFailure::Protocol(error.message)) },
     };
-    let dialled = || dial(world, endpoint);
-    match handshake_asking(dialled, config, endpoint.name(), SILENCE, WITHIN, world.clock.as_ref()).await {
+    let clock = world.clock.as_ref();
+    let shaken = match endpoint.opening {
+        Opening::Tls => {
+            let dialled = || dial(world, endpoint);
+            handshake_asking(dialled, config, endpoint.name(), SILENCE, WITHIN, clock).await
+        }
+        // There is nothing to ask without an account: who does not refuse accepts.
+        Opening::Mysql => match dial(world, endpoint).await {
+            Ok(stream) => {
+                let wait = Wait::DataOrSilence(SILENCE);
+                handshake_client(stream, config, endpoint.name(), wait, WITHIN, clock).await
+            }
+            Err(failure) => Err(failure),
+        },
+    };
+    match shaken {
         Ok(handshake) => Answer { chain: Some(handshake.peer), failure: None },
         Err(failure) => {
             // Refused or not, what it serves can still be seen.
@@ -124,12 +143,9 @@ async fn served(world: &World, endpoint: &Endpoint) -> Option<Certs> {
 }
 
 async fn dial(world: &World, endpoint: &Endpoint) -> Result<Box<dyn crate::world::Stream>, TlsFailure> {
-    tokio::select! {
-        biased;
-        dialled = world.net.dial(&endpoint.host, endpoint.port) => dialled.map_err(TlsFailure::from),
-        () = world.clock.sleep(WITHIN) => Err(TlsFailure::Io {
-            kind: std::io::ErrorKind::TimedOut,
-            text: "nobody answers".into(),
-        }),
+    let mut stream = crate::tls::probe::dial(world, &endpoint.host, endpoint.port, WITHIN).await?;
+    if endpoint.opening == Opening::Mysql {
+        mysql::upgrade(&mut stream, WITHIN, world.clock.as_ref()).await?;
     }
+    Ok(stream)
 }

@@ -22,7 +22,7 @@ use crate::world::World;
 
 use super::cluster::{self, Cluster, Runs};
 use super::probe::{self, Answer, Endpoint};
-use super::{components, fact, rollout, view};
+use super::{components, fact, rollout, sql, view};
 
 /// How long a proof waits for pods that do not answer.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -283,6 +283,10 @@ struct Now {
 
 impl Now {
     async fn read(world: &World, part: &Map<String, Value>) -> Result<Self, PrimError> {
+        if part.get("mysql") == Some(&Value::Bool(true)) {
+            let sql::Servers { wanted, endpoints, client, .. } = sql::Servers::read(world, part).await?;
+            return Ok(Self { endpoints, wanted: usize::try_from(wanted).unwrap_or(usize::MAX), client });
+        }
         let objects = Objects::of(world)?;
         let namespace = args::field(part, "namespace", "component")?;
         let name = args::field(part, "cluster", "component")?;

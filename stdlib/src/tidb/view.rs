@@ -66,14 +66,14 @@ pub fn assemble(cluster: &Cluster, answers: &BTreeMap<&str, &Answer>, history: &
             let known = ends.iter().any(|end| end.pod == name);
             let id = if known { format!("pod/{name} ({})", part.secret) } else { format!("pod/{name}") };
             let answer = answers.get(name).copied();
-            parties
-                .push(Party { id: id.clone(), ..party(cluster, part, tls, pod, answer, history, &issuers) });
+            let party = party(cluster, part, tls, pod, answer, history, &issuers, &|_| false);
+            parties.push(Party { id: id.clone(), ..party });
             ends.push(End { id, component: &part.component, pod: name, serves: part.port.is_some() });
         }
     }
     if let Some(client) = cluster.secrets.get(&cluster.client_secret()) {
         for (id, name) in [("controller/tidb-operator", OPERATOR), ("runner", RUNNER)] {
-            parties.push(rereading(cluster, client, id, name));
+            parties.push(rereading(cluster, &cluster.client_secret(), client, id, name));
             ends.push(End { id: id.into(), component: name, pod: "", serves: false });
         }
     }
@@ -117,7 +117,7 @@ fn all_links(cluster: &Cluster, ends: &[End<'_>], answers: &BTreeMap<&str, &Answ
 
 /// What our own handshake says of the link from us to a pod. A connection that failed for another reason than trust says
 /// nothing.
-fn handshake(answer: &Answer) -> Option<Handshake> {
+pub(super) fn handshake(answer: &Answer) -> Option<Handshake> {
     match &answer.failure {
         None => Some(Handshake::Accepted),
         Some(failure) if failure.is_refusal() => Some(Handshake::Refused(failure.to_string())),
@@ -125,7 +125,9 @@ fn handshake(answer: &Answer) -> Option<Handshake> {
     }
 }
 
-fn party(
+/// One pod with one Secret. `reloaded` tells which effects had this very process load what it has mounted.
+#[allow(clippy::too_many_arguments, reason = "all that is known of one pod")]
+pub(super) fn party(
     cluster: &Cluster,
     part: &Part,
     tls: &Tls,
@@ -133,6 +135,7 @@ fn party(
     answer: Option<&Answer>,
     history: &[Past],
     issuers: &Issuers,
+    reloaded: &dyn Fn(&Place) -> bool,
 ) -> Party {
     let source = cluster.secret_ref(&part.secret).place();
     let (spot, restarts) = restarts(&cluster.object, part);
@@ -140,7 +143,9 @@ fn party(
     let own = Ref::new("v1", "Pod", &cluster.object.namespace, text(pod, &["metadata", "name"]));
     // Either the pod carries the restart's marker, or another of its name was deleted by it.
     let made = |place: &Place, known: &str| {
-        (!marker.is_empty() && known == marker && *place == restarts) || follows(place, &own, pod)
+        (!marker.is_empty() && known == marker && *place == restarts)
+            || follows(place, &own, pod)
+            || reloaded(place)
     };
     let held = |key: &str| may_hold_made_by(history, &source, key, &made, &tls.pem(key));
     let fresh = mounted_after_the_last_write(pod, &tls.value);
@@ -192,13 +197,13 @@ fn party(
 }
 
 /// A party that reads its Secret again for every connection: it holds what lies there.
-fn rereading(cluster: &Cluster, tls: &Tls, id: &str, group: &str) -> Party {
+pub(super) fn rereading(cluster: &Cluster, secret: &str, tls: &Tls, id: &str, group: &str) -> Party {
     Party {
         id: id.into(),
         group: group.into(),
         process: id.into(),
         verifier: Verifier::Go,
-        source: cluster.secret_ref(&cluster.client_secret()).place(),
+        source: cluster.secret_ref(secret).place(),
         anchors_source: None,
         chains: vec![probe::certs(&tls.chain)],
         chain_evidence: Evidence::Inferred,
@@ -272,12 +277,12 @@ fn distinct(list: Vec<Certs>) -> Vec<Certs> {
 }
 
 /// Which CAs have signed what is in use.
-struct Issuers {
+pub(super) struct Issuers {
     in_use: Vec<Certificate>,
 }
 
 impl Issuers {
-    fn of(cluster: &Cluster, answers: &BTreeMap<&str, &Answer>) -> Self {
+    pub(super) fn of(cluster: &Cluster, answers: &BTreeMap<&str, &Answer>) -> Self {
         let served = answers.values().filter_map(|a| a.chain.as_ref()).flat_map(|c| &c.0);
         let mut in_use: Vec<Certificate> =
             served.filter_map(|der| Certificate::from_der(der.to_vec()).ok()).collect();

@@ -99,11 +99,34 @@ pub fn server(
     clock: Arc<dyn Clock>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, PrimError> {
-    let builder = ServerConfig::builder_with_details(provider(), Arc::new(Time(Arc::clone(&clock))))
+    let judge = trust.map(|trust| ClientJudge::new(trust, Arc::clone(&clock)));
+    server_with(judge, identities, clock, alpn)
+}
+
+/// A server that judges a client's certificate where it shows one, as Go's `VerifyClientCertIfGiven` does.
+///
+/// # Errors
+/// As [`server`].
+pub fn server_if_given(
+    identities: Identities,
+    trust: Trust,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<ServerConfig>, PrimError> {
+    let judge = ClientJudge::if_given(trust, Arc::clone(&clock));
+    server_with(Some(judge), identities, clock, &[])
+}
+
+fn server_with(
+    judge: Option<ClientJudge>,
+    identities: Identities,
+    clock: Arc<dyn Clock>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, PrimError> {
+    let builder = ServerConfig::builder_with_details(provider(), Arc::new(Time(clock)))
         .with_safe_default_protocol_versions()
         .map_err(internal)?;
-    let builder = match trust {
-        Some(trust) => builder.with_client_cert_verifier(Arc::new(ClientJudge::new(trust, clock))),
+    let builder = match judge {
+        Some(judge) => builder.with_client_cert_verifier(Arc::new(judge)),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Resolver(identities)));

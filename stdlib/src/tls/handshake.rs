@@ -83,6 +83,16 @@ impl TlsFailure {
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Rejected(_) | Self::RefusedBy(_))
     }
+
+    /// Whether the line broke, as it does under a question when a server closes before it has read it: its alert is lost
+    /// then, and only a connection without a question shows it.
+    pub(crate) fn may_hide_an_alert(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(
+            self,
+            Self::Io { kind: BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof, .. }
+        )
+    }
 }
 
 impl From<io::Error> for TlsFailure {
@@ -136,7 +146,7 @@ fn timed_out() -> TlsFailure {
 }
 
 /// A name as TLS takes it; an IPv6 address may stand in brackets.
-pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, TlsFailure> {
+pub(crate) fn server_name(name: &str) -> Result<ServerName<'static>, TlsFailure> {
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     ServerName::try_from(bare.to_owned())
         .map_err(|_| TlsFailure::Protocol(format!("`{name}` is neither a DNS name nor an IP address")))

@@ -70,13 +70,17 @@ impl ServerJudge {
     }
 }
 
-/// A server's judgement of its client.
+/// A server's judgement of its client, which must show a certificate or may.
 #[derive(Debug)]
-pub(super) struct ClientJudge(Judge);
+pub(super) struct ClientJudge(Judge, bool);
 
 impl ClientJudge {
     pub(super) fn new(trust: Trust, clock: Arc<dyn Clock>) -> Self {
-        Self(Judge { trust, clock })
+        Self(Judge { trust, clock }, true)
+    }
+
+    pub(super) fn if_given(trust: Trust, clock: Arc<dyn Clock>) -> Self {
+        Self(Judge { trust, clock }, false)
     }
 }
 
@@ -144,6 +148,10 @@ impl ServerCertVerifier for ServerJudge {
 }
 
 impl ClientCertVerifier for ClientJudge {
+    fn client_auth_mandatory(&self) -> bool {
+        self.1
+    }
+
     /// No hints: a client that has a certificate shows it, and is refused with a reason instead of showing none.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]

@@ -13,6 +13,7 @@ mod question;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use handshake::server_name;
 pub use handshake::{GREETING, Handshake, TlsFailure, Wait, handshake_client, handshake_server};
 pub use looking::answer;
 pub use observe::{Observed, observe};

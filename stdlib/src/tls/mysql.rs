@@ -14,8 +14,10 @@ const PROTOCOL_41: u32 = 0x0000_0200;
 const SSL: u32 = 0x0000_0800;
 const SECURE_CONNECTION: u32 = 0x0000_8000;
 const PLUGIN_AUTH: u32 = 0x0008_0000;
+/// What we say that we can.
+pub(crate) const CAPABILITIES: u32 = PROTOCOL_41 | SSL | SECURE_CONNECTION | PLUGIN_AUTH;
 /// The largest packet that we say we would take.
-const MAX_PACKET: u32 = 1 << 24;
+pub(crate) const MAX_PACKET: u32 = 1 << 24;
 /// `utf8mb4_general_ci`.
 const CHARSET: u8 = 45;
 /// A greeting has about a hundred bytes; an error message some hundreds.
@@ -26,6 +28,8 @@ const MAX_GREETING: usize = 4096;
 pub struct Greeting {
     /// Its version, as `8.0.11-TiDB-v7.5.1`.
     pub version: String,
+    /// All of the packet: whoever logs in needs the challenge in it.
+    pub(crate) packet: Vec<u8>,
 }
 
 /// Reads the greeting and asks for TLS; the handshake may then begin on the same stream.
@@ -61,7 +65,7 @@ async fn exchange(stream: &mut Box<dyn Stream>) -> Result<Greeting, TlsFailure> 
     }
     let mut body = vec![0_u8; length];
     stream.read_exact(&mut body).await?;
-    let greeting = parse(&body)?;
+    let greeting = Greeting { version: parse(&body)?, packet: body };
     stream.write_all(&request()).await?;
     stream.flush().await?;
     Ok(greeting)
@@ -71,8 +75,8 @@ fn no_mysql(why: &str) -> TlsFailure {
     TlsFailure::Protocol(format!("this is no MySQL server: {why}"))
 }
 
-/// Reads the server's first packet (`HandshakeV10`, or an error packet).
-fn parse(body: &[u8]) -> Result<Greeting, TlsFailure> {
+/// The version in the server's first packet (`HandshakeV10`, or an error packet).
+fn parse(body: &[u8]) -> Result<String, TlsFailure> {
     let (kind, rest) = body.split_first().ok_or_else(|| no_mysql("an empty packet"))?;
     if *kind == 0xff {
         let code = rest.get(..2).and_then(|code| code.try_into().ok()).map_or(0, u16::from_le_bytes);
@@ -101,13 +105,13 @@ fn parse(body: &[u8]) -> Result<Greeting, TlsFailure> {
     if capabilities & SSL == 0 {
         return Err(TlsFailure::Protocol(format!("the MySQL server (version {version}) has no TLS")));
     }
-    Ok(Greeting { version })
+    Ok(version)
 }
 
 /// `SSLRequest`: the packet that asks for TLS.
 fn request() -> Vec<u8> {
     let mut packet = vec![32, 0, 0, 1];
-    packet.extend((PROTOCOL_41 | SSL | SECURE_CONNECTION | PLUGIN_AUTH).to_le_bytes());
+    packet.extend(CAPABILITIES.to_le_bytes());
     packet.extend(MAX_PACKET.to_le_bytes());
     packet.push(CHARSET);
     packet.extend([0; 23]);
@@ -134,9 +138,9 @@ mod tests {
     #[test]
     fn a_greeting_tells_version_and_whether_there_is_tls() {
         let version = "8.0.11-TiDB-v7.5.1";
-        assert_eq!(parse(&greeting(version, 0xffff)).unwrap().version, version);
+        assert_eq!(parse(&greeting(version, 0xffff)).unwrap(), version);
         let maria = parse(&greeting("5.5.5-10.11.19-MariaDB-0+deb12u1", 0xffff)).unwrap();
-        assert_eq!(maria.version, "10.11.19-MariaDB-0+deb12u1");
+        assert_eq!(maria, "10.11.19-MariaDB-0+deb12u1");
         let told = parse(&greeting(version, 0x0200)).unwrap_err().to_string();
         assert_eq!(told, "no common TLS: the MySQL server (version 8.0.11-TiDB-v7.5.1) has no TLS");
     }

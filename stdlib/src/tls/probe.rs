@@ -14,7 +14,7 @@ use crate::world::{Stream, World};
 /// How long dialling, the upgrade and a handshake may take, each, unless told otherwise.
 pub const WITHIN: Duration = Duration::from_secs(5);
 /// How long without an alert counts as accepted, at least.
-pub(super) const SILENCE: Duration = Duration::from_millis(400);
+pub(crate) const SILENCE: Duration = Duration::from_millis(400);
 
 /// What is spoken before TLS begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,7 +102,7 @@ async fn open(world: &World, target: &Target) -> Result<(Box<dyn Stream>, Option
 }
 
 /// Dials within a deadline.
-pub(super) async fn dial(
+pub(crate) async fn dial(
     world: &World,
     host: &str,
     port: u16,

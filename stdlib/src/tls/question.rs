@@ -1,6 +1,5 @@
 //! A question that any server of a protocol answers, so that its judgement of a client need not be read out of silence.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,18 +41,8 @@ where
 {
     let wait = Wait::AnswerOrSilence(silence);
     let shaken = handshake_client(dial().await?, Arc::clone(&config), name, wait, within, clock).await;
-    if !shaken.as_ref().is_err_and(may_hide_an_alert) {
+    if !shaken.as_ref().is_err_and(TlsFailure::may_hide_an_alert) {
         return shaken;
     }
     handshake_client(dial().await?, config, name, Wait::DataOrSilence(silence), within, clock).await
-}
-
-/// Whether the line broke, as it does under a question when a server closes before it has read it: its alert is lost
-/// then, and only a connection without a question shows it.
-fn may_hide_an_alert(failure: &TlsFailure) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        failure,
-        TlsFailure::Io { kind: BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof, .. }
-    )
 }

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::pod::party::Party;
-use super::pod::program::{By, Dials, Program};
+use super::pod::program::{By, Dials, Program, SQL_PORT};
+use super::pod::sql::SqlSide;
 
 /// A running process.
 pub struct Endpoint {
     /// Its TLS side.
     pub party: Arc<Party>,
+    /// Its MySQL side, where that speaks TLS.
+    pub sql: Option<Arc<SqlSide>>,
     /// What it runs.
     pub program: &'static Program,
     /// Namespace of its pod.
@@ -55,6 +58,16 @@ pub struct Target {
     pub port: u16,
     /// Whether the client needs one such target that answers.
     pub needed: bool,
+}
+
+impl Target {
+    /// Who answers there.
+    pub fn party(&self) -> Arc<Party> {
+        match &self.endpoint.sql {
+            Some(side) if self.port == SQL_PORT => side.party(),
+            _ => Arc::clone(&self.endpoint.party),
+        }
+    }
 }
 
 /// All running processes.

@@ -278,14 +278,21 @@ impl World {
             if js::text(&ready, "/status") != "True" {
                 return Some(format!("TidbCluster {namespace}/{name}: {}", js::text(&ready, "/reason")));
             }
-            if scenario.clients > 0 {
-                let client = deployments.get(namespace, &format!("{name}-client"))?;
+            let clients: &[&str] = match (scenario.clients, scenario.sql_tls) {
+                (0, _) => &[],
+                (_, false) => &["client"],
+                (_, true) => &["client", "sql-client"],
+            };
+            for component in clients {
+                let client = deployments.get(namespace, &format!("{name}-{component}"))?;
                 let up = js::number(&client, "/status/readyReplicas").unwrap_or(0);
                 let updated = js::number(&client, "/status/updatedReplicas").unwrap_or(0);
                 let wanted = i64::from(scenario.clients);
                 let all = js::number(&client, "/status/replicas").unwrap_or(0);
                 if up != wanted || updated != wanted || all != wanted {
-                    return Some(format!("Deployment {namespace}/{name}-client: {up} of {wanted} ready"));
+                    return Some(format!(
+                        "Deployment {namespace}/{name}-{component}: {up} of {wanted} ready"
+                    ));
                 }
             }
             let settled = |c: &serde_json::Value| {
@@ -389,6 +396,13 @@ impl World {
                 ready: endpoint.is_ready(),
             };
             pods.insert(endpoint.pod.clone(), served);
+            if let Some(party) = endpoint.sql.as_ref().map(|side| side.party()) {
+                let chain = party.leaf().map(|leaf| prints(&leaf.chain)).unwrap_or_default();
+                let anchors = prints(&party.anchors.certs);
+                let component = "tidb-sql".to_owned();
+                let served = Served { component, chain, anchors, ready: endpoint.is_ready() };
+                pods.insert(format!("{} (MySQL)", endpoint.pod), served);
+            }
             let own = Some(endpoint.ip);
             let dials = endpoint.program.dials;
             for target in self.ctx.directory.targets(&endpoint.namespace, &endpoint.cluster, dials, own) {

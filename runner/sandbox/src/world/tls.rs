@@ -22,6 +22,7 @@ type Made = (Digest, Digest, Verifier, Vec<String>);
 pub struct Configs {
     clients: Mutex<HashMap<Made, Arc<ClientConfig>>>,
     servers: Mutex<HashMap<Made, Arc<ServerConfig>>>,
+    sql_servers: Mutex<HashMap<Made, Arc<ServerConfig>>>,
 }
 
 fn made(party: &Party, leaf: &Leaf) -> Made {
@@ -80,6 +81,22 @@ impl Configs {
         cached(&self.servers, made(party, leaf), || {
             let identity = tls::always(Identity::new(&leaf.chain, &leaf.key)?);
             tls::server(identity, Some(trust(party, &party.allowed_cn)), Arc::clone(clock), ALPN)
+        })
+    }
+
+    /// The same for MySQL clients: one that shows a certificate is judged, one that shows none is not.
+    ///
+    /// # Errors
+    /// The key is not the certificate's.
+    pub fn sql_server(
+        &self,
+        party: &Party,
+        leaf: &Leaf,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<ServerConfig>, String> {
+        cached(&self.sql_servers, made(party, leaf), || {
+            let identity = tls::always(Identity::new(&leaf.chain, &leaf.key)?);
+            tls::server_if_given(identity, trust(party, &[]), Arc::clone(clock))
         })
     }
 }

@@ -4,7 +4,10 @@ mod cert_manager;
 mod objects;
 mod pki;
 mod scenario;
+mod sql;
 
 pub use objects::create;
+pub(crate) use objects::sql_password;
 pub use pki::{INPUTS, Issued, Pki, stem};
 pub use scenario::{Expired, IssuedBy, RotationPolicy, Scenario};
+pub use sql::SqlPki;

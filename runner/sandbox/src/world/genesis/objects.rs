@@ -1,8 +1,11 @@
 //! The objects that a person or an installer would have made; everything else the controllers make of them.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use sha2::Digest as _;
 
 use super::{IssuedBy, Pki, Scenario, cert_manager};
 use crate::world::controllers::template::NODE;
@@ -28,10 +31,30 @@ pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result
         }
         IssuedBy::CertManager => cert_manager::create(kube, scenario, pki).await?,
     }
+    if let Some(sql) = pki.sql() {
+        for role in ["server", "client"] {
+            let name = format!("{}-tidb-{role}-secret", scenario.cluster);
+            if let Some(data) = sql.secret(role) {
+                kube.ensure(SECRETS, &scenario.namespace, object(&name, &scenario.secret_type, data)).await?;
+            }
+        }
+        // As a TidbInitializer takes it: by account.
+        let password = sql_password(&scenario.namespace, &scenario.cluster).into_bytes();
+        let name = format!("{}-tidb-root", scenario.cluster);
+        kube.ensure(SECRETS, &scenario.namespace, object(&name, "Opaque", [("root", password)].into()))
+            .await?;
+    }
     established(kube, TIDB_CLUSTERS).await?;
     kube.ensure(TIDB_CLUSTERS, &scenario.namespace, cluster(scenario)).await?;
     if scenario.clients > 0 {
-        kube.ensure(DEPLOYMENTS, &scenario.namespace, client(scenario)).await?;
+        let secret = secret_name(&scenario.cluster, "client");
+        let client = client(scenario, "client", "/var/lib/cluster-client-tls", &secret);
+        kube.ensure(DEPLOYMENTS, &scenario.namespace, client).await?;
+    }
+    if scenario.clients > 0 && scenario.sql_tls {
+        let secret = format!("{}-tidb-client-secret", scenario.cluster);
+        let client = client(scenario, "sql-client", "/var/lib/sql-client-tls", &secret);
+        kube.ensure(DEPLOYMENTS, &scenario.namespace, client).await?;
     }
     Ok(())
 }
@@ -65,14 +88,20 @@ pub(crate) fn secret_name(cluster: &str, component: &str) -> String {
     }
 }
 
+/// The password of `root` in TiDB: any, as long as server and Secret agree.
+pub(crate) fn sql_password(namespace: &str, cluster: &str) -> String {
+    hex::encode(sha2::Sha256::digest(format!("{namespace}/{cluster}/root"))).split_off(40)
+}
+
 fn secret(scenario: &Scenario, pki: &Pki, component: &str) -> Option<Value> {
+    let name = secret_name(&scenario.cluster, component);
+    Some(object(&name, &scenario.secret_type, pki.secret(component)?))
+}
+
+fn object(name: &str, kind: &str, data: BTreeMap<&'static str, Vec<u8>>) -> Value {
     let data: Map<String, Value> =
-        pki.secret(component)?.into_iter().map(|(k, v)| (k.to_owned(), json!(STANDARD.encode(v)))).collect();
-    Some(json!({
-        "metadata": { "name": secret_name(&scenario.cluster, component) },
-        "type": scenario.secret_type,
-        "data": data,
-    }))
+        data.into_iter().map(|(k, v)| (k.to_owned(), json!(STANDARD.encode(v)))).collect();
+    json!({ "metadata": { "name": name }, "type": kind, "data": data })
 }
 
 fn cluster(scenario: &Scenario) -> Value {
@@ -89,19 +118,23 @@ fn cluster(scenario: &Scenario) -> Value {
                 json!(format!("[security]\n{key} = {}\n", json!(scenario.allowed_cn))),
             );
         }
+        if let (true, "tidb", Some(map)) = (scenario.sql_tls, component.as_str(), part.as_object_mut()) {
+            map.insert("tlsClient".into(), json!({ "enabled": true }));
+        }
         spec.insert(component.clone(), part);
     }
     json!({ "metadata": { "name": scenario.cluster }, "spec": spec })
 }
 
-fn client(scenario: &Scenario) -> Value {
+fn client(scenario: &Scenario, component: &str, folder: &str, secret: &str) -> Value {
+    let name = format!("{}-{component}", scenario.cluster);
     let labels = json!({
-        "app.kubernetes.io/name": format!("{}-client", scenario.cluster),
+        "app.kubernetes.io/name": name,
         "app.kubernetes.io/instance": scenario.cluster,
-        "app.kubernetes.io/component": "client",
+        "app.kubernetes.io/component": component,
     });
     json!({
-        "metadata": { "name": format!("{}-client", scenario.cluster), "labels": labels },
+        "metadata": { "name": name, "labels": labels },
         "spec": {
             "replicas": scenario.clients,
             "selector": { "matchLabels": labels },
@@ -110,10 +143,10 @@ fn client(scenario: &Scenario) -> Value {
                 "spec": {
                     "containers": [{
                         "name": "client",
-                        "image": "example.com/tidb-client:v1",
-                        "volumeMounts": [{ "name": "tls", "mountPath": "/var/lib/cluster-client-tls", "readOnly": true }],
+                        "image": format!("example.com/tidb-{component}:v1"),
+                        "volumeMounts": [{ "name": "tls", "mountPath": folder, "readOnly": true }],
                     }],
-                    "volumes": [{ "name": "tls", "secret": { "secretName": secret_name(&scenario.cluster, "client") } }],
+                    "volumes": [{ "name": "tls", "secret": { "secretName": secret } }],
                 },
             },
         },

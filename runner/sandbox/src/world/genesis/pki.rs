@@ -12,6 +12,7 @@ use stdlib::world::Disk;
 use time::OffsetDateTime;
 
 use super::scenario::Scenario;
+use super::sql::SqlPki;
 
 macro_rules! input {
     ($name:literal) => {
@@ -41,6 +42,28 @@ pub struct Issued {
     key: stdlib::Secret,
 }
 
+impl Issued {
+    pub(super) fn new(cert: String, key: stdlib::Secret) -> Self {
+        Self { cert, key }
+    }
+
+    /// The three keys of its Secret.
+    pub(super) fn secret(&self, ca: &Certificate) -> BTreeMap<&'static str, Vec<u8>> {
+        [
+            ("tls.crt", self.cert.clone().into_bytes()),
+            ("tls.key", self.key.expose().to_vec()),
+            ("ca.crt", ca.pem().into_bytes()),
+        ]
+        .into()
+    }
+
+    /// Its two files, as cfssljson names them.
+    pub(super) fn write(&self, disk: &dyn Disk, folder: &Path, stem: &str) -> io::Result<()> {
+        disk.write_atomic(&folder.join(format!("{stem}.pem")), self.cert.as_bytes(), 0o644)?;
+        disk.write_atomic(&folder.join(format!("{stem}-key.pem")), self.key.expose(), 0o600)
+    }
+}
+
 /// A CA, its inputs, and what it issued. Cheap enough to clone for every test world.
 #[derive(Clone)]
 pub struct Pki {
@@ -48,6 +71,7 @@ pub struct Pki {
     ca: Certificate,
     ca_key: Key,
     leaves: BTreeMap<String, Issued>,
+    sql: Option<SqlPki>,
 }
 
 impl std::fmt::Debug for Pki {
@@ -92,9 +116,15 @@ impl Pki {
             let request = Request::from_json(input(&file)?, &file)?;
             let profile = config.profile(if component == "client" { "client" } else { "internal" })?;
             let (cert, key) = stdlib::cfssl::issue(&ca, &ca_key, &request, profile, now)?;
-            leaves.insert(component, Issued { cert: cert.pem(), key: key.to_secret()? });
+            leaves.insert(component, Issued::new(cert.pem(), key.to_secret()?));
         }
-        Ok(Self { inputs, ca, ca_key, leaves })
+        let sql = scenario.sql_tls.then(|| SqlPki::make(scenario, now)).transpose()?;
+        Ok(Self { inputs, ca, ca_key, leaves, sql })
+    }
+
+    /// The PKI of the MySQL side, where that speaks TLS.
+    pub fn sql(&self) -> Option<&SqlPki> {
+        self.sql.as_ref()
     }
 
     /// The CA's certificate, PEM.
@@ -109,15 +139,7 @@ impl Pki {
 
     /// `tls.crt`, `tls.key` and `ca.crt` of a component's Secret.
     pub fn secret(&self, component: &str) -> Option<BTreeMap<&'static str, Vec<u8>>> {
-        let leaf = self.leaves.get(component)?;
-        Some(
-            [
-                ("tls.crt", leaf.cert.clone().into_bytes()),
-                ("tls.key", leaf.key.expose().to_vec()),
-                ("ca.crt", self.ca.pem().into_bytes()),
-            ]
-            .into(),
-        )
+        Some(self.leaves.get(component)?.secret(&self.ca))
     }
 
     /// The components that have a certificate.
@@ -146,9 +168,7 @@ impl Pki {
         let key = self.ca_key.to_pem().map_err(io::Error::other)?;
         disk.write_atomic(&folder.join("ca-key.pem"), key.as_bytes(), 0o600)?;
         for (component, leaf) in &self.leaves {
-            let stem = stem(component);
-            disk.write_atomic(&folder.join(format!("{stem}.pem")), leaf.cert.as_bytes(), 0o644)?;
-            disk.write_atomic(&folder.join(format!("{stem}-key.pem")), leaf.key.expose(), 0o600)?;
+            leaf.write(disk, folder, &stem(component))?;
         }
         Ok(())
     }

@@ -84,6 +84,8 @@ pub struct Scenario {
     pub issued_by: IssuedBy,
     /// What becomes of keys, where that is cert-manager.
     pub rotation_policy: RotationPolicy,
+    /// Whether TiDB's MySQL side speaks TLS, with a CA of its own, and has clients.
+    pub sql_tls: bool,
     /// Instead of all that: hosts with a cluster of etcd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd: Option<crate::hosts::Etcd>,
@@ -103,6 +105,7 @@ impl Default for Scenario {
             expired: Expired::Nothing,
             issued_by: IssuedBy::Cfssl,
             rotation_policy: RotationPolicy::Always,
+            sql_tls: false,
         }
     }
 }

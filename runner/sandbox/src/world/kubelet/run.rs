@@ -13,11 +13,13 @@ use crate::world::bell::Bell;
 use crate::world::cache::Cache;
 use crate::world::ctx::Ctx;
 use crate::world::faults::Fault;
+use crate::world::genesis::sql_password;
 use crate::world::json as js;
 use crate::world::kube::{EVENTS, Kube, PODS};
 use crate::world::pod::party::Party;
 use crate::world::pod::process::{Process, Who};
 use crate::world::pod::program::{PROGRAMS, Program};
+use crate::world::pod::sql::SqlSide;
 use crate::world::timing::Dice;
 use crate::world::volume::Volume;
 
@@ -314,15 +316,20 @@ impl State {
     fn start(&self, mounts: &[Mount], ip: IpAddr) -> Result<Option<Process>, String> {
         let Some(program) = program(&self.pod) else { return Ok(None) };
         let (namespace, pod) = self.at();
-        let folder = program.folder();
-        let volume =
-            mounts.iter().find(|m| m.path == folder).map_or_else(Volume::default, |m| m.volume.clone());
+        let mounted = |folder: &str| mounts.iter().find(|m| m.path == folder).map(|m| m.volume.clone());
+        let volume = mounted(&program.folder()).unwrap_or_default();
         let label = (format!("pod/{pod}"), program.component);
         let party =
             Party::start(label, Some(ip), program.verifier, program.leaf, volume, allowed_cn(&self.pod))?;
         let cluster = js::label(&self.pod, "app.kubernetes.io/instance").to_owned();
+        let side = |volume: Volume| {
+            SqlSide::start(format!("pod/{pod} (MySQL)"), volume, sql_password(&namespace, &cluster))
+        };
+        let sql = program.sql_folder().and_then(mounted).map(side).transpose()?;
         let who = Who { namespace, cluster, pod };
-        Process::start(&self.ctx, program, who, party, ip).map(Some).map_err(|e| format!("bind {ip}: {e}"))
+        Process::start(&self.ctx, program, who, (party, sql), ip)
+            .map(Some)
+            .map_err(|e| format!("bind {ip}: {e}"))
     }
 
     async fn remove(&self) {

@@ -63,6 +63,11 @@ fn allowed_cn(cluster: &Value, component: &str) -> String {
     line.split('"').skip(1).step_by(2).collect::<Vec<_>>().join(",")
 }
 
+/// Whether TiDB's MySQL side is to speak TLS.
+fn sql_tls(cluster: &Value) -> bool {
+    cluster.pointer("/spec/tidb/tlsClient/enabled") == Some(&json!(true))
+}
+
 /// The pod template of a component.
 pub fn template(cluster: &Value, program: &Program) -> Value {
     let (name, component) = (js::name(cluster), program.component);
@@ -84,12 +89,21 @@ pub fn template(cluster: &Value, program: &Program) -> Value {
     if !cn.is_empty() {
         put(&mut container, "env", json!([{ "name": "CERT_ALLOWED_CN", "value": cn }]));
     }
+    let (mut mounts, mut volumes) = (Vec::new(), Vec::new());
+    let mut mount = |volume: String, folder: &str, secret: String| {
+        mounts.push(json!({ "name": volume, "mountPath": folder, "readOnly": true }));
+        volumes.push(json!({ "name": volume, "secret": { "secretName": secret } }));
+    };
     if cluster.pointer("/spec/tlsCluster/enabled") == Some(&json!(true)) {
-        let volume = format!("{component}-tls");
-        let mount = json!([{ "name": volume, "mountPath": program.folder(), "readOnly": true }]);
-        put(&mut container, "volumeMounts", mount);
         let secret = format!("{name}-{component}-cluster-secret");
-        put(&mut spec, "volumes", json!([{ "name": volume, "secret": { "secretName": secret } }]));
+        mount(format!("{component}-tls"), &program.folder(), secret);
+    }
+    if let Some(folder) = program.sql_folder().filter(|_| sql_tls(cluster)) {
+        mount("tidb-server-tls".to_owned(), folder, format!("{name}-tidb-server-secret"));
+    }
+    if !mounts.is_empty() {
+        put(&mut container, "volumeMounts", json!(mounts));
+        put(&mut spec, "volumes", json!(volumes));
     }
     put(&mut spec, "containers", json!([container]));
     json!({ "metadata": { "labels": labels(name, component), "annotations": annotations }, "spec": spec })

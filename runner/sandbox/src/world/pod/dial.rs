@@ -12,7 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
 use super::party::Party;
+use super::program::SQL_PORT;
 use super::respond;
+use super::sql::guests_login;
 use crate::world::counters::{Count, Refusal, State};
 use crate::world::ctx::Ctx;
 use crate::world::directory::Target;
@@ -79,9 +81,10 @@ pub async fn dial(ctx: &Ctx, client: &Party, target: &Target, ask: &Ask<'_>) -> 
             }
             Outcome::Unreachable(_) => None,
         };
-        if let (Some(verdict), Ok(own), Ok(other)) = (verdict, client.leaf(), target.endpoint.party.leaf()) {
+        let server = target.party();
+        if let (Some(verdict), Ok(own), Ok(other)) = (verdict, client.leaf(), server.leaf()) {
             let involved: [&Certs; 4] =
-                [&own.chain, &client.anchors.certs, &other.chain, &target.endpoint.party.anchors.certs];
+                [&own.chain, &client.anchors.certs, &other.chain, &server.anchors.certs];
             memo.put(combination, verdict, &involved, ctx.clock.now());
         }
     }
@@ -91,9 +94,9 @@ pub async fn dial(ctx: &Ctx, client: &Party, target: &Target, ask: &Ask<'_>) -> 
 
 /// What both sides have loaded, if both can load it.
 pub fn states(ctx: &Ctx, client: &Party, target: &Target) -> Option<(State, State)> {
-    let server = &target.endpoint.party;
+    let server = target.party();
     let states = (client.state()?, server.state()?);
-    for (party, state) in [(client, &states.0), (server.as_ref(), &states.1)] {
+    for (party, state) in [(client, &states.0), (&*server, &states.1)] {
         let fingerprints = |certs: &Certs| certs.0.iter().map(|c| fingerprint(c.as_ref())).collect();
         ctx.counters.material(&state.anchors, || fingerprints(&party.anchors.certs));
         if let Ok(leaf) = party.leaf() {
@@ -110,7 +113,7 @@ pub fn fingerprint(der: &[u8]) -> String {
 }
 
 fn combination(client: &Party, target: &Target) -> Option<Combination> {
-    let server = &target.endpoint.party;
+    let server = target.party();
     Some(Combination {
         client: (client.leaf().ok()?.pair, client.anchors.digest, client.verifier),
         server: (server.leaf().ok()?.pair, server.anchors.digest, server.verifier),
@@ -152,7 +155,7 @@ fn refusal(ctx: &Ctx, client: &Party, target: &Target, by: &str, why: String) ->
     Refusal {
         at: ctx.now(),
         client: client.label.clone(),
-        server: target.endpoint.party.label.clone(),
+        server: target.party().label.clone(),
         name: target.name.clone(),
         port: target.port,
         by: by.to_owned(),
@@ -175,7 +178,20 @@ async fn shake(ctx: &Ctx, client: &Party, target: &Target, ask: &Ask<'_>) -> Res
     let connection = ctx.net.connect(client.ip, to).await.map_err(|e| Broken::Io(e.kind()))?;
     let local = connection.local;
     let judge = |e: io::Error| blame(ctx, local, &e);
-    let mut stream = TlsConnector::from(config).connect(name, connection.stream).await.map_err(judge)?;
+    let mut raw = connection.stream;
+    let sql = target.port == SQL_PORT;
+    if sql {
+        let upgraded = stdlib::tls::mysql::upgrade(&mut raw, DIAL_TIMEOUT, &*ctx.clock).await;
+        upgraded.map_err(|_| Broken::Io(io::ErrorKind::ConnectionRefused))?;
+    }
+    let mut stream = TlsConnector::from(config).connect(name, raw).await.map_err(judge)?;
+    if sql {
+        stream.write_all(&guests_login()).await.map_err(judge)?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.map_err(judge)?;
+        let accepted = matches!(answer, [.., 0]);
+        return accepted.then_some((200, Value::Null)).ok_or(Broken::Io(io::ErrorKind::InvalidData));
+    }
     let body = if ask.body.is_null() { String::new() } else { ask.body.to_string() };
     let request = format!(
         "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

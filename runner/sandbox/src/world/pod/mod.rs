@@ -6,3 +6,4 @@ pub mod process;
 pub mod program;
 mod respond;
 mod serve;
+pub mod sql;

@@ -122,6 +122,14 @@ impl Party {
         Ok(party)
     }
 
+    /// The MySQL side of a TiDB process, as it loads its files now.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn sql(label: String, volume: Volume) -> Result<Self, String> {
+        Self::start((label, "tidb-sql"), None, Verifier::Go, LeafRule::AtStart, volume, Vec::new())
+    }
+
     /// The key pair for a connection that begins now.
     ///
     /// # Errors
@@ -130,7 +138,9 @@ impl Party {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.volume.files();
         let fresh = read.as_ref().is_some_and(|r| {
-            Arc::ptr_eq(&r.from, &files) || (self.rule == LeafRule::Hourly && r.at.elapsed() < HOUR)
+            Arc::ptr_eq(&r.from, &files)
+                || (self.rule == LeafRule::Hourly && r.at.elapsed() < HOUR)
+                || self.rule == LeafRule::AtStart
         });
         if !fresh {
             let leaf = read_leaf(&files).map(Arc::new);

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::dial::{Ask, Outcome, dial};
 use super::party::Party;
-use super::program::Program;
+use super::program::{Program, SQL_PORT};
 use super::serve::serve;
+use super::sql::{self, SqlSide};
 use crate::world::counters::State;
 use crate::world::ctx::Ctx;
 use crate::world::directory::{Endpoint, Target};
@@ -46,14 +47,18 @@ impl Process {
         ctx: &Arc<Ctx>,
         program: &'static Program,
         who: Who,
-        party: Party,
+        (party, sql): (Party, Option<SqlSide>),
         ip: IpAddr,
     ) -> io::Result<Self> {
         let Who { namespace, cluster, pod } = who;
-        let party = Arc::new(party);
+        let (party, sql) = (Arc::new(party), sql.map(Arc::new));
         let ready = AtomicBool::new(false);
-        let endpoint = Arc::new(Endpoint { party, program, namespace, cluster, pod, ip, ready });
+        let endpoint = Arc::new(Endpoint { party, sql, program, namespace, cluster, pod, ip, ready });
         let mut tasks = JoinSet::new();
+        if let Some(side) = &endpoint.sql {
+            let listener = ctx.net.bind(SocketAddr::new(ip, SQL_PORT))?;
+            tasks.spawn(sql::serve(Arc::clone(ctx), Arc::clone(&endpoint), Arc::clone(side), listener));
+        }
         for port in program.ports {
             let listener = ctx.net.bind(SocketAddr::new(ip, *port))?;
             tasks.spawn(serve(Arc::clone(ctx), Arc::clone(&endpoint), listener));
@@ -170,7 +175,7 @@ impl<'a> Dialler<'a> {
 
     async fn maybe(&mut self, party: &Party, target: &Target) {
         let key = (target.name.clone(), target.port, target.endpoint.ip);
-        let states = party.state().zip(target.endpoint.party.state());
+        let states = party.state().zip(target.party().state());
         let now = Instant::now();
         let unchanged = self.seen.get(&key).filter(|(known, _)| *known == states);
         let paced = self.ctx.memo.is_none();

@@ -2,6 +2,9 @@
 
 use stdlib::trust::Verifier;
 
+/// Where TiDB answers MySQL clients, if they are to speak TLS.
+pub const SQL_PORT: u16 = 4000;
+
 /// How a target is named when it is dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
@@ -31,6 +34,8 @@ pub enum Leaf {
     EachConnection,
     /// Once an hour.
     Hourly,
+    /// At the start, or when it is told to.
+    AtStart,
 }
 
 /// One component.
@@ -60,6 +65,11 @@ impl Program {
         } else {
             format!("/var/lib/{}-tls", self.component)
         }
+    }
+
+    /// The folder in which the Secret of its MySQL side is mounted.
+    pub fn sql_folder(&self) -> Option<&'static str> {
+        (self.component == "tidb").then_some("/var/lib/tidb-server-tls")
     }
 
     /// The port that says most about it (health, API).
@@ -190,6 +200,15 @@ pub const PROGRAMS: &[Program] = &[
             dials("tidb", 10080, Service, true),
         ],
     },
+    Program {
+        component: "sql-client",
+        image: "tidb-sql-client",
+        verifier: Verifier::Go,
+        leaf: Leaf::EachConnection,
+        ports: &[],
+        peer_service: false,
+        dials: &[dials("tidb", SQL_PORT, Pod, false), dials("tidb", SQL_PORT, Service, true)],
+    },
 ];
 
 /// What the operator dials, in whichever cluster has it.
@@ -216,7 +235,10 @@ mod tests {
     fn every_port_that_is_dialled_is_listened_on() {
         let all = PROGRAMS.iter().flat_map(|p| p.dials).chain(OPERATOR_DIALS);
         for dialled in all {
-            let listens = program(dialled.target).is_some_and(|p| p.ports.contains(&dialled.port));
+            let on = |p: &Program| {
+                p.ports.contains(&dialled.port) || (p.sql_folder().is_some() && dialled.port == SQL_PORT)
+            };
+            let listens = program(dialled.target).is_some_and(on);
             assert!(listens, "{} does not listen on {}", dialled.target, dialled.port);
         }
     }

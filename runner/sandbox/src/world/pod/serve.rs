@@ -12,11 +12,14 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use serde_json::Value;
 use stdlib::tls::TlsFailure;
+use stdlib::world::Stream;
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::respond;
 use crate::world::ctx::Ctx;
@@ -26,7 +29,8 @@ use crate::world::net::{Connection, Listener};
 const MOST: usize = 64 * 1024;
 /// How long a refused peer has to read its alert before the connection is torn down under it.
 const FAREWELL: Duration = Duration::from_millis(500);
-const IDLE: Duration = Duration::from_secs(10);
+/// How long a connection may idle.
+pub(super) const IDLE: Duration = Duration::from_secs(10);
 
 /// Serves one port until it is dropped, and all its connections with it.
 pub(crate) async fn serve(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>, mut listener: Box<dyn Listener>) {
@@ -49,24 +53,7 @@ async fn one(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>, connection: Connection) {
     let peer = connection.peer;
     let config =
         endpoint.party.leaf().and_then(|leaf| ctx.configs.server(&endpoint.party, &leaf, &ctx.clock));
-    let acceptor = match config {
-        Ok(config) => TlsAcceptor::from(config),
-        Err(why) => return refuse(&ctx, peer, why),
-    };
-    let shaken = tokio::time::timeout(IDLE, acceptor.accept(connection.stream).into_fallible()).await;
-    let stream = match shaken {
-        Ok(Ok(stream)) => stream,
-        Ok(Err((error, mut raw))) => {
-            if let Some(why) = verdict(&error) {
-                refuse(&ctx, peer, why);
-                let mut rest = [0u8; 1024];
-                let drain = async { while raw.read(&mut rest).await.is_ok_and(|n| n > 0) {} };
-                let _ = tokio::time::timeout(FAREWELL, drain).await;
-            }
-            return;
-        }
-        Err(_) => return,
-    };
+    let Some(stream) = accept(&ctx, peer, config, connection.stream).await else { return };
     if !ours(&ctx, peer) {
         ctx.counters.outside(true);
     }
@@ -75,6 +62,35 @@ async fn one(ctx: Arc<Ctx>, endpoint: Arc<Endpoint>, connection: Connection) {
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     let _ = tokio::time::timeout(IDLE, serving).await;
+}
+
+/// Shakes hands; leaves word where the client is refused.
+pub(super) async fn accept(
+    ctx: &Ctx,
+    peer: SocketAddr,
+    config: Result<Arc<ServerConfig>, String>,
+    stream: Box<dyn Stream>,
+) -> Option<TlsStream<Box<dyn Stream>>> {
+    let acceptor = match config {
+        Ok(config) => TlsAcceptor::from(config),
+        Err(why) => {
+            refuse(ctx, peer, why);
+            return None;
+        }
+    };
+    match tokio::time::timeout(IDLE, acceptor.accept(stream).into_fallible()).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err((error, mut raw))) => {
+            if let Some(why) = verdict(&error) {
+                refuse(ctx, peer, why);
+                let mut rest = [0u8; 1024];
+                let drain = async { while raw.read(&mut rest).await.is_ok_and(|n| n > 0) {} };
+                let _ = tokio::time::timeout(FAREWELL, drain).await;
+            }
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 /// What our own verifier said, if it was it that ended the handshake. An alert is the client's verdict, not ours.
@@ -86,7 +102,7 @@ fn verdict(error: &io::Error) -> Option<String> {
     }
 }
 
-fn ours(ctx: &Ctx, peer: SocketAddr) -> bool {
+pub(super) fn ours(ctx: &Ctx, peer: SocketAddr) -> bool {
     ctx.directory.at(peer.ip()).is_some() || ctx.operator_ip() == Some(peer.ip())
 }
 
