@@ -8,6 +8,7 @@
 )]
 
 mod authors;
+mod budgets;
 mod by_hand;
 mod certificates;
 mod contract;

@@ -11,6 +11,7 @@
 )]
 
 mod bench;
+mod budgets;
 mod cfssl;
 mod contract;
 mod desk;

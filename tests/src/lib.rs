@@ -22,6 +22,14 @@ pub mod two_processes;
 pub mod contract;
 
 #[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a story that two test programs tell on different servers"
+)]
+pub mod budgets;
+
+#[allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::missing_panics_doc,

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use journal::Header;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::Kubeconfig;
 use sandbox::world::Scenario;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stdlib::World;
 use stdlib::host::Pool;
+use stdlib::k8s::connect::{Way as Reached, connect};
 
 use super::args::{Connection, Reach};
 use super::{Context, launch, paths, sandboxes};
@@ -160,7 +161,8 @@ pub(crate) async fn world(way: &Way) -> Result<World, Failure> {
 
 async fn system(way: &Way) -> Result<World, Failure> {
     let folder = way.folder();
-    match client(way).await {
+    let to = Reached { kubeconfig: way.kubeconfig.clone(), context: way.context.clone() };
+    match connect(to).await {
         Ok(client) => Ok(World::system(Some(client), folder)),
         Err(why) if way.kubeconfig.is_none() && way.context.is_none() => {
             let mut world = World::system(None, folder);
@@ -171,34 +173,4 @@ async fn system(way: &Way) -> Result<World, Failure> {
             .on(way.kubeconfig.as_ref().map(|path| path.display().to_string()).unwrap_or_default())
             .hint("`kubectl config get-contexts` lists the contexts; `--kubeconfig FILE --context NAME` names one")),
     }
-}
-
-async fn client(way: &Way) -> Result<kube::Client, String> {
-    let options = KubeConfigOptions { context: way.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &way.kubeconfig {
-        Some(path) => {
-            let text = Kubeconfig::read_from(path).map_err(|error| chain(&error))?;
-            kube::Config::from_custom_kubeconfig(text, &options).await.map_err(|error| chain(&error))?
-        }
-        None if way.context.is_some() => {
-            kube::Config::from_kubeconfig(&options).await.map_err(|error| chain(&error))?
-        }
-        None => kube::Config::infer().await.map_err(|error| chain(&error))?,
-    };
-    kube::Client::try_from(config).map_err(|error| chain(&error))
-}
-
-/// An error with its causes, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

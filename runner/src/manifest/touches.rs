@@ -128,7 +128,7 @@ impl Allowance {
                 let reads = verbs.iter().all(|verb| matches!(verb.as_str(), "get" | "list" | "watch"));
                 (kube.write || reads)
                     && glob(&kube.group, group)
-                    && glob(&kube.resource, resource)
+                    && glob(&kube.resource, object_of(resource))
                     && glob(&kube.namespace, namespace)
                     && (creates
                         || kube.names.is_empty()
@@ -163,6 +163,7 @@ impl Allowance {
     pub fn line_for(touch: &Touch) -> String {
         match touch {
             Touch::Kube { group, resource, namespace, name, verbs } => {
+                let resource = object_of(resource);
                 let write = verbs.iter().any(|verb| !matches!(verb.as_str(), "get" | "list" | "watch"));
                 let names = if name.is_empty() { String::new() } else { format!(", names: [\"{name}\"]") };
                 let write = if write { ", write: true" } else { "" };
@@ -301,4 +302,9 @@ fn replaced(allowed: &Allowed, name: &str, text: &str) -> Allowed {
 
 fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A part of an object (`pods/eviction`) is named by the object.
+fn object_of(resource: &str) -> &str {
+    resource.split_once('/').map_or(resource, |(object, _)| object)
 }

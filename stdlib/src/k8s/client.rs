@@ -20,6 +20,8 @@ use super::object::{Ref, collection, resource, text};
 const PAUSES_MS: [u64; 7] = [250, 500, 1_000, 2_000, 4_000, 8_000, 8_000];
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a log may take.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
 
@@ -81,7 +83,7 @@ impl<'a> Objects<'a> {
     /// The object, if there is one.
     pub async fn find(&self, object: &Ref) -> Result<Option<Value>, PrimError> {
         let request = Request::new(collection(&object.resource(), &object.namespace));
-        let attempt = Attempt { verb: "get", object };
+        let attempt = Attempt { verb: "get", object, part: "" };
         match self.send(&attempt, || request.get(&object.name, &GetParams::default())).await {
             Err(error) if error.code == Code::NotFound => Ok(None),
             other => other.map(Some),
@@ -91,7 +93,7 @@ impl<'a> Objects<'a> {
     /// What the server says at a path, e.g. of discovery.
     pub async fn path(&self, path: &str) -> Result<Value, PrimError> {
         let object = Ref::new("", "path", "", path);
-        let attempt = Attempt { verb: "get", object: &object };
+        let attempt = Attempt { verb: "get", object: &object, part: "" };
         let build = || {
             let request = http::Request::get(path).body(Vec::new());
             request.map_err(kube::core::request::Error::BuildRequest)
@@ -121,7 +123,7 @@ impl<'a> Objects<'a> {
     ) -> Result<Vec<Value>, PrimError> {
         let all = Ref::new(api_version, kind, namespace, "");
         let request = Request::new(collection(&resource(api_version, kind), namespace));
-        let attempt = Attempt { verb: "list", object: &all };
+        let attempt = Attempt { verb: "list", object: &all, part: "" };
         let mut items = Vec::new();
         let mut params = ListParams::default().limit(PAGE);
         if !labels.is_empty() {
@@ -165,7 +167,7 @@ impl<'a> Objects<'a> {
         at_version(&mut patch, version);
         let params = PatchParams { field_manager: Some(self.manager.clone()), ..PatchParams::default() };
         let request = Request::new(collection(&object.resource(), &object.namespace));
-        let attempt = Attempt { verb: "patch", object };
+        let attempt = Attempt { verb: "patch", object, part: "" };
         let build = || match part {
             "" => request.patch(&object.name, &params, &Patch::Merge(&patch)),
             part => request.patch_subresource(part, &object.name, &params, &Patch::Merge(&patch)),
@@ -178,7 +180,7 @@ impl<'a> Objects<'a> {
         let params = PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() };
         let request = Request::new(collection(&object.resource(), &object.namespace));
         let bytes = serde_json::to_vec(body).map_err(|e| PrimError::internal(e.to_string()))?;
-        let attempt = Attempt { verb: "create", object };
+        let attempt = Attempt { verb: "create", object, part: "" };
         self.send(&attempt, || request.create(&params, bytes.clone())).await
     }
 
@@ -206,10 +208,64 @@ impl<'a> Objects<'a> {
             resource_version: Some(version.to_owned()),
         });
         let request = Request::new(collection(&object.resource(), &object.namespace));
-        let attempt = Attempt { verb: "delete", object };
+        let attempt = Attempt { verb: "delete", object, part: "" };
         match self.send(&attempt, || request.delete(&object.name, &params)).await {
             Err(error) if error.code == Code::NotFound => Ok(()),
             other => other.map(|_| ()),
+        }
+    }
+
+    /// Has the server delete this very pod, if the PodDisruptionBudgets let it: where they do not, that is a `Conflict`.
+    pub async fn evict(&self, pod: &Ref, uid: &str) -> Result<(), PrimError> {
+        let body = json!({
+            "apiVersion": self.eviction().await?,
+            "kind": "Eviction",
+            "metadata": { "name": pod.name, "namespace": pod.namespace },
+            "deleteOptions": { "preconditions": { "uid": uid } },
+        });
+        let path = format!("{}/{}/eviction", collection(&pod.resource(), &pod.namespace), pod.name);
+        let bytes = serde_json::to_vec(&body).map_err(|e| PrimError::internal(e.to_string()))?;
+        let attempt = Attempt { verb: "create", object: pod, part: "eviction" };
+        let build = || {
+            let request = http::Request::post(&path).header(http::header::CONTENT_TYPE, "application/json");
+            request.body(bytes.clone()).map_err(kube::core::request::Error::BuildRequest)
+        };
+        match self.send(&attempt, build).await {
+            Err(error) if error.code == Code::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// The version of evictions that this server takes.
+    async fn eviction(&self) -> Result<String, PrimError> {
+        let known = self.path("/api/v1").await?;
+        let resources = known.get("resources").and_then(Value::as_array);
+        let found = resources.into_iter().flatten().find(|one| text(one, &["name"]) == "pods/eviction");
+        let part = |field| found.map(|one| text(one, &[field])).filter(|text| !text.is_empty());
+        Ok(format!("{}/{}", part("group").unwrap_or("policy"), part("version").unwrap_or("v1")))
+    }
+
+    /// The last lines that a container has written; `before` its last restart. Asked once: nothing rests on it.
+    pub async fn log(
+        &self,
+        pod: &Ref,
+        container: &str,
+        before: bool,
+        lines: u32,
+    ) -> Result<String, PrimError> {
+        let path = format!(
+            "{}/{}/log?container={container}&tailLines={lines}&previous={before}",
+            collection(&pod.resource(), &pod.namespace),
+            pod.name
+        );
+        let request = http::Request::get(path).body(Vec::new());
+        let request = request.map_err(|e| PrimError::internal(e.to_string()))?;
+        let attempt = Attempt { verb: "get", object: pod, part: "log" };
+        match select(Box::pin(self.client.request_text(request)), self.world.clock.sleep(LOG_TIMEOUT)).await {
+            Either::Left((answer, _)) => answer.map_err(|error| explain(&error, &attempt)),
+            Either::Right(_) => {
+                Err(PrimError::new(Code::Unavailable, "its log did not come").on(pod.to_string()))
+            }
         }
     }
 
@@ -292,7 +348,7 @@ impl Objects<'_> {
             ..PatchParams::default()
         };
         let request = Request::new(collection(&object.resource(), &object.namespace));
-        let attempt = Attempt { verb: "patch", object };
+        let attempt = Attempt { verb: "patch", object, part: "" };
         self.send(&attempt, || request.patch(&object.name, &params, patch)).await
     }
 }

@@ -13,6 +13,8 @@ pub struct Attempt<'a> {
     pub verb: &'a str,
     /// The object; an empty name for a collection.
     pub object: &'a Ref,
+    /// Its subresource, or nothing.
+    pub part: &'a str,
 }
 
 /// The rule that a role lacks, as one line of YAML that can be pasted under `rules:`.
@@ -24,9 +26,10 @@ pub fn rule(attempt: &Attempt<'_>) -> String {
     } else {
         format!(", resourceNames: [\"{}\"]", attempt.object.name)
     };
+    let slash = if attempt.part.is_empty() { "" } else { "/" };
     format!(
-        "- {{apiGroups: [\"{}\"], resources: [\"{}\"], verbs: [\"{}\"]{names}}}",
-        resource.group, resource.plural, attempt.verb
+        "- {{apiGroups: [\"{}\"], resources: [\"{}{slash}{}\"], verbs: [\"{}\"]{names}}}",
+        resource.group, resource.plural, attempt.part, attempt.verb
     )
 }
 
@@ -66,6 +69,10 @@ pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> PrimError {
         409 => PrimError::new(Code::Conflict, format!("it changed while we were working: {said}")).on(object),
         400 | 422 => PrimError::invalid(format!("the API server refuses the content: {said}")).on(object),
         413 => PrimError::invalid("the content is too large for the API server").on(object),
+        429 if budget(status).is_some() => {
+            let why = budget(status).unwrap_or_default();
+            PrimError::new(Code::Conflict, format!("a PodDisruptionBudget keeps it: {why}")).on(object)
+        }
         429 => PrimError::new(Code::Unavailable, "the API server asks us to slow down").on(object),
         code @ 500..=599 => {
             PrimError::new(Code::Unavailable, format!("the API server answers {code}: {said}")).on(object)
@@ -79,7 +86,9 @@ pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> PrimError {
 /// Whether the request may be sent again as it is: it was throttled, or nothing useful came back.
 pub fn transient(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
+        kube::Error::Api(status) => {
+            matches!(status.code, 429 | 500 | 502 | 503 | 504) && budget(status).is_none()
+        }
         // A wrong certificate does not become right by waiting.
         kube::Error::Service(_) => !root_cause(error).contains("certificate"),
         kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
@@ -92,6 +101,12 @@ pub fn retry_after(error: &kube::Error) -> Option<Duration> {
     let kube::Error::Api(status) = error else { return None };
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     (seconds > 0).then(|| Duration::from_secs(u64::from(seconds).min(30)))
+}
+
+/// What a budget says that does not let a pod be evicted.
+fn budget(status: &kube::core::Status) -> Option<&str> {
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice())?;
+    causes.iter().find(|cause| cause.reason == "DisruptionBudget").map(|cause| cause.message.as_str())
 }
 
 fn admission(message: &str) -> bool {
@@ -119,7 +134,7 @@ mod tests {
         let secret = Ref::secret("tidb", "basic-pd-cluster-secret");
         let error = explain(
             &api(403, "secrets \"basic-pd-cluster-secret\" is forbidden"),
-            &Attempt { verb: "patch", object: &secret },
+            &Attempt { verb: "patch", object: &secret, part: "" },
         );
         assert_eq!(error.code, Code::Forbidden);
         assert_eq!(
@@ -129,14 +144,14 @@ mod tests {
                  verbs: [\"patch\"], resourceNames: [\"basic-pd-cluster-secret\"]}"
             )
         );
-        let list = Attempt { verb: "list", object: &Ref::new("apps/v1", "Deployment", "tidb", "") };
+        let list = Attempt { verb: "list", object: &Ref::new("apps/v1", "Deployment", "tidb", ""), part: "" };
         assert_eq!(rule(&list), "- {apiGroups: [\"apps\"], resources: [\"deployments\"], verbs: [\"list\"]}");
     }
 
     #[test]
     fn every_status_has_its_code_and_only_the_passing_ones_are_retried() {
         let object = Ref::secret("tidb", "a");
-        let attempt = Attempt { verb: "get", object: &object };
+        let attempt = Attempt { verb: "get", object: &object, part: "" };
         for (status, code, again) in [
             (400, Code::Invalid, false),
             (401, Code::Forbidden, false),

@@ -6,8 +6,10 @@
 mod annotate;
 mod apply;
 pub mod args;
+pub mod budget;
 pub mod client;
 mod config_map;
+pub mod connect;
 pub mod content;
 pub mod data;
 pub(crate) mod delete_secret;
@@ -251,13 +253,21 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "k8s::rollout_restart",
         kind: Kind::Settle,
-        params: &[param(
-            "workload",
-            Type::Map,
-            "`{kind, namespace, name}` of a Deployment, StatefulSet or DaemonSet.",
-        )],
+        params: &[
+            param(
+                "workload",
+                Type::Map,
+                "`{kind, namespace, name}` of a Deployment, StatefulSet or DaemonSet.",
+            ),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`budgets`: `respect` (as it is when left out) or `ignore`, of PodDisruptionBudgets.",
+            },
+        ],
         returns: "`{marker}`",
-        doc: "Restarts a workload by a marker in its pod template that is unique to run and phase, and waits until no old pod lives and every new one is ready.\n\nFails with `unproved` when the rollout cannot finish by itself (paused, `OnDelete`, given up).",
+        doc: "Restarts a workload by a marker in its pod template that is unique to run and phase, and waits until no old pod lives and every new one is ready. It begins when the PodDisruptionBudgets of its pods let one be missing; where the update strategy is `OnDelete`, it evicts the pods one by one.\n\nFails with `refused` when a budget never lets a pod be missing, and with `unproved` when the rollout cannot finish by itself (paused, held back by a partition, given up).",
         example: "p.settle(\"client\", k8s::rollout_restart(#{ kind: \"deployment\", namespace: \"tidb\", name: \"basic-client\" }));",
         run: |world, args, gate| Box::pin(restart::run(world, args, gate)),
         restore: None,
@@ -269,10 +279,7 @@ pub const PRIMITIVES: &[Primitive] = &[
                 _ => "Deployment",
             };
             let (namespace, name) = (args::hint(args, 0, "namespace"), args::hint(args, 0, "name"));
-            vec![
-                object::touch("apps/v1", kind, namespace, name, &["get", "patch"]),
-                object::touch("v1", "Pod", namespace, "", &["list"]),
-            ]
+            restart::touches(kind, namespace, name)
         },
     },
 ];

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Code, PrimError};
-use crate::gate::{Gate, Progress};
+use crate::gate::{Effect, EffectClass, Gate, Progress};
+use crate::registry::Touch;
 use crate::world::World;
 
 use super::args;
+use super::budget;
 use super::client::Objects;
+use super::data::ABSENT;
 use super::marker::{self, Spot};
-use super::object::{Ref, at};
-use super::rollout::{Waiting, pod, workload};
+use super::object::{self, Ref, at, text};
+use super::rollout::{Waiting, next_to_go, pod, workload};
 use super::why;
 
 /// Polling starts fast, for a small cluster, and slows down, for the sake of the server.
@@ -39,21 +43,61 @@ pub async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value
     };
     let namespace = args::field(workload, "namespace", "workload")?;
     let name = args::field(workload, "name", "workload")?;
-    restart(world, gate, &Ref::new("apps/v1", kind, namespace, name)).await
+    let ignore = match args.get(1).and_then(|options| options.get("budgets")).and_then(Value::as_str) {
+        None | Some("respect") => false,
+        Some("ignore") => true,
+        Some(other) => {
+            return Err(PrimError::argument(format!("`options.budgets` is `{other}`"))
+                .expected("`respect` or `ignore`", format!("`{other}`")));
+        }
+    };
+    let object = Ref::new("apps/v1", kind, namespace, name);
+    if ignore { roll(world, gate, &object).await } else { restart(world, gate, &object).await }
 }
 
-/// Restarts a Deployment, StatefulSet or DaemonSet and waits.
+/// What restarting a workload touches.
+pub fn touches(kind: &str, namespace: &str, name: &str) -> Vec<Touch> {
+    let mut touches = vec![
+        object::touch("apps/v1", kind, namespace, name, &["get", "patch"]),
+        object::touch("v1", "Pod", namespace, "", &["list"]),
+        object::touch("policy/v1", "PodDisruptionBudget", namespace, "", &["list"]),
+    ];
+    // Only these can be told to leave it to others.
+    if kind != "Deployment" {
+        touches.push(Touch::Kube {
+            group: String::new(),
+            resource: "pods/eviction".into(),
+            namespace: namespace.into(),
+            name: String::new(),
+            verbs: vec!["create".into()],
+        });
+    }
+    touches
+}
+
+/// Restarts a Deployment, StatefulSet or DaemonSet, as soon as the budgets of its pods let one be missing, and waits.
 pub async fn restart(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Value, PrimError> {
+    let objects = Objects::of(world)?;
+    let begun = Spot::template().value(&objects.get(object).await?) == gate.marker();
+    if !begun && !gate.marker().is_empty() {
+        budget::wait(world, gate, &objects, object).await?;
+    }
+    roll(world, gate, object).await
+}
+
+/// Restarts it without a question, and waits.
+async fn roll(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Value, PrimError> {
     let spot = Spot::template();
     let marker = marker::put(world, gate, object, &spot).await?;
-    let objects = Objects::of(world)?;
+    let objects = Objects::behind(world, gate)?;
     let mut poll = Poll::default();
-    let mut pods = Vec::new();
+    let (mut pods, mut next) = (Vec::new(), None);
     loop {
         let state = async {
             let value = objects.get(object).await?;
             let selector = selector(&value);
             pods = objects.list("v1", "Pod", &object.namespace, &selector).await?;
+            next = next_to_go(&value, &pods, spot.key, &marker).cloned();
             Ok(workload(&object.kind, &value, &pods, spot.key, &marker))
         };
         let state: Result<Waiting, PrimError> = state.await;
@@ -68,7 +112,10 @@ pub async fn restart(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Val
                     object.name
                 )));
             }
-            Some(Waiting::For(why, done, total)) => {
+            Some(Waiting::For(mut why, done, total)) => {
+                if let Some(old) = next.take() {
+                    why = evict(&objects, gate, object, &old, &marker).await?;
+                }
                 gate.progress(Progress {
                     text: format!("{}: {why}", object.name),
                     done: Some((done, total)),
@@ -77,6 +124,32 @@ pub async fn restart(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Val
             None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
         }
         world.clock.sleep(poll.pause()).await;
+    }
+}
+
+/// Evicts an old pod that nobody else takes away. What came of it, in words.
+async fn evict(
+    objects: &Objects<'_>,
+    gate: &dyn Gate,
+    object: &Ref,
+    old: &Value,
+    marker: &str,
+) -> Result<String, PrimError> {
+    let pod = Ref::new("v1", "Pod", &object.namespace, text(old, &["metadata", "name"]));
+    let uid = text(old, &["metadata", "uid"]);
+    let effect = Effect {
+        place: pod.part(uid),
+        before: format!("sha256:{}", hex::encode(Sha256::digest(uid))),
+        after: ABSENT.into(),
+        class: EffectClass::Compensable,
+        backup: None,
+        summary: json!({ "marker": marker, "before": { "uid": uid }, "after": {} }),
+    };
+    gate.effect(effect).await?;
+    match objects.evict(&pod, uid).await {
+        Ok(()) => Ok(format!("{} is evicted, since the update strategy is OnDelete", pod.name)),
+        Err(error) if error.code == Code::Conflict => Ok(format!("{}: {}", pod.name, error.message)),
+        Err(error) => Err(error),
     }
 }
 

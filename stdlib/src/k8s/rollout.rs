@@ -72,11 +72,11 @@ pub fn workload(kind: &str, object: &Value, pods: &[Value], key: &str, marker: &
     if at(object, &["spec", "paused"]) == Some(&Value::Bool(true)) {
         return Waiting::Stuck("it is paused; `kubectl rollout resume` lets it go on".into());
     }
-    if text(object, &["spec", "updateStrategy", "type"]) == "OnDelete" {
-        return Waiting::Stuck("its update strategy is OnDelete, so nothing restarts its pods".into());
-    }
-    if number(object, &["spec", "updateStrategy", "rollingUpdate", "partition"]) > 0 {
-        return Waiting::Stuck("its update partition keeps some pods back".into());
+    let partition = number(object, &["spec", "updateStrategy", "rollingUpdate", "partition"]);
+    if partition > 0 {
+        return Waiting::Stuck(format!(
+            "its update partition keeps the pods below {partition} back; set it to 0, if what they would get may be rolled out"
+        ));
     }
     if number(object, &["status", "observedGeneration"]) < number(object, &["metadata", "generation"]) {
         return wait("the controller has not seen the change yet".into());
@@ -93,7 +93,9 @@ pub fn workload(kind: &str, object: &Value, pods: &[Value], key: &str, marker: &
         }
         _ => (replicas(object), status("updatedReplicas"), status("readyReplicas")),
     };
+    // Where pods are replaced by hand, the controller never calls the new revision the current one.
     if kind == "StatefulSet"
+        && !on_delete(object)
         && text(object, &["status", "currentRevision"]) != text(object, &["status", "updateRevision"])
     {
         return wait(format!("{updated} of {wanted} pods have the new revision"));
@@ -111,6 +113,29 @@ pub fn workload(kind: &str, object: &Value, pods: &[Value], key: &str, marker: &
         Some(old) => wait(format!("{} still runs as before", pod(old).name)),
         None => Waiting::Done,
     }
+}
+
+/// Whether the controller leaves it to others to take the old pods away.
+fn on_delete(object: &Value) -> bool {
+    text(object, &["spec", "updateStrategy", "type"]) == "OnDelete"
+}
+
+/// The pod to take away next, where nobody else does: one at a time, the highest number first, while all others are well.
+pub fn next_to_go<'a>(object: &Value, pods: &'a [Value], key: &str, marker: &str) -> Option<&'a Value> {
+    let seen =
+        number(object, &["status", "observedGeneration"]) >= number(object, &["metadata", "generation"]);
+    let all = at(object, &["status", "desiredNumberScheduled"]).and_then(Value::as_i64);
+    let all = all.unwrap_or_else(|| replicas(object));
+    let well = |value: &&Value| pod(value).ready && !pod(value).terminating;
+    let wells = i64::try_from(pods.iter().filter(well).count()).unwrap_or(i64::MAX);
+    if !on_delete(object) || !seen || wells < all {
+        return None;
+    }
+    let number = |value: &&Value| {
+        let name = text(value, &["metadata", "name"]);
+        name.rsplit_once('-').and_then(|(_, number)| number.parse::<u64>().ok())
+    };
+    pods.iter().filter(|p| text(p, &["metadata", "annotations", key]) != marker).max_by_key(number)
 }
 
 /// Wanted replicas; one where nothing is said.
@@ -175,12 +200,29 @@ mod tests {
         let mut paused = deployment();
         paused["spec"]["paused"] = json!(true);
         assert!(matches!(workload("Deployment", &paused, &[], KEY, "m"), Waiting::Stuck(_)));
-        let mut on_delete = deployment();
-        on_delete["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
-        assert!(matches!(workload("StatefulSet", &on_delete, &[], KEY, "m"), Waiting::Stuck(_)));
+        let mut kept_back = deployment();
+        kept_back["spec"]["updateStrategy"] = json!({"rollingUpdate": {"partition": 2}});
+        assert!(matches!(workload("StatefulSet", &kept_back, &[], KEY, "m"), Waiting::Stuck(_)));
         let mut late = deployment();
         late["status"]["conditions"] = json!([{"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": "has timed out"}]);
         assert!(matches!(workload("Deployment", &late, &[], KEY, "m"), Waiting::Stuck(_)));
+    }
+
+    #[test]
+    fn pods_that_nobody_else_takes_away_go_one_by_one_the_highest_number_first() {
+        let mut set = deployment();
+        assert_eq!(next_to_go(&set, &pods(&["before", "before"]), KEY, "m"), None, "the controller does it");
+        set["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
+        let next = |pods: &[Value]| {
+            next_to_go(&set, pods, KEY, "m").map(|p| text(p, &["metadata", "name"]).to_owned())
+        };
+        assert_eq!(next(&pods(&["before", "before"])).as_deref(), Some("client-1"));
+        assert_eq!(next(&pods(&["before", "m"])).as_deref(), Some("client-0"));
+        assert_eq!(next(&pods(&["m", "m"])), None);
+        assert_eq!(next(&pods(&["before"])), None, "one of them is missing");
+        let mut late = pods(&["before", "m"]);
+        late[1]["status"]["conditions"] = json!([]);
+        assert_eq!(next(&late), None, "one of them is not ready");
     }
 
     #[test]

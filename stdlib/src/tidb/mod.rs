@@ -102,13 +102,9 @@ pub const PRIMITIVES: &[Primitive] = &[
             let (namespace, name) = (hint(args, 0, "namespace"), hint(args, 0, "name"));
             let pods = touch("v1", "Pod", namespace, "", &["list"]);
             match hint(args, 0, "kind") {
-                "statefulset" => {
-                    vec![touch("apps/v1", "StatefulSet", namespace, name, &["get", "patch"]), pods]
-                }
-                "daemonset" => vec![touch("apps/v1", "DaemonSet", namespace, name, &["get", "patch"]), pods],
-                "deployment" => {
-                    vec![touch("apps/v1", "Deployment", namespace, name, &["get", "patch"]), pods]
-                }
+                "statefulset" => crate::k8s::restart::touches("StatefulSet", namespace, name),
+                "daemonset" => crate::k8s::restart::touches("DaemonSet", namespace, name),
+                "deployment" => crate::k8s::restart::touches("Deployment", namespace, name),
                 _ => vec![
                     touch(
                         cluster::API_VERSION,

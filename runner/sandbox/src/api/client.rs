@@ -49,6 +49,11 @@ impl Server {
         locked(&self.tokens).insert(token.into(), user.into());
     }
 
+    /// Lets it in no more.
+    pub fn remove_token(&self, token: &str) {
+        locked(&self.tokens).remove(token);
+    }
+
     pub(crate) fn user_of(&self, token: &str) -> Option<String> {
         locked(&self.tokens).get(token).cloned()
     }

@@ -28,6 +28,8 @@ pub const PODS: Kind = kind("v1", "Pod", "pods", true);
 pub const SECRETS: Kind = kind("v1", "Secret", "secrets", true);
 /// ConfigMaps.
 pub const CONFIG_MAPS: Kind = kind("v1", "ConfigMap", "configmaps", true);
+/// PodDisruptionBudgets.
+pub const BUDGETS: Kind = kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", true);
 /// Services.
 pub const SERVICES: Kind = kind("v1", "Service", "services", true);
 /// Namespaces.

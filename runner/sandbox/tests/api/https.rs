@@ -11,7 +11,7 @@ use stdlib::world::SystemClock;
 use crate::support::{object, refusal};
 
 /// A server certificate for loopback under a CA of its own: configuration, CA as PEM.
-fn tls() -> (Arc<rustls::ServerConfig>, String) {
+pub(crate) fn tls() -> (Arc<rustls::ServerConfig>, String) {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();

@@ -8,6 +8,7 @@ mod customs;
 mod deleting;
 mod faults;
 mod https;
+mod lasting;
 mod rules;
 mod support;
 mod watching;

@@ -1,6 +1,6 @@
 //! The loop of the workload controllers: an ordinary API client that watches, decides and writes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{deployment, statefulset, template};
+use super::{deployment, disruption, statefulset, template};
 use crate::world::bell::Bell;
 use crate::world::cache::{Cache, Key};
 use crate::world::json as js;
 use crate::world::kube::{
-    CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, Kind, Kube, PODS, REPLICA_SETS, STATEFUL_SETS,
+    BUDGETS, CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, Kind, Kube, PODS, REPLICA_SETS, STATEFUL_SETS,
 };
 use crate::world::timing::{Dice, Timing};
 
@@ -25,6 +25,7 @@ struct Controllers {
     deployments: Cache,
     replica_sets: Cache,
     daemon_sets: Cache,
+    budgets: Cache,
     dice: Dice,
     /// Pods that were made and have not been seen yet: until then their owner is not looked at again.
     awaited: BTreeMap<String, (Vec<Key>, Instant)>,
@@ -48,6 +49,7 @@ pub async fn run(kube: Kube, timing: Timing, seed: u64) {
         deployments: follow(DEPLOYMENTS),
         replica_sets: follow(REPLICA_SETS),
         daemon_sets: follow(DAEMON_SETS),
+        budgets: follow(BUDGETS),
         kube: kube.clone(),
         dice: Dice::new(seed, "controllers"),
         awaited: BTreeMap::new(),
@@ -70,6 +72,7 @@ impl Controllers {
             &self.deployments,
             &self.replica_sets,
             &self.daemon_sets,
+            &self.budgets,
         ];
         caches.iter().all(|cache| cache.synced())
     }
@@ -87,6 +90,9 @@ impl Controllers {
         for set in self.daemon_sets.all() {
             let done = self.daemon_set(&set).await;
             failed |= report(&set, done);
+        }
+        for budget in self.budgets.all() {
+            failed |= report(&budget, self.budget(&budget).await);
         }
         failed.then_some(RETRY)
     }
@@ -235,6 +241,19 @@ impl Controllers {
         let status = json!({ "replicas": own.len(), "readyReplicas": ready, "availableReplicas": ready,
             "observedGeneration": js::generation(rs) });
         self.status(REPLICA_SETS, rs, status).await
+    }
+
+    async fn budget(&self, budget: &Value) -> kube::Result<()> {
+        let namespace = js::namespace(budget);
+        let labels = budget.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+        let pods = self.pods.within(namespace, |pod| labels.is_some() && js::selected(pod, labels));
+        let owners: BTreeSet<&str> = pods.iter().map(|pod| js::controller(pod)).collect();
+        let scaled = [&self.sets, &self.replica_sets]
+            .into_iter()
+            .flat_map(|cache| cache.within(namespace, |owner| owners.contains(js::uid(owner))));
+        let scale = scaled.filter_map(|owner| js::number(&owner, "/spec/replicas")).sum::<i64>();
+        let scale = usize::try_from(scale).unwrap_or_default();
+        self.status(BUDGETS, budget, disruption::decide(budget, &pods, scale)).await
     }
 
     async fn daemon_set(&mut self, set: &Value) -> kube::Result<()> {
