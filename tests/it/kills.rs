@@ -40,7 +40,10 @@ impl Served {
         let counters = sandbox.join("counters.json");
         let town = Town {
             program,
-            begins: vec!["--sandbox-dir".into(), sandbox.display().to_string()],
+            workflow: "tidb/cfssl-rotate",
+            begins: ["--set", "remove_old_ca=true", "--sandbox-dir", &sandbox.display().to_string()]
+                .map(str::to_owned)
+                .to_vec(),
             goes_on: Vec::new(),
             pki: sandbox.join("pki"),
             kube,

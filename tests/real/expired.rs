@@ -12,7 +12,7 @@ use crate::rotate::{StopAt, served};
 
 const WORKFLOW: &str = "tidb/cfssl-expired";
 
-async fn bench(seed: u64) -> Bench {
+pub(crate) async fn bench(seed: u64) -> Bench {
     let bench = Bench::of(seed, Scenario { expired: Expired::Everything, ..Scenario::default() }).await;
     bench.world.set_fault(Fault::NoRestarts);
     bench

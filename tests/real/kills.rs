@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbox::world::kube::Kube;
-use sandbox::world::{EndState, Fault};
+use sandbox::world::{EndState, Expired, Fault, IssuedBy, RotationPolicy, Scenario};
 use stdlib::files::SystemDisk;
 use tests::kills::Town;
 use tests::program::Program;
 use tests::state::{Files, Look, Markers, Names, State, difference, renamed};
 
 use crate::bench::Bench;
+use crate::rotate::served;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The phases of a rotation that removes the old CA.
@@ -30,8 +31,14 @@ struct Place {
 
 impl Place {
     fn new(seed: u64) -> Self {
+        Self::of(seed, Scenario::default(), "tidb/cfssl-rotate", &["--set", "remove_old_ca=true"])
+    }
+
+    /// Another beginning, and another workflow with these words of its own.
+    fn of(seed: u64, scenario: Scenario, workflow: &'static str, words: &[&str]) -> Self {
         let world = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let bench = Arc::new(world.block_on(Bench::new(seed)));
+        let issued = scenario.issued_by == IssuedBy::CertManager;
+        let bench = Arc::new(world.block_on(Bench::of(seed, scenario)));
         // A rotation does not begin while a process is down, and these begin often.
         bench.world.set_fault(Fault::NoRestarts);
         let kubeconfig = bench.plane.admin_kubeconfig();
@@ -39,10 +46,14 @@ impl Place {
         let kube = Kube::new(runtime.block_on(tests::control_plane::client(&kubeconfig)).unwrap());
         let reach = vec!["--kubeconfig".to_owned(), kubeconfig.display().to_string()];
         let mut begins = reach.clone();
-        begins.extend(["--set".to_owned(), format!("pki={}", bench.pki("").display())]);
+        if !issued {
+            begins.extend(["--set".to_owned(), format!("pki={}", bench.pki("").display())]);
+        }
+        begins.extend(words.iter().map(|word| (*word).to_owned()));
         let counted = Arc::clone(&bench);
         let town = Town {
             program: Program::new(),
+            workflow,
             begins,
             goes_on: reach,
             pki: bench.pki(""),
@@ -93,10 +104,27 @@ impl Place {
         let state = self.town.runtime.block_on(look.state(names));
         // The old CA's folder is named after the old CA.
         let ca = &before.files[&self.town.pki.join("ca.pem")];
-        let ca = stdlib::cert::Certificate::from_pem(ca, "ca.pem").unwrap().fingerprint();
+        let ca = stdlib::cert::parse_many(ca, "ca.pem").unwrap().remove(0).fingerprint();
         let retired = ca.trim_start_matches("sha256:").get(..16).unwrap().to_owned();
         let revision = revision(&state);
         renamed(&state, &[(&retired, "OLD"), (&revision, "\"deployment.kubernetes.io/revision\":\"N\"")])
+    }
+
+    /// Runs another workflow of the same folder to its end.
+    fn runs(&mut self, workflow: &'static str) {
+        let ours = std::mem::replace(&mut self.town.workflow, workflow);
+        assert!(self.town.begins().0.wait().unwrap().success(), "{workflow}");
+        self.town.workflow = ours;
+    }
+
+    /// Begins a run and kills it at a record in this part of the whole.
+    fn killed(&mut self, kill: u64, kills: u64, records: u64) -> (String, u64) {
+        let (child, run) = self.town.begins();
+        // One in each part of the record, anywhere in it. What comes after the last phase is too short to be hit.
+        let width = (records - 4) / kills;
+        let at = 1 + kill * width + self.town.throw(width);
+        assert!(self.town.kill_at(child, &run, at), "it ended before record {at} of {records}");
+        (run, at)
     }
 
     fn before(&self) -> Before {
@@ -117,10 +145,14 @@ struct Before {
     files: Files,
 }
 
+fn kills() -> u64 {
+    std::env::var("ROLLOVER_KILLS").map_or(20, |kills| kills.parse().unwrap())
+}
+
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_at_records_all_over_a_rotation_goes_on_to_the_same_end() {
-    let kills: u64 = std::env::var("ROLLOVER_KILLS").map_or(20, |kills| kills.parse().unwrap());
+    let kills = kills();
     let mut place = Place::new(41);
     let before = place.before();
     let (mut child, run) = place.town.begins();
@@ -131,11 +163,7 @@ fn killed_at_records_all_over_a_rotation_goes_on_to_the_same_end() {
     for kill in 0..kills {
         let before = place.before();
         let old = before.files[&place.town.pki.join("ca.pem")].clone();
-        let (child, run) = place.town.begins();
-        // One in each part of the record, anywhere in it. What comes after the last phase is too short to be hit.
-        let width = (records - 4) / kills;
-        let at = 1 + kill * width + place.town.throw(width);
-        assert!(place.town.kill_at(child, &run, at), "it ended before record {at} of {records}");
+        let (run, at) = place.killed(kill, kills, records);
         place.town.goes_on("resume", &run, None, &["done"]);
         place.town.is_rotated(&old);
         let found = difference(&whole, &place.state(&run, &before, Markers::Kept));
@@ -160,5 +188,121 @@ fn killed_at_the_end_of_each_phase_it_goes_back_to_where_it_began() {
         place.town.is_as_before(&secrets, &folder);
         let found = difference(&was, &place.state(&run, &before, Markers::Dropped));
         assert!(found.is_empty(), "taken back from the end of {phase} it is otherwise: {found:#?}");
+    }
+}
+
+/// A part of a rotation, begun after these others: killed all over it goes on to the same end each time, and from there back
+/// to where it began.
+fn part_of_a_rotation(seed: u64, workflow: &'static str, after: &[&'static str]) {
+    let kills = kills();
+    let mut place = Place::of(seed, Scenario::default(), workflow, &[]);
+    after.iter().for_each(|earlier| place.runs(earlier));
+    let (secrets, folder) = (place.town.secrets(), place.town.folder());
+    let before = place.before();
+    let was = place.state("", &before, Markers::Dropped);
+    let (mut child, run) = place.town.begins();
+    assert!(child.wait().unwrap().success(), "a run that nothing stops");
+    let records = place.town.records(&run);
+    let whole = place.state(&run, &before, Markers::Kept);
+    let back = |place: &mut Place, run: &str, from: &str| {
+        place.town.goes_on("rollback", run, None, &["rolled back"]);
+        place.town.is_as_before(&secrets, &folder);
+        let found = difference(&was, &place.state(run, &before, Markers::Dropped));
+        assert!(found.is_empty(), "{workflow}, taken back from {from}, is otherwise: {found:#?}");
+    };
+    back(&mut place, &run, "its end");
+    for kill in 0..kills {
+        let (run, at) = place.killed(kill, kills, records);
+        place.town.goes_on("resume", &run, None, &["done"]);
+        let found = difference(&whole, &place.state(&run, &before, Markers::Kept));
+        assert!(found.is_empty(), "{workflow}, killed at {at} of {records}, ends otherwise: {found:#?}");
+        back(&mut place, &run, &format!("its end, after a kill at {at}"));
+    }
+    assert_eq!(place.town.kills as u64, kills);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_a_new_ca_goes_on_and_back() {
+    part_of_a_rotation(43, "tidb/cfssl-ca", &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_new_certificates_go_on_and_back() {
+    part_of_a_rotation(44, "tidb/cfssl-components", &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_the_removal_of_the_old_ca_goes_on_and_back() {
+    part_of_a_rotation(45, "tidb/cfssl-remove-old-ca", &["tidb/cfssl-ca", "tidb/cfssl-components"]);
+}
+
+/// What cert-manager keeps: killed all over, it ends with other certificates that everybody accepts, and goes back to those
+/// that were there, byte for byte.
+fn kept_by_cert_manager(seed: u64, workflow: &'static str, policy: RotationPolicy) {
+    let kills = kills();
+    let scenario =
+        Scenario { issued_by: IssuedBy::CertManager, rotation_policy: policy, ..Scenario::default() };
+    let mut place = Place::of(seed, scenario, workflow, &["--accept-outage"]);
+    let at_first = served(&place.end());
+    let secrets = place.town.secrets();
+    let back = |place: &mut Place, run: &str, from: &str| {
+        place.town.goes_on("rollback", run, None, &["rolled back"]);
+        assert_eq!(served(&place.end()), at_first, "{workflow}, taken back from {from}");
+        assert!(place.town.secrets() == secrets, "{workflow}, taken back from {from}: other Secrets");
+    };
+    let (mut child, run) = place.town.begins();
+    assert!(child.wait().unwrap().success(), "a run that nothing stops");
+    let records = place.town.records(&run);
+    back(&mut place, &run, "its end");
+    for kill in 0..kills {
+        let (run, at) = place.killed(kill, kills, records);
+        place.town.goes_on("resume", &run, None, &["done"]);
+        let now = served(&place.end());
+        assert!(now.iter().all(|(component, chain)| at_first[component] != *chain), "{workflow} at {at}");
+        back(&mut place, &run, &format!("its end, after a kill at {at} of {records}"));
+    }
+    assert_eq!(place.town.kills as u64, kills);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_the_leaves_that_cert_manager_keeps_go_on_and_back() {
+    kept_by_cert_manager(46, "tidb/cert-manager-components", RotationPolicy::Always);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_a_ca_of_cert_manager_without_a_gap_goes_on_and_back() {
+    kept_by_cert_manager(47, "tidb/cert-manager-ca-gapless", RotationPolicy::Always);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_the_documented_way_to_a_ca_of_cert_manager_goes_on_and_back() {
+    kept_by_cert_manager(48, "tidb/cert-manager-ca", RotationPolicy::Always);
+}
+
+/// It only goes forward, so each kill has a cluster of its own.
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_what_brings_an_expired_cluster_back_goes_on() {
+    let kills = kills();
+    let expired = || Scenario { expired: Expired::Everything, ..Scenario::default() };
+    let new = || Place::of(49, expired(), "tidb/cfssl-expired", &["--accept-outage"]);
+    let whole = new();
+    let (mut child, run) = whole.town.begins();
+    assert!(child.wait().unwrap().success(), "a run that nothing stops");
+    let records = whole.town.records(&run);
+    whole.town.serves_its_secrets();
+    drop(whole);
+    for kill in 0..kills {
+        let mut place = new();
+        let (run, at) = place.killed(kill, kills, records);
+        place.town.goes_on("resume", &run, None, &["done"]);
+        assert!(place.end().holds(), "killed at {at} of {records}");
+        place.town.serves_its_secrets();
     }
 }

@@ -148,12 +148,9 @@ fn the_mysql_side_needs_the_rights_that_are_printed_and_each_of_them() {
 }
 
 /// The same where cert-manager keeps the certificates. Some rights are for the way back alone.
-#[test]
-#[ignore = "needs a real control plane: tests/control-plane"]
-fn renewing_what_cert_manager_keeps_needs_the_rights_that_are_printed_and_each_of_them() {
-    let workflow = "tidb/cert-manager-components";
+fn rights_where_issued(seed: u64, workflow: &'static str) {
     multi(async {
-        let bench = crate::issued::bench(25, RotationPolicy::Always).await;
+        let bench = crate::issued::bench(seed, RotationPolicy::Always).await;
         let plan = bench.plan(workflow, &[], &bench.world.client()).await.unwrap();
         let all = rbac::rules(&rbac::touches(&plan, stdlib::registry()));
         let user = client(&bench.plane.user_kubeconfig(USER).unwrap()).await.unwrap();
@@ -187,6 +184,65 @@ fn renewing_what_cert_manager_keeps_needs_the_rights_that_are_printed_and_each_o
                 if ran.is_ok() {
                     let back = back_as(&bench.world.client()).await;
                     assert_eq!(back.state, EndState::RolledBack, "{missing:?}: {:?}", back.failure);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn renewing_what_cert_manager_keeps_needs_the_rights_that_are_printed_and_each_of_them() {
+    rights_where_issued(25, "tidb/cert-manager-components");
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_ca_of_cert_manager_without_a_gap_needs_the_rights_that_are_printed_and_each_of_them() {
+    rights_where_issued(26, "tidb/cert-manager-ca-gapless");
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn the_documented_way_to_a_ca_needs_the_rights_that_are_printed_and_each_of_them() {
+    rights_where_issued(27, "tidb/cert-manager-ca");
+}
+
+/// What brings an expired cluster back only goes forward, so what is left out has a cluster of its own each time.
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn bringing_an_expired_cluster_back_needs_the_rights_that_are_printed_and_each_of_them() {
+    let workflow = "tidb/cfssl-expired";
+    multi(async {
+        let new = async || {
+            let mut bench = crate::expired::bench(28).await;
+            bench.outage = true;
+            let plan = bench.plan(workflow, &[], &bench.world.client()).await.unwrap();
+            let all = rbac::rules(&rbac::touches(&plan, stdlib::registry()));
+            let user = client(&bench.plane.user_kubeconfig(USER).unwrap()).await.unwrap();
+            grant(&bench, workflow, &all).await;
+            (bench, all, user)
+        };
+        let (bench, all, user) = new().await;
+        for (namespace, rules) in &all {
+            for rule in rules {
+                wait_until(&user, namespace, rule, true).await;
+            }
+        }
+        let ending = bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await.unwrap();
+        assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
+        drop(bench);
+        for (namespace, rules) in &all {
+            for missing in rules {
+                let (bench, mut fewer, user) = new().await;
+                fewer.get_mut(namespace).unwrap().retain(|rule| rule != missing);
+                grant(&bench, workflow, &fewer).await;
+                wait_until(&user, namespace, missing, false).await;
+                match bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await {
+                    Err(refused) => assert!(refused.contains("may not"), "without {missing:?}: {refused}"),
+                    Ok(ending) => {
+                        assert_ne!(ending.state, EndState::Done, "without {missing:?} it runs all the same");
+                    }
                 }
             }
         }

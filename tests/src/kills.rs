@@ -27,7 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub struct Town {
     /// The program, at its terminal.
     pub program: Program,
-    /// Words with which a rotation begins, after `run tidb/cfssl-rotate --yes`.
+    /// The workflow.
+    pub workflow: &'static str,
+    /// Words with which a run begins, after `run WORKFLOW --yes`.
     pub begins: Vec<String>,
     /// Words with which a run goes on, after `resume RUN --yes`.
     pub goes_on: Vec<String>,
@@ -96,10 +98,10 @@ impl Town {
         self.kill_when(child, run, |town| town.records(run) >= records)
     }
 
-    /// Begins a rotation. Returns it and its run.
+    /// Begins a run of the workflow. Returns it and the run's name.
     pub fn begins(&self) -> (Child, String) {
         let known = self.program.runs();
-        let mut args = vec!["run", "tidb/cfssl-rotate", "--yes", "--set", "remove_old_ca=true"];
+        let mut args = vec!["run", self.workflow, "--yes"];
         args.extend(self.begins.iter().map(String::as_str));
         let mut child = self.program.begins(&args);
         let run = loop {

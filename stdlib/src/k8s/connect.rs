@@ -23,6 +23,13 @@ pub struct Way {
 
 impl Way {
     async fn config(&self) -> Result<Config, String> {
+        let mut config = self.read().await?;
+        // Whoever sends again has to ask first whether the run still holds its target, which a layer below cannot.
+        config.default_retry = false;
+        Ok(config)
+    }
+
+    async fn read(&self) -> Result<Config, String> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         match &self.kubeconfig {
             Some(path) => {

@@ -98,6 +98,31 @@ pub const PRIMITIVES: &[Primitive] = &[
         },
     },
     Primitive {
+        name: "k8s::list",
+        kind: Kind::Read,
+        params: &[
+            param("api_version", Type::Text, "e.g. `v1`, `apps/v1`."),
+            param("kind", Type::Text, "e.g. `Secret`."),
+            param("namespace", Type::Text, "Namespace; empty for all of them, and for what has none."),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`labels` and `fields`: selectors, e.g. `app=db,tier!=test` and `metadata.name=a`.",
+            },
+        ],
+        returns: "the objects, each as `k8s::get` gives it",
+        doc: "Reads all objects of a kind, or those that the selectors find.\n\nFails with `forbidden` and the RBAC rule to add, and with `not-found` where the server has no such kind.",
+        example: "let secrets = k8s::list(\"v1\", \"Secret\", \"tidb\", #{ labels: \"app=db\" });",
+        run: |world, args, gate| Box::pin(get::list(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| {
+            let hint = |n| args::hint(args, n, "");
+            vec![object::touch(hint(0), hint(1), hint(2), "", &["list"])]
+        },
+    },
+    Primitive {
         name: "k8s::config_map",
         kind: Kind::Change,
         params: &[NAMESPACE, NAME, param("data", Type::Map, "Texts by key.")],

@@ -404,4 +404,29 @@ async fn reads(talk: &mut Talk, peer: &Peer, world: &World) {
     objects.delete(&Ref::new("v1", "ConfigMap", NS, "m"), &uid, version(&read)).await.unwrap();
     let listed = objects.list("v1", "ConfigMap", NS, "set=five").await.unwrap();
     talk.say(format!("listed: {}", listed.len()));
+
+    talk.about("k8s::list");
+    let hidden = secret(
+        "listed",
+        json!({"metadata": {"labels": {"set": "listed"}}, "data": {"password": "aHVudGVyMg=="}}),
+    );
+    talk.send("POST", &path("secrets"), How::Json, &hidden).await;
+    let list = |kind: &str, options: Value| json!(["v1", kind, NS, options]);
+    let found =
+        call(world, &gate, "k8s::list", list("Secret", json!({"labels": "set=listed"}))).await.unwrap();
+    talk.show(&found[0], &["/kind", "/metadata/name", "/metadata/managedFields"]);
+    let kept = found[0]["data"]["password"].as_str().unwrap().to_owned();
+    talk.say(format!("of its data: {}", kept.split(':').next().unwrap()));
+    let found =
+        call(world, &gate, "k8s::list", list("ConfigMap", json!({"fields": "metadata.name=boss"}))).await;
+    talk.say(format!("by field: {}", found.unwrap().as_array().unwrap().len()));
+    let none =
+        call(world, &gate, "k8s::list", list("ConfigMap", json!({"labels": "set=none"}))).await.unwrap();
+    talk.say(format!("none: {none}"));
+    let wrong = call(world, &gate, "k8s::list", list("ConfigMap", json!({"labels": "=="}))).await;
+    talk.say(format!("no selector: {:?}", wrong.unwrap_err().code));
+    let unknown = call(world, &gate, "k8s::list", list("Nothing", json!({}))).await;
+    talk.say(format!("no such kind: {:?}", unknown.unwrap_err().code));
+    let refused = call(&stranger, &gate, "k8s::list", list("ConfigMap", json!({}))).await;
+    talk.say(format!("by a stranger: {}", outcome(&refused)));
 }

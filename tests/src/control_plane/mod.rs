@@ -242,8 +242,10 @@ impl ControlPlane {
 pub async fn client(kubeconfig: &Path) -> Result<kube::Client, kube::Error> {
     let unusable = |e: kube::config::KubeconfigError| kube::Error::Service(Box::new(e));
     let file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
-    let config =
+    let mut config =
         kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(unusable)?;
+    // As the program has it.
+    config.default_retry = false;
     kube::Client::try_from(config)
 }
 

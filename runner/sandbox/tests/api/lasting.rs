@@ -16,11 +16,7 @@ use crate::https::tls;
 struct Serving(tokio::task::JoinHandle<std::io::Result<()>>);
 
 impl Serving {
-    async fn at(
-        server: &Arc<Server>,
-        address: SocketAddr,
-        tls: Arc<rustls::ServerConfig>,
-    ) -> (Self, SocketAddr) {
+    fn at(server: &Arc<Server>, address: SocketAddr, tls: Arc<rustls::ServerConfig>) -> (Self, SocketAddr) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(address).unwrap();
@@ -40,7 +36,7 @@ async fn a_replaced_ca_and_a_new_token_are_read_from_the_kubeconfig_and_the_old_
     let server = Server::new(Options::new(Arc::new(SystemClock)));
     server.add_token("first", "operator");
     let ((old_tls, old_ca), (new_tls, new_ca)) = (tls(), tls());
-    let (serving, address) = Serving::at(&server, "127.0.0.1:0".parse().unwrap(), old_tls.clone()).await;
+    let (serving, address) = Serving::at(&server, "127.0.0.1:0".parse().unwrap(), old_tls.clone());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kubeconfig");
     let says =
@@ -54,7 +50,7 @@ async fn a_replaced_ca_and_a_new_token_are_read_from_the_kubeconfig_and_the_old_
 
     // The server's CA is replaced and the kubeconfig is not: that is told, and not tried for ever.
     serving.stop().await;
-    let (serving, _) = Serving::at(&server, address, new_tls).await;
+    let (serving, _) = Serving::at(&server, address, new_tls);
     let error = objects.get(&namespace).await.unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.contains("certificate"), "{error}");
@@ -65,7 +61,7 @@ async fn a_replaced_ca_and_a_new_token_are_read_from_the_kubeconfig_and_the_old_
 
     // Behind a balancer, another server may still have the old certificate.
     serving.stop().await;
-    let (serving, _) = Serving::at(&server, address, old_tls).await;
+    let (serving, _) = Serving::at(&server, address, old_tls);
     objects.get(&namespace).await.unwrap();
 
     // A token that is no longer known is looked for in the kubeconfig too.
