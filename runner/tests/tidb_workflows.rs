@@ -273,3 +273,44 @@ fn plans_show_no_key_and_stay_small() {
     assert!(!text.contains("PRIVATE KEY"));
     assert!(text.len() < 64 * 1024, "{}", text.len());
 }
+
+/// A ClusterIssuer signs for other namespaces too, and its CA may be kept by nobody here: it is left alone, and why is said.
+#[test]
+fn a_ca_that_signs_for_others_too_is_left_alone() {
+    let mut site = site();
+    let names = json!(["basic-pd-cluster-secret", "basic-cluster-client-secret"]);
+    site.cluster["id"]["secrets"] = names.clone();
+    let found = json!({
+        "issuer": {"kind": "ClusterIssuer", "name": "company"}, "ca": null, "certificates": [], "managed": [],
+        "warnings": [],
+    });
+    for name in ["tidb/cert-manager-ca", "tidb/cert-manager-ca-gapless"] {
+        let workflow = Catalog::default().load(&SimDisk::default(), name).unwrap().unwrap();
+        let params = workflow.manifest.resolve(&Given::default(), site.world.secrets.as_ref()).unwrap();
+        let at = At { file: "main.rhai".into(), line: 1, column: 1 };
+        let fact = |primitive: &str, args: Value, answer: &Value| Fact {
+            primitive: primitive.into(),
+            args: args.as_array().unwrap().clone(),
+            answer: answer.clone(),
+            at: at.clone(),
+        };
+        let facts = [
+            fact("tidb::cluster", json!(["tidb", "basic"]), &site.cluster),
+            fact("certmanager::certificates", json!(["tidb", names]), &found),
+        ];
+        let input = Input {
+            workflow: &workflow.name,
+            sources: &workflow.sources,
+            manifest: &workflow.manifest,
+            params: &params,
+            world: &site.world,
+            registry: registry(),
+        };
+        let told = match declare(&input, &facts) {
+            Err(findings) => render_all(&findings, Paint::Plain),
+            Ok(_) => panic!("{name} would replace a CA that is not this namespace's"),
+        };
+        assert!(told.contains("the CA of ClusterIssuer `company` is none that cert-manager keeps"), "{told}");
+        assert!(told.contains("is replaced where it is kept"), "{told}");
+    }
+}
