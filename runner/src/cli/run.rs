@@ -44,10 +44,9 @@ pub(crate) async fn make_plan(
     let workflow = workflows::load(context, name)?;
     workflows::refuse_faulty(&workflow)?;
     let mut given = workflows::given(&workflow, parameters)?;
-    let way = connect::find(context, connection, &workflow.manifest.sandbox, || {
-        workflows::known_wrong(&workflow, &given)
-    })
-    .await?;
+    let scenario = workflows::sandbox_of(&workflow, &given);
+    let way =
+        connect::find(context, connection, &scenario, || workflows::known_wrong(&workflow, &given)).await?;
     if let Some(ready) = way.sandbox.as_ref().and_then(|dir| sandboxes::ready(dir)) {
         workflows::sandbox_defaults(&workflow, &ready, &mut given);
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sandbox::hosts::Layout;
+use sandbox::world::Scenario;
 use serde_json::Value;
 use stdlib::error::Code;
 use stdlib::files::SystemDisk;
@@ -115,6 +117,20 @@ pub(crate) fn given(workflow: &Workflow, parameters: &Parameters) -> Result<Give
         }
     }
     Ok(given)
+}
+
+/// What a sandbox for a workflow begins with: where that is a cluster of etcd, in the layout that is asked for.
+pub(crate) fn sandbox_of(workflow: &Workflow, given: &Given) -> Scenario {
+    const LAYOUT: &str = "layout";
+    let mut scenario = workflow.manifest.sandbox.clone();
+    let set = given.set.iter().rev().find(|(name, _)| name == LAYOUT).map(|(_, value)| value);
+    let chosen = set.or_else(|| given.env.get(&crate::manifest::env_name(LAYOUT)));
+    if let (Some(etcd), Some(chosen)) = (&mut scenario.etcd, chosen)
+        && let Some(layout) = Layout::named(chosen)
+    {
+        etcd.layout = layout;
+    }
+    scenario
 }
 
 /// What a sandbox knows of itself fills in parameters that were not given.

@@ -49,8 +49,20 @@ fn overlay(known: &mut Value, later: Value, replace: bool) {
     }
 }
 
+/// How a run leaves its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing was ever changed there.
+    Untouched,
+    /// Whatever was changed is as it was before.
+    Touched,
+    /// Places differ from before.
+    Mixed,
+}
+
 /// What to type next.
-pub(crate) fn next(program: &str, run: &str, state: EndState, way_back: bool, mixed: bool) -> Vec<Next> {
+pub(crate) fn next(program: &str, run: &str, state: EndState, way_back: bool, left: Left) -> Vec<Next> {
+    let mixed = left == Left::Mixed;
     let mut list: Vec<(String, &str)> = Vec::new();
     let resume = (format!("{program} resume {run}"), "go on from where it stands");
     let rollback = (format!("{program} rollback {run}"), "go back to how it was");
@@ -68,7 +80,9 @@ pub(crate) fn next(program: &str, run: &str, state: EndState, way_back: bool, mi
         }
         EndState::Stopped | EndState::Interrupted | EndState::Halted | EndState::Refused => {
             list.push(resume);
-            if way_back {
+            if left == Left::Untouched {
+                list.push((format!("{program} abort {run}"), "give it up: nothing was changed"));
+            } else if way_back {
                 list.push(rollback);
             }
             list.push((format!("{program} status {run}"), "see where it stands"));
@@ -130,6 +144,18 @@ mod tests {
         let places = changed(&[first, second]);
         assert_eq!(places[0].was, json!({"ca.crt": "old", "tls.crt": "x"}));
         assert_eq!(places[0].is, json!({"ca.crt": "both", "tls.crt": "y"}));
+    }
+
+    #[test]
+    fn a_run_that_changed_nothing_is_given_up_and_not_taken_back() {
+        let typed = |left| -> String {
+            let next = next("rollover", "r1", EndState::Stopped, true, left);
+            next.iter().map(|next| next.command.as_str()).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(typed(Left::Untouched), "rollover resume r1; rollover abort r1; rollover status r1");
+        for left in [Left::Touched, Left::Mixed] {
+            assert_eq!(typed(left), "rollover resume r1; rollover rollback r1; rollover status r1");
+        }
     }
 
     #[test]

@@ -120,6 +120,17 @@ impl Core {
         }
     }
 
+    /// Whatever the target would do by itself it does not, as far as it can be told.
+    pub(crate) async fn disarm(&self) -> Result<(), Stop> {
+        let Some(target) = &self.plan.target else { return Ok(()) };
+        if let Err(error) = self.options.lock.disarm(target, self.ledger.run_id()).await {
+            let text = format!("what {} does by itself could not be called off: {error}", target.title);
+            self.ledger.note(&text)?;
+            self.hub.note(text);
+        }
+        Ok(())
+    }
+
     /// Lets go of the lock. A failure is told: the Lease ends by itself.
     pub(crate) async fn release_lock(&self, leave: Leave) {
         let held = self.held.send_replace(None);

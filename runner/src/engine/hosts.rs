@@ -35,6 +35,10 @@ pub(super) async fn forget(by: &LeaseLock, target: &Target, last: &Last) -> Resu
     lock::forget(&by.world, &entries(target)?, last).await
 }
 
+pub(super) async fn disarm(by: &LeaseLock, target: &Target, run: &str) -> Result<(), PrimError> {
+    lock::disarm(&by.world, &entries(target)?, run).await
+}
+
 impl HeldLock for Held {
     fn interval(&self) -> Duration {
         INTERVAL

@@ -59,6 +59,10 @@ impl TargetLock for LeaseLock {
             lease::forget(&self.world, &lease_target(target), last).await
         })
     }
+
+    fn disarm<'a>(&'a self, target: &'a Target, run: &'a str) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(super::hosts::disarm(self, target, run))
+    }
 }
 
 impl HeldLock for Held {

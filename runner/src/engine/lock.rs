@@ -23,6 +23,11 @@ pub trait TargetLock: Send + Sync {
 
     /// Clears what a run that is over left behind when it died before it let go.
     fn forget<'a>(&'a self, target: &'a Target, last: &'a Last) -> BoxFuture<'a, Result<(), PrimError>>;
+
+    /// Tells the target to do nothing by itself any more for a run that is given up and keeps its mark.
+    fn disarm<'a>(&'a self, _target: &'a Target, _run: &'a str) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// A lock that is held.

@@ -235,6 +235,8 @@ impl Run {
                         }
                         other => other?,
                     }
+                } else {
+                    self.core.disarm().await?;
                 }
                 let why = if mixed.is_empty() { "nothing was changed" } else { "given up where it stood" };
                 leaks = self.close(journal::EndState::Aborted, why)?;
@@ -372,7 +374,14 @@ impl Run {
         let core = &self.core;
         let changed = ending::changed(&core.ledger.made(true));
         let way_back = core.way_back().is_ok() && state != EndState::RolledBack;
-        let next = ending::next(&core.options.program, self.id(), state, way_back, !changed.is_empty());
+        let left = if !changed.is_empty() {
+            ending::Left::Mixed
+        } else if core.ledger.anything_changed() {
+            ending::Left::Touched
+        } else {
+            ending::Left::Untouched
+        };
+        let next = ending::next(&core.options.program, self.id(), state, way_back, left);
         let ending = Ending {
             run: self.id().to_owned(),
             state,

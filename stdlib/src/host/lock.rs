@@ -141,6 +141,18 @@ pub async fn forget(world: &World, entries: &[Entry], last: &Last) -> Result<(),
     Ok(())
 }
 
+/// Disarms what a run has left of timers on its hosts, which stay marked.
+///
+/// # Errors
+/// A host cannot be reached; the others are told.
+pub async fn disarm(world: &World, entries: &[Entry], run: &str) -> Result<(), PrimError> {
+    let told = entries.iter().map(|entry| async move {
+        let host = world.hosts.host(entry)?;
+        confirm::clear(host.as_ref(), run).await
+    });
+    futures::future::join_all(told).await.into_iter().collect()
+}
+
 /// Says which run was here, where it has changed something, and then takes its mark off.
 async fn finish(world: &World, entry: &Entry, seen: &Seen, last: Option<&Last>) -> Result<(), PrimError> {
     let host = world.hosts.host(entry)?;

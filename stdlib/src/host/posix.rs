@@ -116,7 +116,15 @@ impl<T: Transport> Posix<T> {
                 .hint("set `ansible_become: true` in the inventory, or mount the file system for writing");
         }
         let error = PrimError::new(Code::Unavailable, format!("the host could not do it: {text}")).on(on);
-        if text.contains("No space left") { error.hint("make room there, then resume") } else { error }
+        if text.contains("No space left") {
+            return error.hint("make room there, then resume");
+        }
+        if text.contains("Device or resource busy") {
+            return error.hint(
+                "`findmnt` there shows the mount in its place: unmount it, or name the file that is mounted",
+            );
+        }
+        error
     }
 
     /// What a script that holds the lock came to; `first` is what it is about where it does not say.

@@ -98,6 +98,7 @@ clean() {
 }
 trap clean EXIT
 trap 'exit 1' HUP INT TERM
+mounted() { cut -d' ' -f5 /proc/self/mountinfo 2>/dev/null | grep -qxF -- "$(readlink -f -- "$1")"; }
 i=0
 while [ "$i" -lt "$count" ]; do
   IFS= read -r line || exit 74
@@ -111,6 +112,8 @@ while [ "$i" -lt "$count" ]; do
   eval "want=\$want_$i"
   if [ -e "$path" ]; then now=$(sha256sum < "$path"); now=${now%% *}; else now=absent; fi
   if [ "$now" != "$want" ]; then printf '%s\n' "$path" >&2; exit 76; fi
+  # Nothing can be renamed to it: that would be found when the other file of a pair was renamed already.
+  if [ -e "$path" ] && mounted "$path"; then printf '%s: Device or resource busy\n' "$path" >&2; exit 1; fi
   eval "path_$i=\$path"
   if [ "$size" != - ]; then
     dir=$(dirname -- "$path")

@@ -191,7 +191,7 @@ impl Machine {
     }
 
     /// A child of its own, in its namespaces, that dies with the test.
-    fn leashed(&self, program: &str) -> Command {
+    pub(crate) fn leashed(&self, program: &str) -> Command {
         let Some(holder) = &self.holder else { return leashed(program) };
         let mut command = leashed("nsenter");
         command.args(["-t", &holder.id().to_string(), "-n", "-m", "--", program]);

@@ -212,6 +212,11 @@ impl Lab {
         self.root.path().join(host).join(path)
     }
 
+    /// Copies a file of a host.
+    pub(super) fn copies(&self, host: &str, from: &str, to: &str) {
+        fs::copy(self.at(host, from), self.at(host, to)).unwrap();
+    }
+
     /// Every file of the hosts but those of runs.
     pub(super) fn files(&self) -> Files {
         let mut found = Files::new();

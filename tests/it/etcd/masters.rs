@@ -54,7 +54,14 @@ impl Authority {
         Self { cert, key }
     }
 
-    fn issue(&self, name: &str, hosts: &[&str], cert_path: &Path, key_path: &Path, at: OffsetDateTime) {
+    pub(super) fn issue(
+        &self,
+        name: &str,
+        hosts: &[&str],
+        cert_path: &Path,
+        key_path: &Path,
+        at: OffsetDateTime,
+    ) {
         let request = json!({ "CN": name, "hosts": hosts, "key": { "algo": "ecdsa", "size": 256 } });
         let request = Request::from_json(request.to_string().as_bytes(), name).unwrap();
         let config = Config::from_json(PROFILE.as_bytes(), "profile").unwrap();

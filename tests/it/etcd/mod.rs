@@ -3,6 +3,7 @@
 
 mod ack;
 mod apart;
+mod away;
 mod bench;
 mod confirmed;
 mod contract;
@@ -11,9 +12,11 @@ mod faults;
 mod field;
 mod hosts;
 mod lab;
+mod layouts;
 mod masters;
 mod members;
 mod order;
+mod readonly;
 mod rotation;
 mod sandbox;
 mod stopped;

@@ -49,6 +49,12 @@ fn of_kubernetes(path: &str) -> bool {
     matches!(path.rsplit_once('.'), Some((_, "crt" | "key")))
 }
 
+/// What of the API servers has nothing to do with etcd.
+fn of_kubernetes_alone(path: &str) -> bool {
+    let (_, path) = path.split_once("/etc/kubernetes/pki/").unwrap();
+    !path.starts_with("etcd/") && !path.starts_with("apiserver-etcd-client.")
+}
+
 fn none(_: &str) -> bool {
     false
 }
@@ -81,6 +87,10 @@ static ACK_EXPIRED: Case = Case::new(
 );
 static ACK_BROKEN: Case =
     Case::new("ack/etcd-rollback", || Etcd { broken: true, ..ack() }, of_kubernetes, false);
+
+static KUBEADM: Case =
+    Case::new("etcd/rotate-ca", || Etcd { layout: Layout::Kubeadm, ..usual() }, of_kubernetes_alone, true);
+static RKE: Case = Case::new("etcd/rotate-ca", || Etcd { layout: Layout::Rke, ..usual() }, none, true);
 
 /// A run that nothing interrupts, once.
 fn whole(case: &'static Case) -> &'static Vec<String> {
@@ -211,9 +221,9 @@ fn stopped_at_some_records_a_rotation_of_etcd_is_resumed_or_taken_back() {
 }
 
 #[test]
-fn clusters_of_other_sizes_and_ages_are_renewed_too() {
+fn clusters_of_other_sizes_ages_and_layouts_are_renewed_too() {
     // What the others begin with is in `sandbox.rs`, where the program itself runs them.
-    let cases = [&FIVE, &PEERS_APART, &LEAVES, &EXPIRED_LEAVES];
+    let cases = [&FIVE, &PEERS_APART, &LEAVES, &EXPIRED_LEAVES, &KUBEADM, &RKE];
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -289,4 +299,14 @@ fn stopped_at_any_record_expired_masters_are_brought_on() {
 #[test]
 fn stopped_at_any_record_broken_masters_are_brought_on() {
     each(&ACK_BROKEN);
+}
+
+#[test]
+fn stopped_at_any_record_a_rotation_of_static_pods_goes_on_or_back() {
+    each(&KUBEADM);
+}
+
+#[test]
+fn stopped_at_any_record_a_rotation_of_containers_goes_on_or_back() {
+    each(&RKE);
 }

@@ -145,6 +145,11 @@ impl Layout {
         if self == Self::Ack { "masters" } else { "etcd" }
     }
 
+    /// The layout that the workflows' parameter has this word for.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Systemd, Self::Kubeadm, Self::Rke].into_iter().find(|layout| layout.word() == word)
+    }
+
     /// The word of the workflows' parameter.
     pub(super) fn word(self) -> &'static str {
         match self {
