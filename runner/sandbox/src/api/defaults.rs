@@ -28,6 +28,13 @@ pub(crate) fn fill(group: &str, plural: &str, object: &mut Value) {
                 default_to(rolling, "maxSurge", || json!("25%"));
                 default_to(rolling, "maxUnavailable", || json!("25%"));
             }
+            // A real server writes neither out where it says nothing.
+            if spec.get("paused") == Some(&json!(false)) {
+                spec.remove("paused");
+            }
+            if spec.get("minReadySeconds") == Some(&json!(0)) {
+                spec.remove("minReadySeconds");
+            }
             template(spec);
         }
         ("apps", "replicasets") => {

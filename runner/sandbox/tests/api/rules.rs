@@ -134,3 +134,26 @@ async fn workloads_get_defaults_and_keep_what_is_fixed() {
     let answer = reviews.create(&PostParams::default(), &object(ask)).await.unwrap();
     assert!(!answer.status.unwrap().allowed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_is_not_paused_does_not_say_so() {
+    let server = server();
+    let deployments: Api<k8s_openapi::api::apps::v1::Deployment> =
+        Api::namespaced(server.client("operator"), "default");
+    let labels = json!({"app": "a"});
+    let made = object(json!({
+        "metadata": {"name": "a"},
+        "spec": {
+            "paused": false, "minReadySeconds": 0, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "a"}]}},
+        },
+    }));
+    deployments.create(&PostParams::default(), &made).await.unwrap();
+    let says = async |patch: Value| {
+        let spec = deployments.patch("a", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap().spec;
+        spec.map(|spec| (spec.paused, spec.min_ready_seconds)).unwrap()
+    };
+    assert_eq!(says(json!({})).await, (None, None));
+    assert_eq!(says(json!({"spec": {"paused": true, "minReadySeconds": 3}})).await, (Some(true), Some(3)));
+    assert_eq!(says(json!({"spec": {"paused": false, "minReadySeconds": 0}})).await, (None, None));
+}
