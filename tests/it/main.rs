@@ -23,6 +23,7 @@ mod house;
 mod issued;
 mod kills;
 mod lab;
+mod operator_v2;
 mod pages;
 mod parts;
 mod pinned;

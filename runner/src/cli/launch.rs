@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use sandbox::world::Scenario;
+use sandbox::world::{Operator, Scenario};
 use stdlib::world::{Clock as _, Disk as _, SystemClock};
 
 use crate::error::Failure;
@@ -38,7 +38,10 @@ fn what(scenario: &Scenario) -> String {
         Some(etcd) => {
             format!("an etcd cluster of {} members on hosts of their own, and who writes to it", etcd.members)
         }
-        None => "a TiDB cluster of 3 PD, 3 TiKV, 2 TiDB and a client".into(),
+        None => {
+            let by = if scenario.operator == Operator::V2 { " (operator v2)" } else { "" };
+            format!("a TiDB cluster of 3 PD, 3 TiKV, 2 TiDB and a client{by}")
+        }
     }
 }
 

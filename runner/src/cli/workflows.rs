@@ -122,7 +122,7 @@ pub(crate) fn given(workflow: &Workflow, parameters: &Parameters) -> Result<Give
 /// What a sandbox for a workflow begins with: where that is a cluster of etcd, in the layout that is asked for.
 pub(crate) fn sandbox_of(workflow: &Workflow, given: &Given) -> Scenario {
     const LAYOUT: &str = "layout";
-    let mut scenario = workflow.manifest.sandbox.clone();
+    let mut scenario = workflow.manifest.sandbox_for(given);
     let set = given.set.iter().rev().find(|(name, _)| name == LAYOUT).map(|(_, value)| value);
     let chosen = set.or_else(|| given.env.get(&crate::manifest::env_name(LAYOUT)));
     if let (Some(etcd), Some(chosen)) = (&mut scenario.etcd, chosen)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use sandbox::world::{Operator, Scenario};
 use serde_json::Value;
 use stdlib::duration;
 use stdlib::secret::{Secret, SecretStore};
@@ -106,6 +107,29 @@ impl Manifest {
             }
         }
         if errors.is_empty() { Ok(values) } else { Err(errors) }
+    }
+
+    /// What a sandbox for a run with these parameters begins with: the manifest's, with the operator that the parameter
+    /// `operator` names, where the workflow has one.
+    pub fn sandbox_for(&self, given: &Given) -> Scenario {
+        let mut scenario = self.sandbox.clone();
+        let Some(spec) = self.params.get("operator") else { return scenario };
+        let flag = given.set.iter().rev().find(|(name, _)| name == "operator").map(|(_, text)| text.clone());
+        let in_file = || {
+            let (name, text) = given.file.as_ref()?;
+            let fields = read_file(name, text).ok()?;
+            let value = fields.into_iter().find(|(name, _)| name == "operator")?.1;
+            value.as_str().map(str::to_owned)
+        };
+        let variables = spec.env.iter().cloned().chain([env_name("operator")]);
+        let said = flag
+            .or_else(in_file)
+            .or_else(|| variables.filter_map(|variable| given.env.get(&variable).cloned()).last());
+        let said = said.or_else(|| spec.default.as_ref()?.as_str().map(str::to_owned));
+        if said.as_deref() == Some("v2") {
+            scenario.operator = Operator::V2;
+        }
+        scenario
     }
 
     fn unknown(&self, name: &str, origin: &str) -> ParamError {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::error::{Code, PrimError};
+use crate::error::PrimError;
 use crate::k8s::client::Objects;
 use crate::k8s::object::{Ref, at, text};
 use crate::k8s::restart::selector;
@@ -13,7 +13,9 @@ use crate::k8s::secret::Tls;
 use crate::trust::Verifier;
 use crate::world::World;
 
-use super::components::{self, CLIENT, COMPONENTS};
+use super::components::{self, CLIENT};
+use super::keeper::{Keeper, Named};
+use super::{v1, v2};
 
 /// `apiVersion` of a TidbCluster, operator v1.
 pub const API_VERSION: &str = "pingcap.com/v1alpha1";
@@ -23,8 +25,10 @@ pub const KIND: &str = "TidbCluster";
 /// What runs a part's pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runs {
-    /// The TiDB operator, by a StatefulSet of its own.
+    /// TiDB operator v1, by a StatefulSet of its own.
     Operator,
+    /// TiDB operator v2, by a group.
+    Group,
     /// A plain workload of this kind.
     Workload(&'static str),
 }
@@ -34,6 +38,7 @@ impl Runs {
     pub fn word(self) -> &'static str {
         match self {
             Self::Operator => "tidb",
+            Self::Group => "group",
             Self::Workload("StatefulSet") => "statefulset",
             Self::Workload("DaemonSet") => "daemonset",
             Self::Workload(_) => "deployment",
@@ -44,12 +49,18 @@ impl Runs {
 /// A set of pods that share an identity and are restarted together.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// `pd`, `client`, or a workload's own name.
+    /// `pd`, `client`, or a workload's own name; of several groups of one component, with the group's.
     pub component: String,
+    /// What its pods run, as the table of links has it: `pd`, where several groups are called otherwise.
+    pub role: String,
     /// Who restarts it.
     pub runs: Runs,
-    /// Name of its StatefulSet or workload.
+    /// Namespace of its pods: the cluster's, or that of the operator.
+    pub namespace: String,
+    /// Name of its StatefulSet or workload, or (under operator v2) of its Service.
     pub name: String,
+    /// Under operator v2, its group as the API gave it.
+    pub group: Option<Value>,
     /// Wanted pods.
     pub replicas: i64,
     /// The Secret with its identity and trust.
@@ -58,15 +69,40 @@ pub struct Part {
     pub verifier: Verifier,
     /// Where its pods answer with the cluster certificate; `None` for clients.
     pub port: Option<u16>,
+    /// The common names that its servers allow; empty where they allow all.
+    pub allowed_cn: Vec<String>,
     /// Labels of its pods.
     pub selector: String,
     /// Its pods now.
     pub pods: Vec<Value>,
 }
 
+impl Part {
+    /// Whether a TiDB operator runs its pods.
+    pub fn is_operators(&self) -> bool {
+        matches!(self.runs, Runs::Operator | Runs::Group)
+    }
+
+    /// Its group's name under operator v2.
+    pub fn group_name(&self) -> Option<&str> {
+        self.group.as_ref().map(|group| text(group, &["metadata", "name"]))
+    }
+}
+
+/// Whose identity lies in a Secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// As the part is called.
+    pub name: String,
+    /// What its pods run.
+    pub role: String,
+}
+
 /// A cluster as it was read.
 pub struct Cluster {
-    /// The TidbCluster.
+    /// Which operator keeps it.
+    pub keeper: Keeper,
+    /// The TidbCluster, or Cluster.
     pub object: Ref,
     /// As the API gave it.
     pub value: Value,
@@ -74,6 +110,10 @@ pub struct Cluster {
     pub parts: Vec<Part>,
     /// The Secrets of all parts and of the operator, checked, by name.
     pub secrets: BTreeMap<String, Tls>,
+    /// Whose identity lies in which of them.
+    pub identities: Identities,
+    /// The Secret of clients, the operator's too.
+    pub client_secret: String,
     /// What the operator of this program should know.
     pub warnings: Vec<String>,
 }
@@ -83,75 +123,64 @@ impl Cluster {
     pub fn secret_ref(&self, name: &str) -> Ref {
         Ref::secret(&self.object.namespace, name)
     }
+}
 
-    /// The Secret of clients, the operator's too.
-    pub fn client_secret(&self) -> String {
-        components::secret_name(&self.object.name, CLIENT)
+/// How a cluster's Secrets are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identities {
+    /// By operator v1's scheme for the cluster of this name.
+    Scheme(String),
+    /// As its objects say.
+    Known(BTreeMap<String, Identity>),
+}
+
+impl Identities {
+    /// Whose identity lies in a Secret; nothing where it is none of the cluster's.
+    pub fn of(&self, secret: &str) -> Option<Identity> {
+        match self {
+            Self::Scheme(cluster) => components::component_of_secret(cluster, secret)
+                .map(|name| Identity { name: name.into(), role: name.into() }),
+            Self::Known(known) => known.get(secret).cloned(),
+        }
     }
 }
 
-/// The reference of a cluster.
+/// The reference of a TidbCluster.
 pub fn reference(namespace: &str, name: &str) -> Ref {
     Ref::new(API_VERSION, KIND, namespace, name)
 }
 
-/// The labels of a component's pods.
-pub fn labels(cluster: &str, component: &str) -> String {
-    format!(
-        "app.kubernetes.io/managed-by=tidb-operator,app.kubernetes.io/instance={cluster},app.kubernetes.io/component={component}"
-    )
-}
-
-/// The TidbCluster, or an error that names those that exist.
-pub async fn find(objects: &Objects<'_>, object: &Ref) -> Result<Value, PrimError> {
-    if let Some(value) = objects.find(object).await? {
-        return Ok(value);
-    }
-    let missing = |message: &str| PrimError::new(Code::NoTarget, message).on(object.to_string());
-    let here = match objects.list(API_VERSION, KIND, &object.namespace, "").await {
-        Ok(here) => here,
-        Err(error) if error.code == Code::NotFound => {
-            return Err(missing(
-                "this cluster has no TidbCluster objects: TiDB operator v1 is not installed",
-            ));
-        }
-        Err(_) => Vec::new(),
-    };
-    let mut known = here;
-    if known.is_empty() {
-        // Whoever may not list all namespaces gets the shorter answer.
-        known = objects.list(API_VERSION, KIND, "", "").await.unwrap_or_default();
-    }
-    let names: Vec<String> = known
-        .iter()
-        .map(|v| format!("`{}/{}`", text(v, &["metadata", "namespace"]), text(v, &["metadata", "name"])))
-        .collect();
-    let error = missing("there is no such TiDB cluster");
-    Err(if names.is_empty() {
-        error.hint(format!("no TidbCluster is visible in namespace `{}`", object.namespace))
-    } else {
-        error
-            .hint(format!("there are: {}; choose with `--set namespace=… --set cluster=…`", names.join(", ")))
-    })
-}
-
 /// Reads everything that belongs to a cluster.
-pub async fn load(world: &World, object: &Ref) -> Result<Cluster, PrimError> {
+pub async fn load(world: &World, named: &Named) -> Result<Cluster, PrimError> {
     let objects = Objects::of(world)?;
-    let value = find(&objects, object).await?;
+    let object = &named.object;
+    let value = match named.keeper {
+        Keeper::V1 => v1::read::find(&objects, object).await?,
+        Keeper::V2 { .. } => v2::read::find(&objects, object).await?,
+    };
     let pods = objects.list("v1", "Pod", &object.namespace, "").await?;
-    let mut parts = operator_parts(object, &value, &pods);
+    let (mut parts, identities, client_secret) = match &named.keeper {
+        Keeper::V1 => (
+            v1::read::parts(object, &value, &pods),
+            Identities::Scheme(object.name.clone()),
+            components::secret_name(&object.name, CLIENT),
+        ),
+        Keeper::V2 { namespace } => {
+            let read = v2::read::read(&objects, object, &value, namespace, &pods).await?;
+            (read.parts, Identities::Known(read.identities), read.client_secret)
+        }
+    };
     let mut warnings = Vec::new();
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         for workload in objects.list("apps/v1", kind, &object.namespace, "").await? {
-            parts.extend(consumer(object, kind, &workload, &pods));
+            parts.extend(consumer(&identities, object, kind, &workload, &pods));
         }
     }
     name_apart(&mut parts);
-    let ours = |name: &str| components::component_of_secret(&object.name, name).is_some();
+    let ours = |name: &str| identities.of(name).is_some();
     warnings.extend(strays(&parts, &pods, &ours));
     let mut names: Vec<String> = parts.iter().map(|part| part.secret.clone()).collect();
-    names.push(components::secret_name(&object.name, CLIENT));
+    names.push(client_secret.clone());
     names.sort();
     names.dedup();
     let mut secrets = BTreeMap::new();
@@ -167,49 +196,28 @@ pub async fn load(world: &World, object: &Ref) -> Result<Cluster, PrimError> {
         let tls = Tls::of(&reference, found)?;
         secrets.insert(name, tls);
     }
-    Ok(Cluster { object: object.clone(), value, parts, secrets, warnings })
-}
-
-fn operator_parts(object: &Ref, cluster: &Value, pods: &[Value]) -> Vec<Part> {
-    COMPONENTS
-        .iter()
-        .filter(|component| at(cluster, &["spec", component.name]).is_some_and(Value::is_object))
-        .map(|component| {
-            let wanted =
-                at(cluster, &["spec", component.name, "replicas"]).and_then(Value::as_i64).unwrap_or(0);
-            Part {
-                component: component.name.to_owned(),
-                runs: Runs::Operator,
-                name: format!("{}-{}", object.name, component.name),
-                replicas: wanted,
-                secret: components::secret_name(&object.name, component.name),
-                verifier: component.verifier,
-                port: Some(component.port),
-                selector: labels(&object.name, component.name),
-                pods: pods
-                    .iter()
-                    .filter(|pod| {
-                        label(pod, "app.kubernetes.io/instance") == object.name
-                            && label(pod, "app.kubernetes.io/component") == component.name
-                    })
-                    .cloned()
-                    .collect(),
-            }
-        })
-        .collect()
+    let (keeper, object) = (named.keeper.clone(), object.clone());
+    Ok(Cluster { keeper, object, value, parts, secrets, identities, client_secret, warnings })
 }
 
 /// A workload outside the operator's components that uses Secrets of this cluster: a part for each of them.
-fn consumer(object: &Ref, kind: &'static str, workload: &Value, pods: &[Value]) -> Vec<Part> {
+fn consumer(
+    identities: &Identities,
+    object: &Ref,
+    kind: &'static str,
+    workload: &Value,
+    pods: &[Value],
+) -> Vec<Part> {
     if owned_by_cluster(object, workload) && kind == "StatefulSet" {
         return Vec::new();
     }
-    let ours = |name: &str| components::component_of_secret(&object.name, name).is_some();
-    users(object, kind, workload, pods, &ours)
+    let ours = |name: &str| identities.of(name).is_some();
+    users(identities, object, kind, workload, pods, &ours)
 }
 
 /// A workload that uses such Secrets: a part for each of them. What the operator runs it restarts itself.
 pub(super) fn users(
+    identities: &Identities,
     object: &Ref,
     kind: &'static str,
     workload: &Value,
@@ -235,16 +243,20 @@ pub(super) fn users(
     let pods: Vec<Value> = pods.iter().filter(matches).cloned().collect();
     let short = name.strip_prefix(&format!("{}-", object.name)).unwrap_or(name);
     let part = |(n, secret): (usize, String)| Part {
-        component: match components::component_of_secret(&object.name, &secret) {
-            Some(identity) if n > 0 => format!("{short}-{identity}"),
+        component: match identities.of(&secret) {
+            Some(identity) if n > 0 => format!("{short}-{}", identity.name),
             _ => short.to_owned(),
         },
+        role: short.to_owned(),
         runs: if operated { Runs::Operator } else { Runs::Workload(kind) },
+        namespace: object.namespace.clone(),
         name: name.to_owned(),
+        group: None,
         replicas: wanted,
         secret,
         verifier: Verifier::Go,
         port: None,
+        allowed_cn: Vec::new(),
         pods: pods.clone(),
         selector: selector.clone(),
     };
@@ -331,7 +343,7 @@ fn owned_by_cluster(object: &Ref, workload: &Value) -> bool {
             && label(workload, "app.kubernetes.io/instance") == object.name)
 }
 
-fn label<'a>(object: &'a Value, key: &str) -> &'a str {
+pub(super) fn label<'a>(object: &'a Value, key: &str) -> &'a str {
     text(object, &["metadata", "labels", key])
 }
 
@@ -341,10 +353,13 @@ mod tests {
 
     use super::*;
 
+    fn scheme() -> Identities {
+        Identities::Scheme("basic".into())
+    }
+
     #[test]
     fn a_consumer_is_found_however_it_uses_the_secret() {
-        let cluster = reference("tidb", "basic");
-        let ours = |name: &str| components::component_of_secret(&cluster.name, name).is_some();
+        let ours = |name: &str| scheme().of(name).is_some();
         let uses = |spec: Value| secrets_used(&spec, &ours);
         let client = "basic-cluster-client-secret";
         assert_eq!(uses(json!({"volumes": [{"secret": {"secretName": client}}]})), [client]);
@@ -374,7 +389,7 @@ mod tests {
             "metadata": {"name": "basic-pd", "ownerReferences": [{"kind": "TidbCluster", "name": "basic"}]},
             "spec": {"template": template},
         });
-        assert!(consumer(&cluster, "StatefulSet", &own, &[]).is_empty());
+        assert!(consumer(&scheme(), &cluster, "StatefulSet", &own, &[]).is_empty());
         let client = json!({
             "metadata": {"name": "basic-client"},
             "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "client"}}, "template": template},
@@ -383,7 +398,7 @@ mod tests {
             json!({"metadata": {"name": "basic-client-1", "labels": {"app": "client"}}}),
             json!({"metadata": {"name": "elsewhere", "labels": {"app": "other"}}}),
         ];
-        let parts = consumer(&cluster, "Deployment", &client, &pods);
+        let parts = consumer(&scheme(), &cluster, "Deployment", &client, &pods);
         let [part] = parts.as_slice() else { panic!("{parts:?}") };
         assert!(part.component == "client" && part.pods.len() == 1 && part.port.is_none());
     }
@@ -397,7 +412,7 @@ mod tests {
             "metadata": {"name": "basic-tool"},
             "spec": {"replicas": 1, "template": {"spec": {"volumes": volumes}}},
         });
-        let parts = consumer(&cluster, "Deployment", &tool, &[]);
+        let parts = consumer(&scheme(), &cluster, "Deployment", &tool, &[]);
         let told: Vec<(&str, &str)> =
             parts.iter().map(|p| (p.component.as_str(), p.secret.as_str())).collect();
         assert_eq!(
@@ -421,7 +436,7 @@ mod tests {
             "spec": {"template": template},
         });
         for workload in [owned, labelled] {
-            assert!(consumer(&cluster, "StatefulSet", &workload, &[]).is_empty());
+            assert!(consumer(&scheme(), &cluster, "StatefulSet", &workload, &[]).is_empty());
         }
     }
 
@@ -441,7 +456,7 @@ mod tests {
             ("StatefulSet", "client"),
             ("DaemonSet", "client"),
         ] {
-            parts.extend(consumer(&cluster, kind, &workload(name), &[]));
+            parts.extend(consumer(&scheme(), &cluster, kind, &workload(name), &[]));
         }
         name_apart(&mut parts);
         let names: Vec<&str> = parts.iter().map(|part| part.component.as_str()).collect();

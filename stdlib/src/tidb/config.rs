@@ -19,6 +19,11 @@ pub fn allowed_cn(cluster: &Value, component: &str) -> Vec<String> {
         .collect()
 }
 
+/// The same of a configuration text alone.
+pub fn of_text(toml: &str) -> Vec<String> {
+    ["cert-allowed-cn", "cluster-verify-cn"].iter().flat_map(|key| from_toml(toml, key)).collect()
+}
+
 fn from_value(value: &Value) -> Vec<String> {
     match value {
         Value::String(name) => vec![name.clone()],

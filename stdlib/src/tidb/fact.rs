@@ -7,30 +7,31 @@ use crate::cert::Certificate;
 use crate::error::{Code, PrimError};
 use crate::gate::Gate;
 use crate::k8s::object::{Ref, at, text};
+use crate::k8s::owner;
 use crate::k8s::rollout::condition;
 use crate::k8s::secret::{Tls, describe};
-use crate::k8s::{args, owner};
 use crate::lease;
 use crate::world::World;
 
-use super::cluster::{self, API_VERSION, Cluster, KIND, Part, Runs};
+use super::cluster::{self, Cluster, Part};
 use super::components::{self, CLIENT};
-use super::links;
+use super::keeper::{Keeper, Named};
+use super::{links, v2};
 
 /// `tidb::cluster(namespace, name)`.
 pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Value, PrimError> {
-    let object = cluster::reference(args::text(args, 0, "namespace")?, args::text(args, 1, "name")?);
-    let cluster = cluster::load(world, &object).await?;
+    let named = Named::of(args)?;
+    let cluster = cluster::load(world, &named).await?;
     // What an unfinished run has left half done is that run's to finish, and says nothing about the cluster.
     let warnings = sound(&cluster, world.clock.now())
-        .map_err(|error| lease::unfinished_run(&object, &cluster.value).unwrap_or(error))?;
+        .map_err(|error| lease::unfinished_run(&named.object, &cluster.value).unwrap_or(error))?;
     describe_cluster(world, &cluster, warnings)
 }
 
 /// `tidb::expired_cluster(namespace, name)`: a cluster that has fallen silent.
 pub(super) async fn expired(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Value, PrimError> {
-    let object = cluster::reference(args::text(args, 0, "namespace")?, args::text(args, 1, "name")?);
-    let cluster = cluster::load(world, &object).await?;
+    let Named { object, keeper } = Named::of(args)?;
+    let cluster = cluster::load(world, &Named { object: object.clone(), keeper }).await?;
     able(&cluster)?;
     let now = world.clock.now();
     let invalid = |(name, tls): (&String, &Tls)| valid(&cluster.secret_ref(name), tls, now).err();
@@ -67,19 +68,23 @@ fn describe_cluster(world: &World, cluster: &Cluster, mut warnings: Vec<String>)
         warnings.extend(tls.notes.iter().cloned());
     }
     // In the order of the components, so that a reader finds both lists alike.
-    let rank = |component: &str| {
-        components::COMPONENTS.iter().position(|c| c.name == component).unwrap_or(usize::MAX)
+    let rank = |secret: &Value| {
+        let role = cluster.identities.of(text(secret, &["name"])).map(|identity| identity.role);
+        components::COMPONENTS.iter().position(|c| role.as_deref() == Some(c.name)).unwrap_or(usize::MAX)
     };
-    secrets.sort_by_key(|s| rank(text(s, &["component"])));
+    secrets.sort_by_key(rank);
     let parts = cluster.parts.iter().map(|p| part(world, cluster, p)).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<&str> = secrets.iter().map(|secret| text(secret, &["name"])).collect();
+    let mut id = cluster.keeper.words();
+    let own = json!({ "namespace": object.namespace, "name": object.name, "secrets": names });
+    id.extend(own.as_object().cloned().unwrap_or_default());
     Ok(json!({
-        "id": { "namespace": object.namespace, "name": object.name, "secrets": names },
+        "id": id,
         "namespace": object.namespace,
         "name": object.name,
         "uid": text(&cluster.value, &["metadata", "uid"]),
-        "version": text(&cluster.value, &["spec", "version"]),
-        "target": target(object, &cluster.value),
+        "version": version(cluster),
+        "target": target(&cluster.keeper, object, &cluster.value),
         "components": parts,
         "secrets": secrets,
         "managed": managed,
@@ -88,64 +93,90 @@ fn describe_cluster(world: &World, cluster: &Cluster, mut warnings: Vec<String>)
 }
 
 /// What a run upon a cluster holds.
-pub(super) fn target(object: &Ref, value: &Value) -> Value {
+pub(super) fn target(keeper: &Keeper, object: &Ref, value: &Value) -> Value {
     json!({
         "title": object.to_string(),
         "namespace": object.namespace,
-        "lease": format!("rollover-tidbcluster-{}", object.name),
-        "api_version": API_VERSION,
-        "kind": KIND,
+        "lease": keeper.lease(&object.name),
+        "api_version": object.api_version,
+        "kind": object.kind,
         "name": object.name,
         "uid": text(value, &["metadata", "uid"]),
     })
 }
 
+/// The version that the cluster is to run; under operator v2 that of its first group, PD's.
+fn version(cluster: &Cluster) -> &str {
+    match cluster.keeper {
+        Keeper::V1 => text(&cluster.value, &["spec", "version"]),
+        Keeper::V2 { .. } => {
+            let group = cluster.parts.iter().find_map(|part| part.group.as_ref());
+            group.map_or("", |group| text(group, &["spec", "template", "spec", "version"]))
+        }
+    }
+}
+
+/// Whose identity lies in a Secret of the cluster: that of clients where it follows no scheme.
+fn identity_in(cluster: &Cluster, secret: &str) -> String {
+    cluster.identities.of(secret).map_or_else(|| CLIENT.to_owned(), |identity| identity.name)
+}
+
 fn secret(world: &World, cluster: &Cluster, name: &str, tls: &Tls) -> Result<Value, PrimError> {
-    let component = components::component_of_secret(&cluster.object.name, name).unwrap_or(CLIENT);
+    let component = identity_in(cluster, name);
     let mut fact = describe(world, &cluster.secret_ref(name), tls)?;
     if let Some(fields) = fact.as_object_mut() {
+        fields.insert("request".into(), components::request(&component).into());
+        fields.insert("profile".into(), components::profile(&component).into());
         fields.insert("component".into(), component.into());
-        fields.insert("request".into(), components::request(component).into());
-        fields.insert("profile".into(), components::profile(component).into());
     }
     Ok(fact)
 }
 
 fn part(world: &World, cluster: &Cluster, part: &Part) -> Result<Value, PrimError> {
-    let component = components::component_of_secret(&cluster.object.name, &part.secret).unwrap_or(CLIENT);
+    let component = identity_in(cluster, &part.secret);
     Ok(json!({
         "component": part.component,
+        "role": part.role,
         "kind": part.runs.word(),
-        "namespace": cluster.object.namespace,
+        "group": part.group_name(),
+        "namespace": part.namespace,
         "cluster": cluster.object.name,
         "name": part.name,
         "replicas": part.replicas,
         "secret": part.secret,
-        "client_secret": cluster.client_secret(),
-        "request": components::request(component),
-        "profile": components::profile(component),
+        "client_secret": cluster.client_secret,
+        "request": components::request(&component),
+        "profile": components::profile(&component),
         "verifier": part.verifier,
         "port": part.port,
         "selector": part.selector,
-        "endpoints": endpoints(&cluster.object.namespace, &cluster.object.name, &part.component, part.port, &part.pods),
+        "endpoints": endpoints(&part.namespace, &part.name, &part.role, part.port, &part.pods),
         "identity": identity(world, cluster)?,
     }))
+}
+
+/// The headless Service that a pod stands under.
+pub(super) fn peer(service: &str, role: &str, pod: &Value) -> String {
+    // Operator v2 may put all components under one.
+    let told = v2::pods::subdomain(pod).filter(|_| !v2::pods::label(pod, "group").is_empty());
+    told.map_or_else(|| links::peer(service, role), str::to_owned)
 }
 
 /// Where the pods of a component answer, with the names under which they are dialled.
 pub(super) fn endpoints(
     namespace: &str,
-    cluster: &str,
-    component: &str,
+    service: &str,
+    role: &str,
     port: Option<u16>,
     pods: &[Value],
 ) -> Vec<Value> {
     let Some(port) = port else { return Vec::new() };
-    addresses(pods)
-        .map(|(name, host)| {
-            let names =
-                links::names(&links::forms(links::RUNNER, component), cluster, namespace, component, name);
-            json!({ "pod": name, "host": host, "port": port, "names": names })
+    pods.iter()
+        .filter_map(|pod| {
+            let (name, host) = addresses(std::slice::from_ref(pod)).next()?;
+            let forms = links::forms(links::RUNNER, role);
+            let names = links::names(&forms, service, &peer(service, role, pod), namespace, name);
+            Some(json!({ "pod": name, "host": host, "port": port, "names": names }))
         })
         .collect()
 }
@@ -160,7 +191,7 @@ pub(super) fn addresses(pods: &[Value]) -> impl Iterator<Item = (&str, &str)> {
 
 /// The identity that we dial with: that of the cluster's clients.
 pub(super) fn identity(world: &World, cluster: &Cluster) -> Result<Value, PrimError> {
-    let Some(tls) = cluster.secrets.get(&cluster.client_secret()) else { return Ok(Value::Null) };
+    let Some(tls) = cluster.secrets.get(&cluster.client_secret) else { return Ok(Value::Null) };
     Ok(json!({ "cert": tls.pem("tls.crt"), "key": tls.key_handle(world)? }))
 }
 
@@ -180,22 +211,23 @@ fn able(cluster: &Cluster) -> Result<(), PrimError> {
             .on(object)
             .hint("set `spec.paused` to false"));
     }
+    if at(value, &["spec", "suspendAction", "suspendCompute"]) == Some(&Value::Bool(true)) {
+        return Err(PrimError::new(Code::Unproved, "it is suspended, so none of its pods run")
+            .on(object)
+            .hint("set `spec.suspendAction.suspendCompute` to false"));
+    }
     Ok(())
 }
 
 /// What must hold before a rotation; gives warnings.
 pub(super) fn sound(cluster: &Cluster, now: OffsetDateTime) -> Result<Vec<String>, PrimError> {
-    let value = &cluster.value;
     able(cluster)?;
     for (name, tls) in &cluster.secrets {
         valid(&cluster.secret_ref(name), tls, now)?;
     }
-    ready(&cluster.object, value)?;
+    ready(cluster)?;
     let mut warnings = Vec::new();
-    for part in cluster
-        .parts
-        .iter()
-        .filter(|p| p.runs == Runs::Operator && matches!(p.component.as_str(), "pd" | "tikv"))
+    for part in cluster.parts.iter().filter(|p| p.is_operators() && matches!(p.role.as_str(), "pd" | "tikv"))
     {
         if part.replicas < 3 {
             warnings.push(format!(
@@ -210,17 +242,28 @@ pub(super) fn sound(cluster: &Cluster, now: OffsetDateTime) -> Result<Vec<String
 }
 
 /// That its operator says that it is ready.
-pub(super) fn ready(object: &Ref, value: &Value) -> Result<(), PrimError> {
-    match condition(value, "Ready") {
-        Some(ready) if text(ready, &["status"]) == "True" => Ok(()),
-        ready => {
-            let why = ready.map_or("it has no condition `Ready`".to_owned(), |c| {
+pub(super) fn ready(cluster: &Cluster) -> Result<(), PrimError> {
+    match unready(cluster) {
+        None => Ok(()),
+        Some(why) => Err(PrimError::new(Code::Unproved, format!("the cluster is not ready ({why})"))
+            .on(cluster.object.to_string())
+            .hint("wait until it is, or repair it first: a rotation restarts everything once more")),
+    }
+}
+
+/// Why it says that it is not; nothing where it says that it is.
+fn unready(cluster: &Cluster) -> Option<String> {
+    match cluster.keeper {
+        Keeper::V1 => match condition(&cluster.value, "Ready") {
+            Some(ready) if text(ready, &["status"]) == "True" => None,
+            ready => Some(ready.map_or("it has no condition `Ready`".to_owned(), |c| {
                 format!("{}: {}", text(c, &["reason"]), text(c, &["message"]))
-            });
-            Err(PrimError::new(Code::Unproved, format!("the cluster is not ready ({why})"))
-                .on(object.to_string())
-                .hint("wait until it is, or repair it first: a rotation restarts everything once more"))
-        }
+            })),
+        },
+        Keeper::V2 { .. } => cluster.parts.iter().find_map(|part| {
+            let why = v2::state::lacks(part.group.as_ref()?)?;
+            Some(format!("{}: {why}", part.component))
+        }),
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Dials {
 pub const ANY: &str = "*";
 /// The operator, which reads the client Secret again for every connection.
 pub const OPERATOR: &str = "tidb-operator";
+/// Operator v2 where it asks PD: with the client that it made when it started.
+pub const OPERATOR_PD: &str = "tidb-operator-pd";
 /// This program, which dials what it proves.
 pub const RUNNER: &str = "rollover";
 
@@ -68,6 +70,7 @@ pub const LINKS: &[Dials] = &[
     dials(OPERATOR, "tiflash", 20170, POD),
     dials(OPERATOR, "ticdc", 8301, POD),
     dials(OPERATOR, "tiproxy", 3080, POD),
+    dials(OPERATOR_PD, "pd", 2379, &[ServiceIn, ServiceSvc, Pod]),
     dials(RUNNER, ANY, 0, POD),
     dials(ANY, "pd", 2379, EVERY),
     dials(ANY, "tikv", 20160, POD),
@@ -89,15 +92,17 @@ pub fn forms(client: &str, server: &str) -> Vec<Form> {
     forms
 }
 
-/// The names of one pod of a component in these forms.
-pub fn names(forms: &[Form], cluster: &str, namespace: &str, component: &str, pod: &str) -> Vec<String> {
-    let service = format!("{cluster}-{component}");
-    // Pump has one headless Service, without the suffix.
-    let peer = if component == "pump" { service.clone() } else { format!("{service}-peer") };
+/// The headless Service of a component whose Service is called so. Pump has one headless Service, without the suffix.
+pub fn peer(service: &str, component: &str) -> String {
+    if component == "pump" { service.into() } else { format!("{service}-peer") }
+}
+
+/// The names of one pod in these forms, with its Service and its headless Service.
+pub fn names(forms: &[Form], service: &str, peer: &str, namespace: &str, pod: &str) -> Vec<String> {
     forms
         .iter()
         .map(|form| match form {
-            Service => service.clone(),
+            Service => service.to_owned(),
             ServiceIn => format!("{service}.{namespace}"),
             ServiceSvc => format!("{service}.{namespace}.svc"),
             Pod => format!("{pod}.{peer}.{namespace}.svc"),
@@ -112,9 +117,15 @@ mod tests {
 
     #[test]
     fn the_names_are_those_that_the_certificates_carry() {
-        let names = names(&forms("tidb", "pd"), "basic", "tidb", "pd", "basic-pd-0");
+        let names = names(&forms("tidb", "pd"), "basic-pd", &peer("basic-pd", "pd"), "tidb", "basic-pd-0");
         assert_eq!(names, ["basic-pd", "basic-pd.tidb.svc", "basic-pd-0.basic-pd-peer.tidb.svc"]);
-        let pump = super::names(&forms("tidb", "pump"), "basic", "tidb", "pump", "basic-pump-0");
+        let pump = super::names(
+            &forms("tidb", "pump"),
+            "basic-pump",
+            &peer("basic-pump", "pump"),
+            "tidb",
+            "basic-pump-0",
+        );
         assert_eq!(pump, ["basic-pump-0.basic-pump.tidb.svc"]);
     }
 

@@ -1,18 +1,20 @@
-//! TiDB clusters under TiDB operator v1: what they are made of, restarting them, and who trusts whom in them.
+//! TiDB clusters under TiDB operator v1 or v2: what they are made of, restarting them, and who trusts whom in them.
 
 pub mod cluster;
 pub mod components;
 pub mod config;
 mod fact;
 pub mod history;
+pub mod keeper;
 pub mod links;
 mod patience;
 pub mod probe;
 mod prove;
 mod restart;
-pub mod rollout;
 pub mod sql;
 mod sql_view;
+pub mod v1;
+pub mod v2;
 pub mod view;
 
 pub(crate) use sql_view::reload_place;
@@ -20,10 +22,12 @@ pub(crate) use sql_view::reload_place;
 use serde_json::Value;
 
 use crate::error::PrimError;
-use crate::k8s::args::{self, hint};
-use crate::k8s::object::{Ref, text, touch};
+use crate::k8s::args::hint;
+use crate::k8s::object::{text, touch};
 use crate::k8s::param;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
+
+use keeper::{Keeper, Named};
 
 /// The primitives of this namespace.
 pub const PRIMITIVES: &[Primitive] = &[
@@ -31,23 +35,26 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "tidb::cluster",
         kind: Kind::Read,
         params: &[
-            param("namespace", Type::Text, "Namespace of the TidbCluster."),
-            param("name", Type::Text, "Name of the TidbCluster."),
+            param("namespace", Type::Text, "Namespace of the cluster."),
+            param("name", Type::Text, "Name of the TidbCluster (operator v1) or Cluster (operator v2)."),
+            OPTIONS,
         ],
-        returns: "`{id, namespace, name, uid, version, target, components, secrets, managed, warnings}`; each component has `component, kind, namespace, cluster, name, replicas, secret, request, profile, verifier, port, endpoints, identity`; each secret what `k8s::secret` gives, and `component, request, profile`; `managed` says which objects another tool (Argo CD, Flux, Helm, cert-manager, …) would put its own version of back; `id` is what other primitives need to know the cluster by",
+        returns: "`{id, namespace, name, uid, version, target, components, secrets, managed, warnings}`; each component has `component, role, kind, group, namespace, cluster, name, replicas, secret, request, profile, verifier, port, endpoints, identity`; each secret what `k8s::secret` gives, and `component, request, profile`; `managed` says which objects another tool (Argo CD, Flux, Helm, cert-manager, …) would put its own version of back; `id` is what other primitives need to know the cluster by",
         doc: "Reads a TiDB cluster: its components in the order to restart them in, everybody else who uses its Secrets, and the Secrets.\n\nFails with `no-target` (naming the clusters that exist), `not-found` for a missing Secret or key, `key-mismatch`, `expired`, `unproved` when the cluster is not ready, or `locked` when it is not because another run is unfinished.",
-        example: "let tidb = tidb::cluster(\"tidb\", \"basic\");",
+        example: "let tidb = tidb::cluster(\"tidb\", \"basic\", #{ operator: \"v2\" });",
         run: |world, args, gate| Box::pin(fact::run(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, ""), hint(args, 1, ""), args.get(2)),
+        // What is said of the operator comes before the answer.
+        touches: |args| reads(hint(args, 0, ""), hint(args, 1, ""), args.get(2), args.get(3)),
     },
     Primitive {
         name: "tidb::expired_cluster",
         kind: Kind::Read,
         params: &[
-            param("namespace", Type::Text, "Namespace of the TidbCluster."),
-            param("name", Type::Text, "Name of the TidbCluster."),
+            param("namespace", Type::Text, "Namespace of the cluster."),
+            param("name", Type::Text, "Name of the TidbCluster (operator v1) or Cluster (operator v2)."),
+            OPTIONS,
         ],
         returns: "what `tidb::cluster` gives; the warnings begin with what has expired",
         doc: "Reads a TiDB cluster whose certificates or CA have expired. It need not be ready: its parts refuse each other.\n\nFails with `invalid` where nothing has expired, and else as `tidb::cluster` does.",
@@ -55,7 +62,8 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |world, args, gate| Box::pin(fact::expired(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, ""), hint(args, 1, ""), args.get(2)),
+        // What is said of the operator comes before the answer.
+        touches: |args| reads(hint(args, 0, ""), hint(args, 1, ""), args.get(2), args.get(3)),
     },
     Primitive {
         name: "tidb::sql",
@@ -93,31 +101,12 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Settle,
         params: &[COMPONENT],
         returns: "`{marker}`",
-        doc: "Restarts a component pod by pod, as the operator does it, and waits until it is done: template, pods, revision, phase, a `Ready` that is not from before, members and stores.\n\nFails with `unproved` when a pod cannot start, or when for ten minutes the operator cannot reach PD or a restarted pod does not become ready: the others are then left alone.",
+        doc: "Restarts a component pod by pod, as the operator does it, and waits until it is done: template, pods, revision, phase, a `Ready` that is not from before, members and stores; under operator v2 every pod made anew for the group's revision, and the group `Synced` and `Ready`.\n\nFails with `unproved` when a pod cannot start, or when for ten minutes the operator cannot reach PD or a restarted pod does not become ready: the others are then left alone.",
         example: "p.settle(c.component, tidb::rolling_restart(c)).deadline(\"45m\");",
         run: |world, args, gate| Box::pin(restart::run(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| {
-            let (namespace, name) = (hint(args, 0, "namespace"), hint(args, 0, "name"));
-            let pods = touch("v1", "Pod", namespace, "", &["list"]);
-            match hint(args, 0, "kind") {
-                "statefulset" => crate::k8s::restart::touches("StatefulSet", namespace, name),
-                "daemonset" => crate::k8s::restart::touches("DaemonSet", namespace, name),
-                "deployment" => crate::k8s::restart::touches("Deployment", namespace, name),
-                _ => vec![
-                    touch(
-                        cluster::API_VERSION,
-                        cluster::KIND,
-                        namespace,
-                        hint(args, 0, "cluster"),
-                        &["get", "patch"],
-                    ),
-                    touch("apps/v1", "StatefulSet", namespace, name, &["get"]),
-                    pods,
-                ],
-            }
-        },
+        touches: restart::touches,
     },
     Primitive {
         name: "tidb::trust",
@@ -128,14 +117,14 @@ pub const PRIMITIVES: &[Primitive] = &[
         example: "trust(tidb::trust(tidb));",
         run: |world, args, gate| {
             Box::pin(async move {
-                let cluster = cluster::load(world, &named(args)?).await?;
+                let cluster = cluster::load(world, &Named::id(args)?).await?;
                 let view = view::measure(world, &cluster, gate).await?;
                 serde_json::to_value(view).map_err(|e| PrimError::internal(e.to_string()))
             })
         },
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first()),
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first(), args.first()),
     },
     Primitive {
         name: "tidb::serves",
@@ -196,7 +185,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |world, args, gate| Box::pin(prove::none_presents(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first()),
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first(), args.first()),
     },
     Primitive {
         name: "tidb::healthy",
@@ -208,20 +197,17 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |world, args, gate| Box::pin(prove::healthy(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first()),
+        touches: |args| reads(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first(), args.first()),
     },
 ];
 
+const OPTIONS: Param = Param::optional(
+    "options",
+    Type::Map,
+    "`operator`: `v1` (where nothing is said) or `v2`; `operator_namespace`: where operator v2's own Deployment lies, `tidb-admin` where nothing is said.",
+);
 const CLUSTER: Param = param("cluster", Type::Map, "The cluster, as `tidb::cluster` gave it.");
 const COMPONENT: Param = param("component", Type::Map, "A component, as `tidb::cluster` gave it.");
-
-fn named(args: &[Value]) -> Result<Ref, PrimError> {
-    let named = args::map(args, 0, "cluster")?;
-    Ok(cluster::reference(
-        args::field(named, "namespace", "cluster")?,
-        args::field(named, "name", "cluster")?,
-    ))
-}
 
 /// What dialling the pods of a component needs.
 fn dials(args: &[Value]) -> Vec<Touch> {
@@ -232,7 +218,10 @@ fn dials(args: &[Value]) -> Vec<Touch> {
     let port =
         args.first().and_then(|c| c.get("port")).and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok());
     let mut touches = vec![
-        touch(cluster::API_VERSION, cluster::KIND, namespace, name, &["get"]),
+        match v2::group_kind(hint(args, 0, "role")).filter(|_| hint(args, 0, "kind") == "group") {
+            Some(kind) => touch(v2::API_VERSION, kind, namespace, hint(args, 0, "group"), &["get"]),
+            None => touch(cluster::API_VERSION, cluster::KIND, namespace, name, &["get"]),
+        },
         touch("v1", "Secret", namespace, hint(args, 0, "client_secret"), &["get"]),
         touch("v1", "Pod", namespace, "", &["list"]),
     ];
@@ -240,22 +229,35 @@ fn dials(args: &[Value]) -> Vec<Touch> {
     touches
 }
 
-/// What reading a whole cluster needs: the Secrets that the cluster is known to use, or all that it might.
-fn reads(namespace: &str, name: &str, known: Option<&Value>) -> Vec<Touch> {
+/// What reading a whole cluster needs: the Secrets that the cluster is known to use, or all that it might. `said` tells
+/// which operator keeps it.
+fn reads(namespace: &str, name: &str, said: Option<&Value>, known: Option<&Value>) -> Vec<Touch> {
     let secret = |secret: &str| touch("v1", "Secret", namespace, secret, &["get"]);
+    let keeper = Keeper::of(said.and_then(Value::as_object)).unwrap_or(Keeper::V1);
     let mut touches = vec![
-        touch(cluster::API_VERSION, cluster::KIND, namespace, name, &["get"]),
+        keeper.reference(namespace, name).touch(&["get"]),
         touch("v1", "Pod", namespace, "", &["list"]),
         touch("apps/v1", "Deployment", namespace, "", &["list"]),
         touch("apps/v1", "StatefulSet", namespace, "", &["list"]),
         touch("apps/v1", "DaemonSet", namespace, "", &["list"]),
     ];
+    if let Keeper::V2 { namespace: operator } = &keeper {
+        let group = |(_, kind): &(&str, &str)| touch(v2::API_VERSION, kind, namespace, "", &["list"]);
+        touches.extend(v2::GROUPS.iter().map(group));
+        touches.push(touch("apps/v1", "Deployment", operator, "", &["list"]));
+        touches.push(touch("v1", "Pod", operator, "", &["list"]));
+    }
     let used = known.and_then(|cluster| cluster.get("secrets")).and_then(Value::as_array);
-    match used {
-        Some(used) => touches
+    match (used, keeper) {
+        (Some(used), _) => touches
             .extend(used.iter().map(|used| secret(used.as_str().unwrap_or_else(|| text(used, &["name"]))))),
-        None if name.is_empty() => touches.push(secret("")),
-        None => {
+        // Operator v2 names Secrets after groups, which are not known before they are read.
+        (None, Keeper::V2 { .. }) => {
+            touches.push(secret("*-cluster-secret"));
+            touches.push(secret(&components::secret_name(name, components::CLIENT)));
+        }
+        (None, Keeper::V1) if name.is_empty() => touches.push(secret("")),
+        (None, Keeper::V1) => {
             let components = components::COMPONENTS.iter().map(|c| c.name).chain([components::CLIENT]);
             touches.extend(components.map(|component| secret(&components::secret_name(name, component))));
         }

@@ -21,8 +21,9 @@ use crate::trust::{Ask, Certs, Usage, Verifier, verify};
 use crate::world::World;
 
 use super::cluster::{self, Cluster, Runs};
+use super::keeper::{Keeper, Named};
 use super::probe::{self, Answer, Endpoint};
-use super::{components, fact, rollout, sql, view};
+use super::{components, fact, restart, sql, v1, view};
 
 /// How long a proof waits for pods that do not answer.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -129,13 +130,9 @@ pub(super) async fn none_presents(
     args: &[Value],
     gate: &dyn Gate,
 ) -> Result<Value, PrimError> {
-    let named = args::map(args, 0, "cluster")?;
-    let object = cluster::reference(
-        args::field(named, "namespace", "cluster")?,
-        args::field(named, "name", "cluster")?,
-    );
+    let named = Named::id(args)?;
     let old = bundle::certificates(args.get(1).unwrap_or(&Value::Null), "ca")?;
-    let cluster = cluster::load(world, &object).await?;
+    let cluster = cluster::load(world, &named).await?;
     let of_old = |c: &Certificate| old.iter().any(|ca| c.check_signed_by(ca).is_ok());
     let mut holders: Vec<String> = cluster
         .secrets
@@ -152,6 +149,7 @@ pub(super) async fn none_presents(
             holders.push(party.id.clone());
         }
     }
+    holders.extend(view::stale_operators(&cluster, &measured));
     if holders.is_empty() {
         return Ok(json!({ "parties": measured.parties.len() }));
     }
@@ -159,21 +157,17 @@ pub(super) async fn none_presents(
         Code::Unproved,
         format!("certificates of the old CA are still in use: {}", holders.join(", ")),
     )
-    .on(object.to_string())
+    .on(named.object.to_string())
     .expected("none", holders.len().to_string())
     .hint("replace them first: `rollover run tidb/cfssl-components`"))
 }
 
 /// `tidb::healthy(cluster)`.
 pub(super) async fn healthy(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
-    let named = args::map(args, 0, "cluster")?;
-    let object = cluster::reference(
-        args::field(named, "namespace", "cluster")?,
-        args::field(named, "name", "cluster")?,
-    );
+    let named = Named::id(args)?;
     let mut waited = Duration::ZERO;
     loop {
-        let cluster = cluster::load(world, &object).await?;
+        let cluster = cluster::load(world, &named).await?;
         let state = well(&cluster, world);
         match state {
             Ok(()) => {
@@ -192,7 +186,9 @@ pub(super) async fn healthy(world: &World, args: &[Value], gate: &dyn Gate) -> R
 fn well(cluster: &Cluster, world: &World) -> Result<(), PrimError> {
     fact::sound(cluster, world.clock.now())?;
     let unproved = |why: String| PrimError::new(Code::Unproved, why).on(cluster.object.to_string());
-    if let Some(why) = rollout::ailing(&cluster.value) {
+    if cluster.keeper == Keeper::V1
+        && let Some(why) = v1::rollout::ailing(&cluster.value)
+    {
         return Err(unproved(why));
     }
     for part in &cluster.parts {
@@ -288,19 +284,32 @@ impl Now {
             return Ok(Self { endpoints, wanted: usize::try_from(wanted).unwrap_or(usize::MAX), client });
         }
         let objects = Objects::of(world)?;
-        let namespace = args::field(part, "namespace", "component")?;
-        let name = args::field(part, "cluster", "component")?;
-        let component = args::field(part, "component", "component")?;
+        let field = |name: &str| args::field(part, name, "component");
+        let (namespace, name, component) = (field("namespace")?, field("cluster")?, field("component")?);
         let port = part.get("port").and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok());
-        let secret = Ref::secret(namespace, &components::secret_name(name, components::CLIENT));
+        let secret = match part.get("client_secret").and_then(Value::as_str) {
+            Some(named) => named.to_owned(),
+            None => components::secret_name(name, components::CLIENT),
+        };
+        let secret = Ref::secret(namespace, &secret);
         let client = Tls::of(&secret, objects.get(&secret).await?)?;
         if port.is_none() {
             return Ok(Self { endpoints: Vec::new(), wanted: 0, client });
         }
-        let value = objects.get(&cluster::reference(namespace, name)).await?;
-        let wanted = at(&value, &["spec", component, "replicas"]).and_then(Value::as_u64).unwrap_or(0);
-        let pods = objects.list("v1", "Pod", namespace, args::field(part, "selector", "component")?).await?;
-        let endpoints = fact::endpoints(namespace, name, component, port, &pods);
+        let (role, wanted) = if field("kind").is_ok_and(|kind| kind == "group") {
+            let (role, group) = restart::group(&[Value::Object(part.clone())])
+                .map(|(role, group)| (role.to_owned(), group))?;
+            (
+                role,
+                at(&objects.get(&group).await?, &["spec", "replicas"]).and_then(Value::as_u64).unwrap_or(1),
+            )
+        } else {
+            let value = objects.get(&cluster::reference(namespace, name)).await?;
+            let wanted = at(&value, &["spec", component, "replicas"]).and_then(Value::as_u64);
+            (component.to_owned(), wanted.unwrap_or(0))
+        };
+        let pods = objects.list("v1", "Pod", namespace, field("selector")?).await?;
+        let endpoints = fact::endpoints(namespace, field("name")?, &role, port, &pods);
         Ok(Self {
             endpoints: endpoints.iter().filter_map(Endpoint::of).collect(),
             wanted: usize::try_from(wanted).unwrap_or(usize::MAX),

@@ -1,29 +1,17 @@
-//! `tidb::rolling_restart`: a marker in the TidbCluster, and waiting until the operator has restarted every pod.
+//! `tidb::rolling_restart`: of what an operator runs, by its own means; of any other workload, as `k8s` does it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::error::{Code, PrimError};
-use crate::gate::{Gate, Progress};
+use crate::error::PrimError;
+use crate::gate::Gate;
 use crate::k8s::args;
-use crate::k8s::client::Objects;
-use crate::k8s::marker::{self, Spot};
-use crate::k8s::object::{Ref, at, text};
-use crate::k8s::restart::{Poll, because, restart};
-use crate::k8s::rollout::Waiting;
-use crate::k8s::why;
+use crate::k8s::object::{Ref, touch};
+use crate::k8s::restart::{restart, touches as workload};
+use crate::registry::Touch;
 use crate::world::World;
 
-use super::cluster::{self, labels};
-use super::patience::Patience;
-use super::rollout::{Seen, ailment, rollout};
-
-/// The annotation that makes the operator restart a component.
-pub(super) const ANNOTATION: &str = "tidb.pingcap.com/restartedAt";
-
-/// Where a component of a TidbCluster carries the marker.
-pub(super) fn spot(component: &str) -> Spot {
-    Spot { path: vec!["spec".into(), component.into(), "annotations".into()], key: ANNOTATION }
-}
+use super::keeper::Keeper;
+use super::{cluster, v1, v2};
 
 /// `tidb::rolling_restart(component)`.
 pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
@@ -33,90 +21,55 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
     match args::field(part, "kind", "component")? {
         "tidb" => {
             let cluster = cluster::reference(namespace, args::field(part, "cluster", "component")?);
-            component(world, gate, &cluster, args::field(part, "component", "component")?, name).await
+            v1::restart::component(world, gate, &cluster, args::field(part, "component", "component")?, name)
+                .await
+        }
+        "group" => {
+            let (role, group) = group(args)?;
+            let keeper = Keeper::V2 { namespace: String::new() };
+            let cluster = keeper.reference(namespace, args::field(part, "cluster", "component")?);
+            v2::restart::group(world, gate, &cluster, &group, role).await
         }
         "deployment" => restart(world, gate, &Ref::new("apps/v1", "Deployment", namespace, name)).await,
         "statefulset" => restart(world, gate, &Ref::new("apps/v1", "StatefulSet", namespace, name)).await,
         "daemonset" => restart(world, gate, &Ref::new("apps/v1", "DaemonSet", namespace, name)).await,
         other => Err(PrimError::argument(format!("`component.kind` is `{other}`"))
-            .expected("`tidb`, `deployment`, `statefulset` or `daemonset`", format!("`{other}`"))),
+            .expected("`tidb`, `group`, `deployment`, `statefulset` or `daemonset`", format!("`{other}`"))),
     }
 }
 
-async fn component(
-    world: &World,
-    gate: &dyn Gate,
-    cluster: &Ref,
-    component: &str,
-    set_name: &str,
-) -> Result<Value, PrimError> {
-    let spot = spot(component);
-    let marker = marker::put(world, gate, cluster, &spot).await?;
-    let objects = Objects::of(world)?;
-    let set = Ref::new("apps/v1", "StatefulSet", &cluster.namespace, set_name);
-    let selector = labels(&cluster.name, component);
-    let mut poll = Poll::default();
-    let mut patience = Patience::default();
-    let mut pods = Vec::new();
-    loop {
-        let state = async {
-            let value = objects.get(cluster).await?;
-            if spot.value(&value) != marker {
-                return Err(PrimError::new(
-                    Code::Conflict,
-                    "somebody restarted this component while we waited for it",
-                )
-                .on(spot.place(cluster).0)
-                .expected(&marker, spot.value(&value))
-                .hint("`rollover resume` restarts it once more"));
-            }
-            let Some(set) = objects.find(&set).await? else {
-                return Ok(Waiting::For(format!("{set_name}: the operator has not made it yet"), 0, 0));
-            };
-            pods = objects.list("v1", "Pod", &cluster.namespace, &selector).await?;
-            let seen = Seen {
-                cluster: &value,
-                set: &set,
-                pods: &pods,
-                component,
-                key: ANNOTATION,
-                marker: &marker,
-                since: written_at(&value, component, &world.manager),
-            };
-            Ok(match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
-                (Waiting::For(..), Some(why)) => Waiting::Stuck(why),
-                (waiting, _) => waiting,
-            })
-        };
-        let state: Result<Waiting, PrimError> = state.await;
-        match poll.seen(state)? {
-            Some(Waiting::Done) => return Ok(json!({ "marker": marker })),
-            Some(Waiting::Stuck(why)) => {
-                let why = because(why, why::unready(&objects, &pods).await);
-                return Err(PrimError::new(Code::Unproved, why).on(cluster.to_string()).hint(format!(
-                    "`kubectl --namespace {} get pods -l app.kubernetes.io/component={component}` and the logs say why; then `rollover resume` or `rollover rollback`",
-                    cluster.namespace
-                )));
-            }
-            Some(Waiting::For(text, done, total)) => {
-                gate.progress(Progress { text, done: Some((done, total)) });
-            }
-            None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
+/// What runs in a component that is a group, and the group.
+pub(super) fn group(args: &[Value]) -> Result<(&str, Ref), PrimError> {
+    let part = args::map(args, 0, "component")?;
+    let role = args::field(part, "role", "component")?;
+    let kind = v2::group_kind(role).ok_or_else(|| {
+        PrimError::argument(format!("no group of operator v2 is of the component `{role}`"))
+    })?;
+    let namespace = args::field(part, "namespace", "component")?;
+    Ok((role, Ref::new(v2::API_VERSION, kind, namespace, args::field(part, "group", "component")?)))
+}
+
+/// What it needs.
+pub(super) fn touches(args: &[Value]) -> Vec<Touch> {
+    let hint = |field: &str| args::hint(args, 0, field);
+    let (namespace, name) = (hint("namespace"), hint("name"));
+    let pods = touch("v1", "Pod", namespace, "", &["list"]);
+    match hint("kind") {
+        "statefulset" => workload("StatefulSet", namespace, name),
+        "daemonset" => workload("DaemonSet", namespace, name),
+        "deployment" => workload("Deployment", namespace, name),
+        "group" => {
+            let kind = v2::group_kind(hint("role")).unwrap_or_default();
+            vec![
+                touch(v2::API_VERSION, v2::CLUSTER, namespace, hint("cluster"), &["get"]),
+                touch(v2::API_VERSION, kind, namespace, hint("group"), &["get", "patch"]),
+                pods,
+            ]
         }
-        world.clock.sleep(poll.pause()).await;
+        _ => vec![
+            touch(cluster::API_VERSION, cluster::KIND, namespace, hint("cluster"), &["get", "patch"]),
+            touch("apps/v1", "StatefulSet", namespace, name, &["get"]),
+            pods,
+        ],
     }
-}
-
-/// When we wrote the marker, by the API server's clock: the time of our entry among the field owners.
-fn written_at<'a>(cluster: &'a Value, component: &str, us: &str) -> Option<&'a str> {
-    at(cluster, &["metadata", "managedFields"])?
-        .as_array()?
-        .iter()
-        .filter(|entry| text(entry, &["manager"]) == us)
-        .filter(|entry| {
-            at(entry, &["fieldsV1", "f:spec", &format!("f:{component}"), "f:annotations"]).is_some()
-        })
-        .map(|entry| text(entry, &["time"]))
-        .filter(|time| !time.is_empty())
-        .max()
 }

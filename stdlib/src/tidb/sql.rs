@@ -16,9 +16,10 @@ use crate::registry::Touch;
 use crate::trust::{Ask, Usage, Verifier, verify};
 use crate::world::World;
 
-use super::cluster::{self, API_VERSION, Cluster, KIND, Part, Runs};
+use super::cluster::{self, API_VERSION, Cluster, Identities, KIND, Part, Runs};
+use super::keeper::Keeper;
 use super::links::{self, Form};
-use super::{fact, probe};
+use super::{fact, probe, v1};
 
 /// Where TiDB answers MySQL clients.
 pub const PORT: u16 = 4000;
@@ -67,7 +68,7 @@ pub(super) fn touches(namespace: &str, name: &str, known: Option<&Value>) -> Vec
 /// Reads what belongs to the MySQL side of a cluster, as far as its object wants any. With `only`, these Secrets.
 pub(super) async fn load(world: &World, object: &Ref, only: Option<&[String]>) -> Result<Cluster, PrimError> {
     let objects = Objects::of(world)?;
-    let value = cluster::find(&objects, object).await?;
+    let value = v1::read::find(&objects, object).await?;
     if at(&value, &["spec", SERVER, "tlsClient", "enabled"]) != Some(&Value::Bool(true)) {
         return Err(PrimError::invalid(
             "TLS for its MySQL clients is not enabled, so there is nothing to renew",
@@ -78,10 +79,11 @@ pub(super) async fn load(world: &World, object: &Ref, only: Option<&[String]>) -
     let pods = objects.list("v1", "Pod", &object.namespace, "").await?;
     let names = secrets(&object.name);
     let ours = |name: &str| names.iter().any(|known| known == name);
+    let identities = Identities::Scheme(object.name.clone());
     let mut parts = vec![servers(object, &value, &pods)];
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         for workload in objects.list("apps/v1", kind, &object.namespace, "").await? {
-            parts.extend(cluster::users(object, kind, &workload, &pods, &ours));
+            parts.extend(cluster::users(&identities, object, kind, &workload, &pods, &ours));
         }
     }
     // The servers' own StatefulSet is known already.
@@ -110,7 +112,16 @@ pub(super) async fn load(world: &World, object: &Ref, only: Option<&[String]>) -
             None => {}
         }
     }
-    Ok(Cluster { object: object.clone(), value, parts, secrets: found, warnings })
+    Ok(Cluster {
+        keeper: Keeper::V1,
+        object: object.clone(),
+        value,
+        parts,
+        secrets: found,
+        identities,
+        client_secret: client_secret(&object.name),
+        warnings,
+    })
 }
 
 fn servers(object: &Ref, value: &Value, pods: &[Value]) -> Part {
@@ -122,13 +133,17 @@ fn servers(object: &Ref, value: &Value, pods: &[Value]) -> Part {
     };
     Part {
         component: SERVER.into(),
+        role: SERVER.into(),
         runs: Runs::Operator,
+        namespace: object.namespace.clone(),
         name: format!("{}-{SERVER}", object.name),
+        group: None,
         replicas: wanted,
         secret: server_secret(&object.name),
         verifier: Verifier::Go,
         port: Some(PORT),
-        selector: cluster::labels(&object.name, SERVER),
+        allowed_cn: Vec::new(),
+        selector: v1::read::labels(&object.name, SERVER),
         pods: pods.iter().filter(is_one).cloned().collect(),
     }
 }
@@ -141,7 +156,7 @@ pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Resu
         for (name, tls) in &cluster.secrets {
             fact::valid(&cluster.secret_ref(name), tls, world.clock.now())?;
         }
-        fact::ready(&object, &cluster.value)
+        fact::ready(&cluster)
     };
     sound().map_err(|error| lease::unfinished_run(&object, &cluster.value).unwrap_or(error))?;
     let mut warnings = cluster.warnings.clone();
@@ -172,7 +187,7 @@ pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Resu
         "id": { "namespace": object.namespace, "name": object.name, "secrets": names },
         "namespace": object.namespace,
         "name": object.name,
-        "target": fact::target(&object, &cluster.value),
+        "target": fact::target(&cluster.keeper, &object, &cluster.value),
         "server": parts.first(),
         "clients": parts.iter().skip(1).collect::<Vec<_>>(),
         "secrets": secrets,
@@ -261,7 +276,8 @@ pub(super) fn endpoints(
     };
     fact::addresses(pods)
         .map(|(pod, host)| {
-            let all = links::names(FORMS, &object.name, &object.namespace, SERVER, pod);
+            let service = format!("{}-{SERVER}", object.name);
+            let all = links::names(FORMS, &service, &links::peer(&service, SERVER), &object.namespace, pod);
             let named: Vec<String> = all.iter().filter(|name| covered(name)).cloned().collect();
             let names = if named.is_empty() { all } else { named };
             probe::Endpoint {

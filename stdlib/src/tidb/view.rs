@@ -17,13 +17,13 @@ use crate::world::World;
 
 use super::cluster::{Cluster, Part, Runs};
 use super::history::{MayHold, may_hold_made_by, may_present};
-use super::links::{self, OPERATOR, RUNNER};
+use super::links::{self, OPERATOR, OPERATOR_PD, RUNNER};
 use super::probe::{self, Answer, Endpoint};
-use super::{config, fact, restart};
+use super::{fact, v1, v2};
 
 /// Measures a cluster.
 pub async fn measure(world: &World, cluster: &Cluster, gate: &dyn Gate) -> Result<View, PrimError> {
-    let endpoints: Vec<Endpoint> = cluster.parts.iter().flat_map(|part| endpoints(cluster, part)).collect();
+    let endpoints: Vec<Endpoint> = cluster.parts.iter().flat_map(endpoints).collect();
     let client = client_secret(cluster)?;
     let identity = probe::identity(client)?;
     let anchors = Arc::new(probe::certs(&client.anchors));
@@ -34,17 +34,16 @@ pub async fn measure(world: &World, cluster: &Cluster, gate: &dyn Gate) -> Resul
 
 /// The Secret that clients and the operator use.
 pub fn client_secret(cluster: &Cluster) -> Result<&Tls, PrimError> {
-    let name = cluster.client_secret();
+    let name = &cluster.client_secret;
     cluster
         .secrets
-        .get(&name)
-        .ok_or_else(|| PrimError::not_found("it does not exist").on(cluster.secret_ref(&name).to_string()))
+        .get(name)
+        .ok_or_else(|| PrimError::not_found("it does not exist").on(cluster.secret_ref(name).to_string()))
 }
 
 /// The endpoints of a part's pods.
-pub fn endpoints(cluster: &Cluster, part: &Part) -> Vec<Endpoint> {
-    let object = &cluster.object;
-    fact::endpoints(&object.namespace, &object.name, &part.component, part.port, &part.pods)
+pub fn endpoints(part: &Part) -> Vec<Endpoint> {
+    fact::endpoints(&part.namespace, &part.name, &part.role, part.port, &part.pods)
         .iter()
         .filter_map(Endpoint::of)
         .collect()
@@ -68,43 +67,44 @@ pub fn assemble(cluster: &Cluster, answers: &BTreeMap<&str, &Answer>, history: &
             let answer = answers.get(name).copied();
             let party = party(cluster, part, tls, pod, answer, history, &issuers, &|_| false);
             parties.push(Party { id: id.clone(), ..party });
-            ends.push(End { id, component: &part.component, pod: name, serves: part.port.is_some() });
+            let server = part.port.is_some().then(|| (part, fact::peer(&part.name, &part.role, pod)));
+            ends.push(End { id, role: &part.role, pod: name, server });
         }
     }
-    if let Some(client) = cluster.secrets.get(&cluster.client_secret()) {
+    if let Some(client) = cluster.secrets.get(&cluster.client_secret) {
         for (id, name) in [("controller/tidb-operator", OPERATOR), ("runner", RUNNER)] {
-            parties.push(rereading(cluster, &cluster.client_secret(), client, id, name));
-            ends.push(End { id: id.into(), component: name, pod: "", serves: false });
+            parties.push(rereading(cluster, &cluster.client_secret, client, id, name));
+            ends.push(End { id: id.into(), role: name, pod: "", server: None });
         }
     }
-    View { parties, links: all_links(cluster, &ends, answers) }
+    View { parties, links: all_links(&ends, answers) }
 }
 
 /// One end of links.
 struct End<'a> {
     id: String,
-    component: &'a str,
+    role: &'a str,
     pod: &'a str,
-    serves: bool,
+    /// Of one that serves: its part, and the headless Service that it stands under.
+    server: Option<(&'a Part, String)>,
 }
 
-fn all_links(cluster: &Cluster, ends: &[End<'_>], answers: &BTreeMap<&str, &Answer>) -> Vec<Link> {
-    let object = &cluster.object;
+fn all_links(ends: &[End<'_>], answers: &BTreeMap<&str, &Answer>) -> Vec<Link> {
     let mut found = Vec::new();
-    for server in ends.iter().filter(|end| end.serves) {
-        let client_cn = config::allowed_cn(&cluster.value, server.component);
+    for server in ends {
+        let Some((part, peer)) = &server.server else { continue };
         for client in ends.iter().filter(|end| end.id != server.id) {
-            let forms = links::forms(client.component, server.component);
+            let forms = links::forms(client.role, server.role);
             if forms.is_empty() {
                 continue;
             }
             found.push(Link {
                 client: client.id.clone(),
                 server: server.id.clone(),
-                names: links::names(&forms, &object.name, &object.namespace, server.component, server.pod),
+                names: links::names(&forms, &part.name, peer, &part.namespace, server.pod),
                 mutual: true,
-                client_cn: client_cn.clone(),
-                handshake: if client.component == RUNNER {
+                client_cn: part.allowed_cn.clone(),
+                handshake: if client.role == RUNNER {
                     answers.get(server.pod).and_then(|a| handshake(a))
                 } else {
                     None
@@ -138,21 +138,27 @@ pub(super) fn party(
     reloaded: &dyn Fn(&Place) -> bool,
 ) -> Party {
     let source = cluster.secret_ref(&part.secret).place();
-    let (spot, restarts) = restarts(&cluster.object, part);
-    let marker = text(pod, &["metadata", "annotations", spot.key]);
-    let own = Ref::new("v1", "Pod", &cluster.object.namespace, text(pod, &["metadata", "name"]));
+    let (marker, restarts) = restarts(&cluster.object, part, pod);
+    let own = Ref::new("v1", "Pod", &part.namespace, text(pod, &["metadata", "name"]));
     // Either the pod carries the restart's marker, or another of its name was deleted by it.
     let made = |place: &Place, known: &str| {
-        (!marker.is_empty() && known == marker && *place == restarts)
+        (!marker.is_empty() && known == marker.as_str() && *place == restarts)
             || follows(place, &own, pod)
             || reloaded(place)
     };
     let held = |key: &str| may_hold_made_by(history, &source, key, &made, &tls.pem(key));
-    let fresh = mounted_after_the_last_write(pod, &tls.value);
+    // Operator v2 keeps both, its leaf too, since it first asked PD.
+    let keeps = part.role == OPERATOR_PD;
+    let fresh = |key: &str| {
+        made_after_the_last_write(pod, &tls.value, key) || (keeps && never_rewritten(&tls.value, key))
+    };
 
     let trust = held("ca.crt");
-    let anchor_evidence =
-        if trust.restarted || (!trust.written && fresh) { Evidence::Inferred } else { Evidence::Unknown };
+    let anchor_evidence = if trust.restarted || (!trust.written && fresh("ca.crt")) {
+        Evidence::Inferred
+    } else {
+        Evidence::Unknown
+    };
     let mut anchors: Vec<Certs> = trust.texts.iter().flat_map(|text| stores(text)).collect();
     if anchor_evidence == Evidence::Unknown {
         // It may have started with less than lies there now, but with what the chains in use need.
@@ -175,7 +181,7 @@ pub(super) fn party(
         }
         None => {
             let MayHold { texts, restarted, written } = held("tls.crt");
-            let known = restarted || !written;
+            let known = restarted || (!written && (!keeps || fresh("tls.crt")));
             (
                 texts.iter().filter_map(|t| parse(t)).collect(),
                 if known { Evidence::Inferred } else { Evidence::Unknown },
@@ -219,32 +225,59 @@ fn follows(place: &Place, own: &Ref, pod: &Value) -> bool {
     deleted.is_some_and(|deleted| deleted != uid)
 }
 
-/// Where a part's restart marker is, and the place under which restarts of it are recorded.
-fn restarts(object: &Ref, part: &Part) -> (Spot, Place) {
+/// The restart marker that a pod was made with, and the place under which restarts of its part are recorded.
+fn restarts(object: &Ref, part: &Part, pod: &Value) -> (String, Place) {
+    let on_pod = |spot: &Spot| text(pod, &["metadata", "annotations", spot.key]).to_owned();
     match part.runs {
         Runs::Operator => {
-            let spot = restart::spot(&part.component);
-            let place = spot.place(object);
-            (spot, place)
+            let spot = v1::restart::spot(&part.component);
+            (on_pod(&spot), spot.place(object))
+        }
+        Runs::Group => {
+            let kind = v2::group_kind(&part.role).unwrap_or_default();
+            let group =
+                Ref::new(v2::API_VERSION, kind, &part.namespace, part.group_name().unwrap_or_default());
+            (v2::pods::marker(pod).unwrap_or_default(), v2::restart::spot().place(&group))
         }
         Runs::Workload(kind) => {
             let spot = Spot::template();
-            let place = spot.place(&Ref::new("apps/v1", kind, &object.namespace, &part.name));
-            (spot, place)
+            (on_pod(&spot), spot.place(&Ref::new("apps/v1", kind, &part.namespace, &part.name)))
         }
     }
 }
 
-/// Whether a pod was made after its Secret's CA was last written, by the API server's clock in whole seconds. The pod's
-/// creation counts and not its container's start, which may read a folder that lags behind.
+/// Pods of operator v2 of which it is not known which certificate they show PD: they were made before it was last
+/// written, and nobody restarted them since. They may show any that was ever there.
+pub(super) fn stale_operators(cluster: &Cluster, view: &View) -> Vec<String> {
+    let keeps = |pod: &Value| format!("pod/{}", text(pod, &["metadata", "name"]));
+    let pods = cluster.parts.iter().filter(|part| part.role == OPERATOR_PD).flat_map(|part| &part.pods);
+    let ids: Vec<String> = pods.map(keeps).collect();
+    view.parties
+        .iter()
+        .filter(|party| ids.contains(&party.id) && party.chain_evidence == Evidence::Unknown)
+        .map(|party| format!("{} (it keeps the one with which it began; restart it)", party.id))
+        .collect()
+}
+
+/// Whether a pod was made after a key of its Secret was last written, by the API server's clock in whole seconds. The
+/// pod's creation counts and not its container's start, which may read a folder that lags behind.
 ///
 /// Within the same second the order is not known; it counts as after, since a restart follows its write. Proofs by
 /// handshake (`tidb::accepts`) do not rest on this.
-fn mounted_after_the_last_write(pod: &Value, secret: &Value) -> bool {
+fn made_after_the_last_write(pod: &Value, secret: &Value, key: &str) -> bool {
     let made = text(pod, &["metadata", "creationTimestamp"]);
-    let written =
-        last_written(secret, "ca.crt").unwrap_or_else(|| text(secret, &["metadata", "creationTimestamp"]));
+    let written = written(secret, key);
     !made.is_empty() && !written.is_empty() && seconds(made) >= seconds(written)
+}
+
+/// Whether a key of a Secret is as it was when the Secret was made: whoever asks for it later finds the same.
+fn never_rewritten(secret: &Value, key: &str) -> bool {
+    let made = text(secret, &["metadata", "creationTimestamp"]);
+    !made.is_empty() && seconds(written(secret, key)) <= seconds(made)
+}
+
+fn written<'a>(secret: &'a Value, key: &str) -> &'a str {
+    last_written(secret, key).unwrap_or_else(|| text(secret, &["metadata", "creationTimestamp"]))
 }
 
 /// An RFC 3339 time up to its seconds, which compares as text.

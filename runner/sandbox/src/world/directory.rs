@@ -21,6 +21,8 @@ pub struct Endpoint {
     pub namespace: String,
     /// Name of its cluster.
     pub cluster: String,
+    /// What its Services' names begin with: its cluster's name, or that of its group.
+    pub stem: String,
     /// Name of its pod.
     pub pod: String,
     /// Where it listens.
@@ -33,12 +35,12 @@ impl Endpoint {
     /// Its own name: `basic-pd-0.basic-pd-peer.tidb.svc`.
     pub fn name(&self) -> String {
         let peer = if self.program.peer_service { "-peer" } else { "" };
-        format!("{}.{}{peer}.{}.svc", self.pod, self.program.service(&self.cluster), self.namespace)
+        format!("{}.{}{peer}.{}.svc", self.pod, self.program.service(&self.stem), self.namespace)
     }
 
     /// Its service's name: `basic-pd.tidb.svc`.
     pub fn service_name(&self) -> String {
-        format!("{}.{}.svc", self.program.service(&self.cluster), self.namespace)
+        format!("{}.{}.svc", self.program.service(&self.stem), self.namespace)
     }
 
     /// Whether its service leads to it.

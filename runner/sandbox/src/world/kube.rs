@@ -18,7 +18,13 @@ pub struct Kind {
     pub namespaced: bool,
 }
 
-const fn kind(api_version: &'static str, kind: &'static str, plural: &'static str, namespaced: bool) -> Kind {
+/// A kind of objects.
+pub const fn kind(
+    api_version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    namespaced: bool,
+) -> Kind {
     Kind { api_version, kind, plural, namespaced }
 }
 

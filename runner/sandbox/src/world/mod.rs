@@ -26,7 +26,7 @@ pub mod tls;
 pub mod volume;
 
 pub use faults::Fault;
-pub use genesis::{Expired, IssuedBy, Pki, RotationPolicy, Scenario};
+pub use genesis::{Expired, IssuedBy, Operator, Pki, RotationPolicy, Scenario};
 pub use memo::Memo;
 pub use start::{Clients, EndState, Mode, Options, Served, StartError, World};
 pub use timing::{Span, Timing};

@@ -18,11 +18,12 @@ use super::cache::Cache;
 use super::counters::{Counters, Snapshot, State};
 use super::ctx::Ctx;
 use super::faults::Fault;
-use super::genesis::{self, Expired, IssuedBy, Pki, Scenario};
+use super::genesis::{self, Expired, IssuedBy, Operator, Pki, Scenario};
 use super::json as js;
-use super::kube::{CERTIFICATES, DEPLOYMENTS, Kube, TIDB_CLUSTERS};
+use super::kube::{CERTIFICATES, DEPLOYMENTS, Kind, Kube, TIDB_CLUSTERS};
 use super::memo::Memo;
 use super::net::{LoopbackNet, MemoryNet, Network};
+use super::operator::v2::GROUPS;
 use super::pod::dial::{Ask, Outcome, dial, fingerprint};
 use super::timing::Timing;
 use crate::api;
@@ -201,13 +202,18 @@ impl World {
         if world.server.is_some() {
             let controllers = world.kube("system:kube-controller-manager");
             world.tasks.spawn(super::controllers::run(controllers, options.timing, options.seed));
-        } else {
+        }
+        // The world's own controllers place their pods themselves; operator v2 makes pods without them.
+        if world.server.is_none() || world.scenario.operator == Operator::V2 {
             world.tasks.spawn(super::scheduler::run(world.kube("system:kube-scheduler")));
         }
         let kubelet = world.kube("system:kubelet");
         world.tasks.spawn(super::kubelet::run(kubelet, Arc::clone(&world.ctx)));
         let operator = world.kube("system:serviceaccount:tidb-admin:tidb-controller-manager");
-        world.tasks.spawn(super::operator::run(operator, Arc::clone(&world.ctx)));
+        match world.scenario.operator {
+            Operator::V1 => world.tasks.spawn(super::operator::run(operator, Arc::clone(&world.ctx))),
+            Operator::V2 => world.tasks.spawn(super::operator::v2::run(operator, Arc::clone(&world.ctx))),
+        };
         if world.scenario.issued_by == IssuedBy::CertManager {
             let issuer = world.kube("system:serviceaccount:cert-manager:cert-manager");
             world.tasks.spawn(super::issuer::run(issuer, Arc::clone(&world.ctx)));
@@ -265,18 +271,39 @@ impl World {
         let (bell, mut tasks) = (Bell::default(), JoinSet::new());
         let kube = self.kube("system:admin");
         let mut heard = bell.listen();
-        let clusters = Cache::follow(&kube, TIDB_CLUSTERS, &bell, &mut tasks);
+        let kinds: Vec<Kind> = match scenario.operator {
+            Operator::V1 => vec![TIDB_CLUSTERS],
+            Operator::V2 => GROUPS.iter().map(|group| group.group).collect(),
+        };
+        let clusters: Vec<Cache> =
+            kinds.into_iter().map(|kind| Cache::follow(&kube, kind, &bell, &mut tasks)).collect();
         let deployments = Cache::follow(&kube, DEPLOYMENTS, &bell, &mut tasks);
         let certificates = (scenario.issued_by == IssuedBy::CertManager)
             .then(|| Cache::follow(&kube, CERTIFICATES, &bell, &mut tasks));
         let (namespace, name) = (&scenario.namespace, &scenario.cluster);
         let missing = || -> Option<String> {
-            let cluster = clusters.get(namespace, name)?;
-            let ready =
-                js::items(&cluster, "/status/conditions").iter().find(|c| js::text(c, "/type") == "Ready");
-            let ready = ready.cloned().unwrap_or_else(|| json!({ "reason": "no status yet" }));
-            if js::text(&ready, "/status") != "True" {
-                return Some(format!("TidbCluster {namespace}/{name}: {}", js::text(&ready, "/reason")));
+            let unready = match scenario.operator {
+                Operator::V1 => {
+                    let cluster = clusters.first()?.get(namespace, name)?;
+                    let ready = js::items(&cluster, "/status/conditions")
+                        .iter()
+                        .find(|c| js::text(c, "/type") == "Ready");
+                    let ready = ready.cloned().unwrap_or_else(|| json!({ "reason": "no status yet" }));
+                    (js::text(&ready, "/status") != "True")
+                        .then(|| format!("TidbCluster {namespace}/{name}: {}", js::text(&ready, "/reason")))
+                }
+                Operator::V2 => {
+                    let groups: Vec<_> =
+                        clusters.iter().flat_map(|cache| cache.within(namespace, |_| true)).collect();
+                    if groups.len() < scenario.components.len() {
+                        return None;
+                    }
+                    let unwell = groups.iter().find(|group| !is_well(group));
+                    unwell.map(|group| format!("group {namespace}/{} is not ready", js::name(group)))
+                }
+            };
+            if unready.is_some() {
+                return unready;
             }
             let clients: &[&str] = match (scenario.clients, scenario.sql_tls) {
                 (0, _) => &[],
@@ -421,6 +448,14 @@ impl World {
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+/// Whether a group of operator v2 is as it should be.
+fn is_well(group: &serde_json::Value) -> bool {
+    let holds = |kind: &str| js::condition(group, kind) == "True";
+    js::number(group, "/status/observedGeneration") == Some(js::generation(group))
+        && holds("Ready")
+        && holds("Synced")
 }
 
 struct WorldNet(Arc<Ctx>);

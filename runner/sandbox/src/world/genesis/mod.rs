@@ -5,9 +5,10 @@ mod objects;
 mod pki;
 mod scenario;
 mod sql;
+mod v2;
 
 pub use objects::create;
 pub(crate) use objects::sql_password;
 pub use pki::{INPUTS, Issued, Pki, stem};
-pub use scenario::{Expired, IssuedBy, RotationPolicy, Scenario};
+pub use scenario::{Expired, IssuedBy, Operator, RotationPolicy, Scenario};
 pub use sql::SqlPki;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 
-use super::{IssuedBy, Pki, Scenario, cert_manager};
+use super::{IssuedBy, Operator, Pki, Scenario, cert_manager, v2};
 use crate::world::controllers::template::NODE;
 use crate::world::kube::{CRDS, DEPLOYMENTS, Kind, Kube, NAMESPACES, NODES, SECRETS, TIDB_CLUSTERS};
 
@@ -20,7 +20,10 @@ pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result
     for name in ["tidb-admin", &scenario.namespace] {
         kube.ensure(NAMESPACES, "", json!({ "metadata": { "name": name } })).await?;
     }
-    kube.ensure(CRDS, "", definition()).await?;
+    match scenario.operator {
+        Operator::V1 => kube.ensure(CRDS, "", definition()).await?,
+        Operator::V2 => v2::operator(kube).await?,
+    }
     match scenario.issued_by {
         IssuedBy::Cfssl => {
             for component in pki.components() {
@@ -44,8 +47,13 @@ pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result
         kube.ensure(SECRETS, &scenario.namespace, object(&name, "Opaque", [("root", password)].into()))
             .await?;
     }
-    established(kube, TIDB_CLUSTERS).await?;
-    kube.ensure(TIDB_CLUSTERS, &scenario.namespace, cluster(scenario)).await?;
+    match scenario.operator {
+        Operator::V1 => {
+            established(kube, TIDB_CLUSTERS).await?;
+            kube.ensure(TIDB_CLUSTERS, &scenario.namespace, cluster(scenario)).await?;
+        }
+        Operator::V2 => v2::create(kube, scenario).await?,
+    }
     if scenario.clients > 0 {
         let secret = secret_name(&scenario.cluster, "client");
         let client = client(scenario, "client", "/var/lib/cluster-client-tls", &secret);
@@ -94,7 +102,7 @@ pub(crate) fn sql_password(namespace: &str, cluster: &str) -> String {
 }
 
 fn secret(scenario: &Scenario, pki: &Pki, component: &str) -> Option<Value> {
-    let name = secret_name(&scenario.cluster, component);
+    let name = scenario.secret_name(component);
     Some(object(&name, &scenario.secret_type, pki.secret(component)?))
 }
 

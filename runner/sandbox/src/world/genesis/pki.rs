@@ -91,12 +91,13 @@ impl Pki {
     /// # Errors
     /// An input is malformed: a bug of ours, or a scenario whose names make no host names.
     pub fn make(scenario: &Scenario, now: OffsetDateTime) -> Result<Self, PrimError> {
-        let named = |text: &str| {
-            text.replace("basic-", &format!("{}-", scenario.cluster))
+        let named = |name: &str, text: &str| {
+            let component = name.split(['-', '.']).next().unwrap_or_default();
+            text.replace("basic-", &format!("{}-", scenario.stem(component)))
                 .replace(".tidb", &format!(".{}", scenario.namespace))
         };
         let mut inputs: BTreeMap<String, String> =
-            INPUTS.iter().map(|(name, text)| ((*name).to_owned(), named(text))).collect();
+            INPUTS.iter().map(|(name, text)| ((*name).to_owned(), named(name, text))).collect();
         let wanted: Vec<String> = scenario.present().chain(["client"]).map(str::to_owned).collect();
         inputs.retain(|name, _| {
             name.starts_with("ca-") || wanted.iter().any(|c| *name == format!("{}.json", stem(c)))

@@ -40,6 +40,17 @@ pub enum IssuedBy {
     CertManager,
 }
 
+/// Which TiDB operator keeps the cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operator {
+    /// Version 1: a `TidbCluster`, and StatefulSets.
+    #[default]
+    V1,
+    /// Version 2: a `Cluster` and groups, each called as its component is.
+    V2,
+}
+
 /// What becomes of a private key when cert-manager renews its certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RotationPolicy {
@@ -68,6 +79,8 @@ pub struct Scenario {
     pub namespace: String,
     /// Name of the cluster.
     pub cluster: String,
+    /// Which TiDB operator keeps it.
+    pub operator: Operator,
     /// How many pods of which component.
     pub components: BTreeMap<String, u32>,
     /// How many client pods.
@@ -96,6 +109,7 @@ impl Default for Scenario {
         Self {
             namespace: "tidb".into(),
             cluster: "basic".into(),
+            operator: Operator::V1,
             components: [("pd", 3), ("tikv", 3), ("tidb", 2)].map(|(name, n)| (name.to_owned(), n)).into(),
             clients: 1,
             allowed_cn: Vec::new(),
@@ -142,7 +156,13 @@ impl Scenario {
 
     /// The name of a component's Secret; `client` is one too.
     pub fn secret_name(&self, component: &str) -> String {
-        super::objects::secret_name(&self.cluster, component)
+        super::objects::secret_name(self.stem(component), component)
+    }
+
+    /// What the names of a component's objects begin with: the cluster's name, or under operator v2 its group's, which is
+    /// called as the component is.
+    pub fn stem<'a>(&'a self, component: &'a str) -> &'a str {
+        if self.operator == Operator::V2 && component != "client" { component } else { &self.cluster }
     }
 
     /// The components that the scenario has pods of, by name.

@@ -326,7 +326,9 @@ impl State {
             SqlSide::start(format!("pod/{pod} (MySQL)"), volume, sql_password(&namespace, &cluster))
         };
         let sql = program.sql_folder().and_then(mounted).map(side).transpose()?;
-        let who = Who { namespace, cluster, pod };
+        let group = js::label(&self.pod, "pingcap.com/group");
+        let stem = if group.is_empty() { cluster.clone() } else { group.to_owned() };
+        let who = Who { namespace, cluster, stem, pod };
         Process::start(&self.ctx, program, who, (party, sql), ip)
             .map(Some)
             .map_err(|e| format!("bind {ip}: {e}"))

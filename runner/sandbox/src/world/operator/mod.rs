@@ -5,6 +5,7 @@ mod ask;
 pub mod component;
 pub mod status;
 pub mod upgrade;
+pub mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

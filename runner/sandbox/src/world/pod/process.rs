@@ -34,6 +34,8 @@ pub struct Who {
     pub namespace: String,
     /// Name of its cluster.
     pub cluster: String,
+    /// What its Services' names begin with.
+    pub stem: String,
     /// Name of its pod.
     pub pod: String,
 }
@@ -50,10 +52,10 @@ impl Process {
         (party, sql): (Party, Option<SqlSide>),
         ip: IpAddr,
     ) -> io::Result<Self> {
-        let Who { namespace, cluster, pod } = who;
+        let Who { namespace, cluster, stem, pod } = who;
         let (party, sql) = (Arc::new(party), sql.map(Arc::new));
         let ready = AtomicBool::new(false);
-        let endpoint = Arc::new(Endpoint { party, sql, program, namespace, cluster, pod, ip, ready });
+        let endpoint = Arc::new(Endpoint { party, sql, program, namespace, cluster, stem, pod, ip, ready });
         let mut tasks = JoinSet::new();
         if let Some(side) = &endpoint.sql {
             let listener = ctx.net.bind(SocketAddr::new(ip, SQL_PORT))?;

@@ -1,0 +1,92 @@
+//! `tidb::rolling_restart` of a group: a marker in its template, and waiting until every pod was made anew.
+
+use serde_json::{Value, json};
+
+use crate::error::{Code, PrimError};
+use crate::gate::{Gate, Progress};
+use crate::k8s::client::Objects;
+use crate::k8s::marker::{self, Spot};
+use crate::k8s::object::{Ref, at, text};
+use crate::k8s::restart::{Poll, because};
+use crate::k8s::rollout::Waiting;
+use crate::k8s::why;
+use crate::tidb::patience::Patience;
+use crate::world::World;
+
+use super::pods::{self, RESTARTED_AT};
+use super::rollout::{Seen, ailment, rollout};
+
+/// Where a group carries the marker.
+pub(in crate::tidb) fn spot() -> Spot {
+    Spot {
+        path: ["spec", "template", "metadata", "annotations"].map(str::to_owned).to_vec(),
+        key: RESTARTED_AT,
+    }
+}
+
+/// Restarts a group pod by pod and waits.
+pub(in crate::tidb) async fn group(
+    world: &World,
+    gate: &dyn Gate,
+    cluster: &Ref,
+    group: &Ref,
+    component: &str,
+) -> Result<Value, PrimError> {
+    let spot = spot();
+    let marker = marker::put(world, gate, group, &spot).await?;
+    let objects = Objects::of(world)?;
+    let selector = pods::selector(&cluster.name, component, &group.name);
+    let (mut poll, mut patience) = (Poll::default(), Patience::default());
+    let mut pods = Vec::new();
+    loop {
+        let state = async {
+            let value = objects.get(group).await?;
+            if spot.value(&value) != marker {
+                return Err(PrimError::new(
+                    Code::Conflict,
+                    "somebody restarted this group while we waited for it",
+                )
+                .on(spot.place(group).0)
+                .expected(&marker, spot.value(&value))
+                .hint("`rollover resume` restarts it once more"));
+            }
+            let cluster = objects.get(cluster).await?;
+            pods = objects.list("v1", "Pod", &group.namespace, &selector).await?;
+            let since = written_at(&value, &world.manager);
+            let seen =
+                Seen { cluster: &cluster, group: &value, pods: &pods, component, marker: &marker, since };
+            Ok(match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
+                (Waiting::For(..), Some(why)) => Waiting::Stuck(why),
+                (waiting, _) => waiting,
+            })
+        };
+        let state: Result<Waiting, PrimError> = state.await;
+        match poll.seen(state)? {
+            Some(Waiting::Done) => return Ok(json!({ "marker": marker })),
+            Some(Waiting::Stuck(why)) => {
+                let why = because(why, why::unready(&objects, &pods).await);
+                return Err(PrimError::new(Code::Unproved, why).on(group.to_string()).hint(format!(
+                    "`kubectl --namespace {} get pods -l {selector}`, and their logs and the operator's say why; then `rollover resume` or `rollover rollback`",
+                    group.namespace
+                )));
+            }
+            Some(Waiting::For(text, done, total)) => {
+                gate.progress(Progress { text, done: Some((done, total)) });
+            }
+            None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
+        }
+        world.clock.sleep(poll.pause()).await;
+    }
+}
+
+/// When we wrote the marker, by the API server's clock: the time of our entry among the field owners.
+fn written_at<'a>(group: &'a Value, us: &str) -> Option<&'a str> {
+    let path = ["fieldsV1", "f:spec", "f:template", "f:metadata", "f:annotations"];
+    at(group, &["metadata", "managedFields"])?
+        .as_array()?
+        .iter()
+        .filter(|entry| text(entry, &["manager"]) == us && at(entry, &path).is_some())
+        .map(|entry| text(entry, &["time"]))
+        .filter(|time| !time.is_empty())
+        .max()
+}
