@@ -38,7 +38,7 @@ fn site() -> Site {
                "tls.crt": ca["cert"], "tls.key": ca["key"], "ca.crt": ca["cert"], "ca_fingerprints": [ca["fingerprint"]]})
     };
     let part = |component: &str, kind: &str, secret: &str, port: Value| {
-        json!({"component": component, "kind": kind, "namespace": "tidb", "cluster": "basic",
+        json!({"component": component, "role": component, "kind": kind, "group": null, "namespace": "tidb", "cluster": "basic",
                "name": format!("basic-{component}"), "secret": secret, "port": port, "selector": "a=b",
                "client_secret": "basic-cluster-client-secret"})
     };
@@ -78,8 +78,9 @@ impl Site {
             answer: answer.clone(),
             at: at.clone(),
         };
+        let operator = json!({"operator": "v1", "operator_namespace": "tidb-admin"});
         let facts = [
-            fact("tidb::cluster", json!(["tidb", "basic"]), &self.cluster),
+            fact("tidb::cluster", json!(["tidb", "basic", operator]), &self.cluster),
             fact("cfssl::folder", json!(["/pki"]), &self.pki),
         ];
         let input = Input {

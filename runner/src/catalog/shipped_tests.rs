@@ -70,7 +70,7 @@ const NEXT: &str = "-----BEGIN CERTIFICATE-----\n\
 /// The fact that the scaffold's script reads, small.
 fn cluster() -> Fact {
     let part = |name: &str| {
-        json!({"component": name, "kind": "tidb", "namespace": "tidb", "cluster": "basic", "name": format!("basic-{name}"), "replicas": 3,
+        json!({"component": name, "role": name, "kind": "tidb", "group": null, "namespace": "tidb", "cluster": "basic", "name": format!("basic-{name}"), "replicas": 3,
             "secret": format!("basic-{name}-cluster-secret"), "client_secret": "basic-cluster-client-secret", "port": 2379})
     };
     let at = crate::plan::At { file: "main.rhai".into(), line: 2, column: 1 };
@@ -168,6 +168,8 @@ fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
     cluster.answer["managed"] = json!([]);
     if workflow.name == "tidb/cfssl-expired" {
         cluster.primitive = "tidb::expired_cluster".into();
+    } else if workflow.name.starts_with("tidb/cfssl-") {
+        cluster.args.push(json!({"operator": "v1", "operator_namespace": "tidb-admin"}));
     }
     for part in cluster.answer["components"].as_array_mut().unwrap() {
         part["selector"] = json!("x");
