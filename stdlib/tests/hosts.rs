@@ -95,6 +95,36 @@ async fn what_a_command_leaves_running_is_not_waited_for_and_disturbs_nobody() {
 }
 
 #[tokio::test]
+async fn where_systemd_is_a_timer_is_a_unit_and_keeps_the_contract() {
+    let Some(server) = sshd::Sshd::with_systemd() else { return };
+    let pool = Pool::default();
+    let host = pool.host(&server.entry("m1")).unwrap();
+    let folder = server.folder();
+    timers::hold(host.as_ref(), folder).await;
+    let units = || std::fs::read_dir(folder.join("units")).unwrap().count();
+    let unit = |id: &str| folder.join(format!("units/rollover-timer-{id}.service"));
+    assert!(unit("first").exists() && unit("third").exists());
+
+    // Nothing of the login is in it, so nothing of it ends with the login.
+    host.arm(&timers::changed(folder, 600, "unit"), None).await.unwrap();
+    let before = units();
+    let pid = std::fs::read_to_string(folder.join("state/timers/etcd/pid")).unwrap();
+    let environment = |pid: &str| {
+        String::from_utf8(std::fs::read(format!("/proc/{}/environ", pid.trim())).unwrap()).unwrap()
+    };
+    assert!(environment(&pid).contains("INVOCATION_ID=rollover-timer-unit"), "{}", environment(&pid));
+    assert!(!environment(&pid).contains("SSH_CONNECTION"));
+
+    // Who may not make units has a timer all the same.
+    std::fs::write(folder.join("no-units"), "").unwrap();
+    host.arm(&timers::changed(folder, 600, "process"), None).await.unwrap();
+    let pid = std::fs::read_to_string(folder.join("state/timers/etcd/pid")).unwrap();
+    assert!(environment(&pid).contains("SSH_CONNECTION"));
+    assert_eq!(units(), before);
+    assert!(host.disarm("etcd", "process", stdlib::host::TimerState::Armed, None).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_timer_needs_neither_us_nor_a_connection() {
     let Some(server) = sshd::Sshd::start() else { return };
     let folder = server.folder().to_owned();

@@ -74,20 +74,62 @@ shift 2
 exec "$@"
 "#;
 
+/// Takes the lock of `$state`, and compares `$token` with the mark's unless it is `-`.
+macro_rules! held {
+    () => {
+        r#"
+exec 9>>"$state/lock"
+flock -w 20 9 || { echo 'another process is changing this host' >&2; exit 75; }
+if [ "$token" != - ]; then
+  grep -qF -- "\"$token\"" "$state/mark.json" 2>/dev/null || exit 77
+fi
+"#
+    };
+}
+
+/// What is sent for `$count` files: `wanted` reads the digest that each must have; `compare n`, with `$path` set, follows a
+/// link, ends the script unless the file has it, and leaves it as `$want` and `$now`; `receive` puts the next `$size`
+/// bytes into a file.
+macro_rules! parcel {
+    () => {
+        r#"
+wanted() {
+  i=0
+  while [ "$i" -lt "$count" ]; do
+    IFS= read -r line || exit 74
+    eval "want_$i=\$line"
+    i=$((i + 1))
+  done
+}
+compare() {
+  if [ -L "$path" ]; then path=$(readlink -f -- "$path"); fi
+  eval "want=\$want_$1"
+  if [ -e "$path" ]; then now=$(sha256sum < "$path"); now=${now%% *}; else now=absent; fi
+  if [ "$now" != "$want" ]; then printf '%s\n' "$path" >&2; exit 76; fi
+}
+receive() {
+  head -c "$size" >"$1"
+  if [ "$(stat -c %s -- "$1")" != "$size" ]; then exit 74; fi
+}
+"#
+    };
+}
+pub(super) use {held, parcel};
+
 /// `state token (path mode owner size)…`, where `-` stands for what is kept and a size of `-` removes; on stdin a line
 /// for each file with the digest that must be there, then the contents one after the other.
-pub(super) const REPLACE: &str = r#"
+pub(super) const REPLACE: &str = concat!(
+    parcel!(),
+    r#"
 set -eu
 umask 077
 LC_ALL=C; export LC_ALL
 state=$1; token=$2; shift 2
 count=$(($# / 4))
 mkdir -p -- "$state"
-exec 9>>"$state/lock"
-flock -w 20 9 || { echo 'another process is changing this host' >&2; exit 75; }
-if [ "$token" != - ]; then
-  grep -qF -- "\"$token\"" "$state/mark.json" 2>/dev/null || exit 77
-fi
+"#,
+    held!(),
+    r#"
 clean() {
   n=0
   while [ "$n" -lt "$count" ]; do
@@ -99,19 +141,11 @@ clean() {
 trap clean EXIT
 trap 'exit 1' HUP INT TERM
 mounted() { cut -d' ' -f5 /proc/self/mountinfo 2>/dev/null | grep -qxF -- "$(readlink -f -- "$1")"; }
-i=0
-while [ "$i" -lt "$count" ]; do
-  IFS= read -r line || exit 74
-  eval "want_$i=\$line"
-  i=$((i + 1))
-done
+wanted
 i=0
 while [ "$i" -lt "$count" ]; do
   path=$1; mode=$2; owner=$3; size=$4; shift 4
-  if [ -L "$path" ]; then path=$(readlink -f -- "$path"); fi
-  eval "want=\$want_$i"
-  if [ -e "$path" ]; then now=$(sha256sum < "$path"); now=${now%% *}; else now=absent; fi
-  if [ "$now" != "$want" ]; then printf '%s\n' "$path" >&2; exit 76; fi
+  compare "$i"
   # Nothing can be renamed to it: that would be found when the other file of a pair was renamed already.
   if [ -e "$path" ] && mounted "$path"; then printf '%s: Device or resource busy\n' "$path" >&2; exit 1; fi
   eval "path_$i=\$path"
@@ -122,8 +156,7 @@ while [ "$i" -lt "$count" ]; do
     rm -f -- "$tmp"
     (set -C; : > "$tmp")
     eval "tmp_$i=\$tmp"
-    head -c "$size" > "$tmp"
-    if [ "$(stat -c %s -- "$tmp")" != "$size" ]; then exit 74; fi
+    receive "$tmp"
     if [ -e "$path" ]; then
       chown --reference="$path" -- "$tmp"
       chmod --reference="$path" -- "$tmp"
@@ -147,4 +180,5 @@ while [ "$i" -lt "$count" ]; do
   sync -- "$(dirname -- "$path")"
   i=$((i + 1))
 done
-"#;
+"#
+);

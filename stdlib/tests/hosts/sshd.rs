@@ -39,6 +39,32 @@ case $what in
 esac
 "#;
 
+/// Stands in for systemd's `systemd-run`, by its manual page, as far as it is asked: options come before the command, what
+/// is none is refused, two units of one name cannot be, and the command runs detached in a clean environment.
+const SYSTEMD_RUN: &str = r#"#!/bin/sh
+unit=; given=
+[ -e @FOLDER@/no-units ] && { echo 'Failed to start transient service unit: Access denied' >&2; exit 1; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quiet|--collect) ;;
+    --setenv=*=*) given=${1#--setenv=};;
+    --unit=*) unit=${1#--unit=};;
+    --) shift; break;;
+    -*) echo "systemd-run: unrecognized option '$1'" >&2; exit 1;;
+    *) break;;
+  esac
+  shift
+done
+[ $# -gt 0 ] || { echo 'Command line to execute required.' >&2; exit 1; }
+case $unit in ''|*[!A-Za-z0-9:_.@-]*) echo "Failed to mangle unit name" >&2; exit 1;; esac
+# Its arguments are searched for variables.
+case "$*" in *\$*) echo "it would be expanded: $*" >&2; exit 1;; esac
+mkdir "@FOLDER@/units/$unit.service" || { echo "Unit $unit.service already exists." >&2; exit 1; }
+command -v "$1" >/dev/null || { echo "Failed to find executable $1" >&2; exit 1; }
+cd /
+setsid -f env -i INVOCATION_ID="$unit" "$given" "$@" </dev/null >/dev/null 2>&1
+"#;
+
 fn keygen(path: &Path) {
     let status =
         Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
@@ -53,6 +79,28 @@ impl Sshd {
 
     /// The same with more in its configuration, where `@FOLDER@` is its folder.
     pub(crate) fn start_with(more: &str) -> Option<Self> {
+        Self::begin(more, &[])
+    }
+
+    /// On a host that systemd runs, as far as timers go; nothing where a mount namespace cannot be made, which is said.
+    pub(crate) fn with_systemd() -> Option<Self> {
+        // A `/run` of its own: this machine's is not touched.
+        let own = "mount -t tmpfs none /run && mkdir -p /run/sshd /run/systemd/system && exec \"$@\"";
+        let wrapper = ["unshare", "-m", "sh", "-c", own, "sh"];
+        let tried = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").stderr(Stdio::null()).status();
+        if !tried.is_ok_and(|status| status.success()) {
+            eprintln!("NOT TESTED: timers as units of systemd's: no mount namespace can be made here");
+            return None;
+        }
+        let server = Self::begin("", &wrapper)?;
+        fs::create_dir(server.folder().join("units")).unwrap();
+        let program = server.folder().join("bin/systemd-run");
+        fs::write(&program, SYSTEMD_RUN.replace("@FOLDER@", server.folder().to_str().unwrap())).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Some(server)
+    }
+
+    fn begin(more: &str, wrapper: &[&str]) -> Option<Self> {
         if !Path::new("/usr/sbin/sshd").exists() {
             eprintln!("skipped: no /usr/sbin/sshd here; Debian's openssh-server has it");
             return None;
@@ -80,7 +128,9 @@ impl Sshd {
             ) + &more.replace("@FOLDER@", folder.path().to_str().unwrap());
             fs::write(at("sshd_config"), config).unwrap();
             let log = fs::File::create(at("sshd.log")).unwrap();
-            let mut child = Command::new("/usr/sbin/sshd")
+            let words: Vec<&str> = wrapper.iter().copied().chain(["/usr/sbin/sshd"]).collect();
+            let mut child = Command::new(words[0])
+                .args(&words[1..])
                 .args(["-D", "-e", "-f"])
                 .arg(at("sshd_config"))
                 .stdin(Stdio::null())

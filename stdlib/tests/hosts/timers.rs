@@ -20,7 +20,7 @@ pub(crate) async fn hold(host: &dyn Host, folder: &Path) {
 const RESTARTED: &str = "g it's $HOME";
 
 /// A change of a certificate, of a key and of a file that was not there: done, and guarded.
-fn changed(folder: &Path, within: u64, id: &str) -> Guard {
+pub(crate) fn changed(folder: &Path, within: u64, id: &str) -> Guard {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     for (name, bytes) in [("g-cert", "new cert"), ("g-key", "new key"), ("g-made", "made")] {
         fs::write(folder.join(name), bytes).unwrap();

@@ -2,21 +2,10 @@
 //! its state (renamed, which needs no room on a full disk), copies of what lay there and of what shall lie there again,
 //! and the text of the process that waits.
 
+use crate::host::scripts::{held, parcel};
+
 /// There is no such timer, or it is in another state.
 pub(in crate::host) const OTHER: i32 = 78;
-
-/// Takes the lock of the state folder, and compares the token unless it is `-`.
-macro_rules! held {
-    () => {
-        r#"
-exec 9>>"$state/lock"
-flock -w 20 9 || { echo 'another process is changing this host' >&2; exit 75; }
-if [ "$token" != - ]; then
-  grep -qF -- "\"$token\"" "$state/mark.json" 2>/dev/null || exit 77
-fi
-"#
-    };
-}
 
 /// Whether the process of a timer in `$dir` lives: it must be that very process, since this boot.
 macro_rules! alive {
@@ -44,6 +33,7 @@ state=$1; token=$2; key=$3; id=$4; marker=$5; seconds=$6; text=$7; count=$8; shi
 mkdir -p -- "$state/timers"
 "#,
     held!(),
+    parcel!(),
     alive!(),
     r#"
 dir=$state/timers/$key
@@ -52,27 +42,18 @@ rm -rf -- "$new"
 mkdir -- "$new"
 trap 'rm -rf -- "$new"' EXIT
 trap 'exit 1' HUP INT TERM
-i=0
-while [ "$i" -lt "$count" ]; do
-  IFS= read -r line || exit 74
-  eval "want_$i=\$line"
-  i=$((i + 1))
-done
+wanted
 i=0
 while [ "$i" -lt "$count" ]; do
   path=$1; mode=$2; owner=$3; size=$4; shift 4
-  if [ -L "$path" ]; then path=$(readlink -f -- "$path"); fi
-  eval "want=\$want_$i"
-  if [ -e "$path" ]; then now=$(sha256sum < "$path"); now=${now%% *}; else now=absent; fi
-  if [ "$now" != "$want" ]; then printf '%s\n' "$path" >&2; exit 76; fi
+  compare "$i"
   facts='- -'; old=absent
   if [ "$now" != absent ]; then
     cat <"$path" >"$new/$i.new"
     facts=$(stat -c '%a %u:%g' -- "$path")
   fi
   if [ "$size" != - ]; then
-    head -c "$size" >"$new/$i.old"
-    if [ "$(stat -c %s -- "$new/$i.old")" != "$size" ]; then exit 74; fi
+    receive "$new/$i.old"
     old=$(sha256sum <"$new/$i.old"); old=${old%% *}
   fi
   printf '%s\n' "$path" "$mode" "$owner" "$want" "$old" "$facts" >"$new/$i.file"
