@@ -359,6 +359,8 @@ pub(super) async fn until<T>(
     holds: &(dyn Fn(&Look) -> Result<T, String> + Send + Sync),
 ) -> Result<T, PrimError> {
     let end = world.clock.now() + within;
+    // A member that is up again in a moment is not waited for longer.
+    let mut pause = Duration::from_millis(50);
     loop {
         let why = match cluster.look(world).await {
             Ok(look) => match holds(&look) {
@@ -371,6 +373,7 @@ pub(super) async fn until<T>(
             return Err(PrimError::new(Code::Unproved, why).on("etcd"));
         }
         gate.progress(crate::gate::Progress { text: format!("etcd: {why}"), done: None });
-        world.clock.sleep(Duration::from_millis(300)).await;
+        world.clock.sleep(pause).await;
+        pause = (pause * 3 / 2).min(Duration::from_millis(300));
     }
 }

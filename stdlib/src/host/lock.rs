@@ -224,12 +224,7 @@ impl Held {
             Leave::Nothing => None,
             Leave::Last(last) => Some(last),
         };
-        let mut first = None;
-        for entry in &self.entries {
-            if let Err(error) = self.clear(entry, last).await {
-                first.get_or_insert(error);
-            }
-        }
-        first.map_or(Ok(()), Err)
+        let cleared = self.entries.iter().map(|entry| self.clear(entry, last));
+        futures::future::join_all(cleared).await.into_iter().collect()
     }
 }

@@ -170,6 +170,7 @@ async fn again(
     gate.progress(Progress { text: format!("{}: restarting {}", entry.name, service.name()), done: None });
     service.restart(host, within, fence.clone()).await?;
     let until = world.clock.now() + UP;
+    let mut pause = Duration::from_millis(20);
     loop {
         let now = service.status(host).await?;
         let again = now.started.is_empty() || now.started != earlier.started;
@@ -184,7 +185,8 @@ async fn again(
                 .expected("running, started anew", now.words)
                 .hint(format!("look at its log on {}", entry.title())));
         }
-        world.clock.sleep(Duration::from_millis(200)).await;
+        world.clock.sleep(pause).await;
+        pause = (pause * 3 / 2).min(Duration::from_millis(200));
     }
     let put = Put {
         path: path(entry, service),
