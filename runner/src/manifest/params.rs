@@ -124,7 +124,7 @@ impl Manifest {
         let variables = spec.env.iter().cloned().chain([env_name("operator")]);
         let said = flag
             .or_else(in_file)
-            .or_else(|| variables.filter_map(|variable| given.env.get(&variable).cloned()).last());
+            .or_else(|| variables.filter_map(|variable| given.env.get(&variable).cloned()).next_back());
         let said = said.or_else(|| spec.default.as_ref()?.as_str().map(str::to_owned));
         if said.as_deref() == Some("v2") {
             scenario.operator = Operator::V2;
