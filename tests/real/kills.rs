@@ -196,7 +196,9 @@ fn killed_at_the_end_of_each_phase_it_goes_back_to_where_it_began() {
 fn part_of_a_rotation(seed: u64, workflow: &'static str, after: &[&'static str]) {
     let kills = kills();
     let mut place = Place::of(seed, Scenario::default(), workflow, &[]);
-    after.iter().for_each(|earlier| place.runs(earlier));
+    for earlier in after {
+        place.runs(earlier);
+    }
     let (secrets, folder) = (place.town.secrets(), place.town.folder());
     let before = place.before();
     let was = place.state("", &before, Markers::Dropped);
