@@ -90,11 +90,15 @@ impl Lasting {
         if !estranged {
             return answer.map_err(Into::into);
         }
-        match self.renewed(generation).await {
-            Ok(client) => client.send(again()).await.map_err(Into::into),
-            Err(why) => {
-                tracing::debug!(why, "the kubeconfig cannot be read anew");
-                answer.map_err(Into::into)
+        match (self.renewed(generation).await, answer) {
+            (Ok(client), _) => client.send(again()).await.map_err(Into::into),
+            (Err(why), Err(error)) => {
+                let text = chain(&error);
+                Err(format!("{text}; the kubeconfig was read anew, and cannot be used: {why}").into())
+            }
+            (Err(why), Ok(refused)) => {
+                tracing::warn!(why, "the kubeconfig was read anew, and cannot be used");
+                Ok(refused)
             }
         }
     }

@@ -37,12 +37,15 @@ pub fn rule(attempt: &Attempt<'_>) -> String {
 pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> PrimError {
     let object = attempt.object.to_string();
     let kube::Error::Api(status) = error else {
-        return PrimError::new(
-            Code::Unavailable,
-            format!("the API server did not answer: {}", root_cause(error)),
-        )
-        .on(object)
-        .hint("check the connection (`kubectl version`), then run `rollover resume`");
+        let why = root_cause(error);
+        let hint = if why.contains("certificate") {
+            "the kubeconfig must hold the CA that has signed the server's certificate (`certificate-authority-data`), and a client certificate that is valid; correct it, then run `rollover resume`"
+        } else {
+            "check the connection (`kubectl version`), then run `rollover resume`"
+        };
+        return PrimError::new(Code::Unavailable, format!("the API server did not answer: {why}"))
+            .on(object)
+            .hint(hint);
     };
     let said = status.message.as_str();
     match status.code {

@@ -71,6 +71,7 @@ pub(super) fn no_secret(object: &Ref) -> Result<(), PrimError> {
 /// It lost against others' writes as often as it was decided anew.
 pub(super) fn restless(object: &Ref, lost: Option<PrimError>) -> PrimError {
     lost.unwrap_or_else(|| PrimError::new(Code::Conflict, "it changes all the time").on(object.to_string()))
+        .hint("find out who writes it (`kubectl get -o yaml --show-managed-fields`), stop them for as long as the run takes, then run `rollover resume`")
 }
 
 /// Makes an object what is wished for, and announces the parts that differ. Whether anything was to be done.

@@ -90,41 +90,53 @@ async fn roll(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Value, Pri
     let spot = Spot::template();
     let marker = marker::put(world, gate, object, &spot).await?;
     let objects = Objects::behind(world, gate)?;
+    let (namespace, kind, name) = (&object.namespace, object.kind.to_lowercase(), &object.name);
+    let hint = format!("`kubectl --namespace {namespace} describe {kind} {name}`");
     let mut poll = Poll::default();
-    let (mut pods, mut next) = (Vec::new(), None);
     loop {
         let state = async {
             let value = objects.get(object).await?;
-            let selector = selector(&value);
-            pods = objects.list("v1", "Pod", &object.namespace, &selector).await?;
-            next = next_to_go(&value, &pods, spot.key, &marker).cloned();
-            Ok(workload(&object.kind, &value, &pods, spot.key, &marker))
+            let pods = objects.list("v1", "Pod", &object.namespace, &selector(&value)).await?;
+            let mut waiting = workload(&object.kind, &value, &pods, spot.key, &marker);
+            if let (Waiting::For(why, ..), Some(old)) =
+                (&mut waiting, next_to_go(&value, &pods, spot.key, &marker))
+            {
+                *why = evict(&objects, gate, object, old, &marker).await?;
+            }
+            if let Waiting::For(why, ..) = &mut waiting {
+                *why = format!("{}: {why}", object.name);
+            }
+            Ok((waiting, pods))
         };
-        let state: Result<Waiting, PrimError> = state.await;
-        match poll.seen(state)? {
-            Some(Waiting::Done) => return Ok(json!({ "marker": marker })),
-            Some(Waiting::Stuck(why)) => {
-                let why = because(why, why::unready(&objects, &pods).await);
-                return Err(PrimError::new(Code::Unproved, why).on(object.to_string()).hint(format!(
-                    "`kubectl --namespace {} describe {} {}`",
-                    object.namespace,
-                    object.kind.to_lowercase(),
-                    object.name
-                )));
-            }
-            Some(Waiting::For(mut why, done, total)) => {
-                if let Some(old) = next.take() {
-                    why = evict(&objects, gate, object, &old, &marker).await?;
-                }
-                gate.progress(Progress {
-                    text: format!("{}: {why}", object.name),
-                    done: Some((done, total)),
-                });
-            }
-            None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
+        let state = state.await;
+        if is_done(world, gate, &mut poll, (object, &hint), state).await? {
+            return Ok(json!({ "marker": marker }));
         }
-        world.clock.sleep(poll.pause()).await;
     }
+}
+
+/// What one look at a restart comes to: whether it is done. `state` also has the pods, from which it is told why one does
+/// not get there; `hint` is what to type then. Waits for the next look where it goes on.
+pub async fn is_done(
+    world: &World,
+    gate: &dyn Gate,
+    poll: &mut Poll,
+    (object, hint): (&Ref, &str),
+    state: Result<(Waiting, Vec<Value>), PrimError>,
+) -> Result<bool, PrimError> {
+    match poll.seen(state)? {
+        Some((Waiting::Done, _)) => return Ok(true),
+        Some((Waiting::Stuck(why), pods)) => {
+            let why = because(why, why::unready(&Objects::of(world)?, &pods).await);
+            return Err(PrimError::new(Code::Unproved, why).on(object.to_string()).hint(hint));
+        }
+        Some((Waiting::For(text, done, total), _)) => {
+            gate.progress(Progress { text, done: Some((done, total)) });
+        }
+        None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
+    }
+    world.clock.sleep(poll.pause()).await;
+    Ok(false)
 }
 
 /// Evicts an old pod that nobody else takes away. What came of it, in words.
@@ -154,7 +166,7 @@ async fn evict(
 }
 
 /// A reason, with what the cluster says of the pod in question.
-pub fn because(why: String, told: Option<String>) -> String {
+fn because(why: String, told: Option<String>) -> String {
     told.map_or(why.clone(), |told| format!("{why}. {told}"))
 }
 

@@ -54,6 +54,10 @@ async fn a_replaced_ca_and_a_new_token_are_read_from_the_kubeconfig_and_the_old_
     let error = objects.get(&namespace).await.unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.contains("certificate"), "{error}");
+    assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("certificate-authority-data")), "{error}");
+    std::fs::write(&file, "no kubeconfig").unwrap();
+    let error = objects.get(&namespace).await.unwrap_err();
+    assert!(error.message.contains("the kubeconfig was read anew, and cannot be used"), "{error}");
 
     // Once it is, the same client goes on.
     says(&new_ca, "first");

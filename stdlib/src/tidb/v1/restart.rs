@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::error::{Code, PrimError};
-use crate::gate::{Gate, Progress};
+use crate::gate::Gate;
 use crate::k8s::client::Objects;
 use crate::k8s::marker::{self, Spot};
 use crate::k8s::object::{Ref, at, text};
-use crate::k8s::restart::{Poll, because};
+use crate::k8s::restart::{Poll, is_done};
 use crate::k8s::rollout::Waiting;
-use crate::k8s::why;
 use crate::tidb::patience::Patience;
 use crate::world::World;
 
@@ -37,9 +36,12 @@ pub(in crate::tidb) async fn component(
     let objects = Objects::of(world)?;
     let set = Ref::new("apps/v1", "StatefulSet", &cluster.namespace, set_name);
     let selector = labels(&cluster.name, component);
-    let mut poll = Poll::default();
     let mut patience = Patience::default();
-    let mut pods = Vec::new();
+    let hint = format!(
+        "`kubectl --namespace {} get pods -l app.kubernetes.io/component={component}` and the logs say why; then `rollover resume` or `rollover rollback`",
+        cluster.namespace
+    );
+    let mut poll = Poll::default();
     loop {
         let state = async {
             let value = objects.get(cluster).await?;
@@ -53,9 +55,10 @@ pub(in crate::tidb) async fn component(
                 .hint("`rollover resume` restarts it once more"));
             }
             let Some(set) = objects.find(&set).await? else {
-                return Ok(Waiting::For(format!("{set_name}: the operator has not made it yet"), 0, 0));
+                let why = format!("{set_name}: the operator has not made it yet");
+                return Ok((Waiting::For(why, 0, 0), Vec::new()));
             };
-            pods = objects.list("v1", "Pod", &cluster.namespace, &selector).await?;
+            let pods = objects.list("v1", "Pod", &cluster.namespace, &selector).await?;
             let seen = Seen {
                 cluster: &value,
                 set: &set,
@@ -65,27 +68,16 @@ pub(in crate::tidb) async fn component(
                 marker: &marker,
                 since: written_at(&value, component, &world.manager),
             };
-            Ok(match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
+            let waiting = match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
                 (Waiting::For(..), Some(why)) => Waiting::Stuck(why),
                 (waiting, _) => waiting,
-            })
+            };
+            Ok((waiting, pods))
         };
-        let state: Result<Waiting, PrimError> = state.await;
-        match poll.seen(state)? {
-            Some(Waiting::Done) => return Ok(json!({ "marker": marker })),
-            Some(Waiting::Stuck(why)) => {
-                let why = because(why, why::unready(&objects, &pods).await);
-                return Err(PrimError::new(Code::Unproved, why).on(cluster.to_string()).hint(format!(
-                    "`kubectl --namespace {} get pods -l app.kubernetes.io/component={component}` and the logs say why; then `rollover resume` or `rollover rollback`",
-                    cluster.namespace
-                )));
-            }
-            Some(Waiting::For(text, done, total)) => {
-                gate.progress(Progress { text, done: Some((done, total)) });
-            }
-            None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
+        let state = state.await;
+        if is_done(world, gate, &mut poll, (cluster, &hint), state).await? {
+            return Ok(json!({ "marker": marker }));
         }
-        world.clock.sleep(poll.pause()).await;
     }
 }
 

@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::error::{Code, PrimError};
-use crate::gate::{Gate, Progress};
+use crate::gate::Gate;
 use crate::k8s::client::Objects;
 use crate::k8s::marker::{self, Spot};
 use crate::k8s::object::{Ref, at, text};
-use crate::k8s::restart::{Poll, because};
+use crate::k8s::restart::{Poll, is_done};
 use crate::k8s::rollout::Waiting;
-use crate::k8s::why;
 use crate::tidb::patience::Patience;
 use crate::world::World;
 
@@ -36,8 +35,12 @@ pub(in crate::tidb) async fn group(
     let marker = marker::put(world, gate, group, &spot).await?;
     let objects = Objects::of(world)?;
     let selector = pods::selector(&cluster.name, component, &group.name);
-    let (mut poll, mut patience) = (Poll::default(), Patience::default());
-    let mut pods = Vec::new();
+    let mut patience = Patience::default();
+    let hint = format!(
+        "`kubectl --namespace {} get pods -l {selector}`, and their logs and the operator's say why; then `rollover resume` or `rollover rollback`",
+        group.namespace
+    );
+    let mut poll = Poll::default();
     loop {
         let state = async {
             let value = objects.get(group).await?;
@@ -51,31 +54,20 @@ pub(in crate::tidb) async fn group(
                 .hint("`rollover resume` restarts it once more"));
             }
             let cluster = objects.get(cluster).await?;
-            pods = objects.list("v1", "Pod", &group.namespace, &selector).await?;
+            let pods = objects.list("v1", "Pod", &group.namespace, &selector).await?;
             let since = written_at(&value, &world.manager);
             let seen =
                 Seen { cluster: &cluster, group: &value, pods: &pods, component, marker: &marker, since };
-            Ok(match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
+            let waiting = match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
                 (Waiting::For(..), Some(why)) => Waiting::Stuck(why),
                 (waiting, _) => waiting,
-            })
+            };
+            Ok((waiting, pods))
         };
-        let state: Result<Waiting, PrimError> = state.await;
-        match poll.seen(state)? {
-            Some(Waiting::Done) => return Ok(json!({ "marker": marker })),
-            Some(Waiting::Stuck(why)) => {
-                let why = because(why, why::unready(&objects, &pods).await);
-                return Err(PrimError::new(Code::Unproved, why).on(group.to_string()).hint(format!(
-                    "`kubectl --namespace {} get pods -l {selector}`, and their logs and the operator's say why; then `rollover resume` or `rollover rollback`",
-                    group.namespace
-                )));
-            }
-            Some(Waiting::For(text, done, total)) => {
-                gate.progress(Progress { text, done: Some((done, total)) });
-            }
-            None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
+        let state = state.await;
+        if is_done(world, gate, &mut poll, (group, &hint), state).await? {
+            return Ok(json!({ "marker": marker }));
         }
-        world.clock.sleep(poll.pause()).await;
     }
 }
 
