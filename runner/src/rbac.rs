@@ -53,7 +53,9 @@ pub fn rules(touched: &[Touch]) -> BTreeMap<String, Vec<Rule>> {
         let Touch::Kube { group, resource, namespace, name, verbs } = touch else { continue };
         let place = granted.entry((namespace.clone(), group.clone(), resource.clone())).or_default();
         for verb in verbs {
-            let of = if name.is_empty() || NAMELESS.contains(&verb.as_str()) {
+            // What a part of an object is created by has the object's name.
+            let nameless = NAMELESS.contains(&verb.as_str()) && !resource.contains('/');
+            let of = if name.is_empty() || nameless {
                 &mut place.all
             } else {
                 place.named.entry(name.clone()).or_default()

@@ -62,6 +62,11 @@ pub trait Net: Send + Sync {
     /// # Errors
     /// `std::io::ErrorKind::ConnectionRefused` and the like, as the operating system gives them.
     fn dial(&self, host: &str, port: u16) -> BoxFuture<'_, std::io::Result<Box<dyn Stream>>>;
+
+    /// What to do where a pod cannot be reached.
+    fn unreached(&self) -> &'static str {
+        "pod addresses must be reachable from here; where they are not, as from a laptop, `--pods forward` dials pods through the API server"
+    }
 }
 
 /// The machine's network.

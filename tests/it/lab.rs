@@ -21,6 +21,7 @@ use sandbox::world::{Options as WorldOptions, World};
 use stdlib::PrimError;
 use stdlib::files::SimDisk;
 use stdlib::secret::MemorySecrets;
+use stdlib::world::Net;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
@@ -81,6 +82,8 @@ pub(crate) struct Lab {
     pub(crate) forecast: bool,
     /// Whether outages are accepted.
     pub(crate) outage: bool,
+    /// How pods are dialled, if not by their addresses.
+    pub(crate) net: Option<Arc<dyn Net>>,
     signer: Arc<Signer>,
 }
 
@@ -113,14 +116,14 @@ impl Lab {
         let disk = Arc::new(disk);
         world.pki().write(&*disk, Path::new(PKI)).unwrap();
         let signer = Arc::new(Signer::from_seed("lab", &[7; 32]).unwrap());
-        Self { world, disk, reporter: Arc::default(), forecast: true, outage: false, signer }
+        Self { world, disk, reporter: Arc::default(), forecast: true, outage: false, net: None, signer }
     }
 
     /// The world as primitives see it.
     pub(crate) fn eyes(&self) -> stdlib::World {
         stdlib::World {
             clock: self.world.clock(),
-            net: self.world.net(),
+            net: self.net.clone().unwrap_or_else(|| self.world.net()),
             disk: self.disk.clone(),
             cluster: Some(self.world.client()),
             secrets: Arc::new(MemorySecrets::default()),

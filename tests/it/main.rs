@@ -32,6 +32,7 @@ mod rotate;
 mod secrets;
 mod sql;
 mod state;
+mod streams;
 mod tampered;
 mod terminal;
 mod touches;

@@ -16,6 +16,7 @@ use stdlib::files::SystemDisk;
 use stdlib::secret::MemorySecrets;
 use tempfile::TempDir;
 use tests::control_plane::{ControlPlane, assets};
+use tests::streams::{Nowhere, through};
 
 /// A TiDB cluster of the sandbox on a real API server.
 pub(crate) struct Bench {
@@ -24,6 +25,8 @@ pub(crate) struct Bench {
     pub(crate) dir: TempDir,
     /// Whether outages are accepted.
     pub(crate) outage: bool,
+    /// Whether pods are dialled through the API server, and there is no other way to them.
+    pub(crate) forward: Option<Arc<Nowhere>>,
     secrets: Arc<MemorySecrets>,
     signer: Arc<Signer>,
 }
@@ -72,23 +75,26 @@ impl Bench {
         if let Some(folder) = std::env::var_os("ROLLOVER_CRDS") {
             define(&clients("system:admin"), Path::new(&folder)).await;
         }
-        let world =
-            World::start(WorldOptions { api: Some(clients), scenario, ..WorldOptions::process(seed) })
-                .await
-                .unwrap();
+        let kubelet = Some(plane.kubelet_tls().unwrap());
+        let options = WorldOptions { api: Some(clients), kubelet, scenario, ..WorldOptions::process(seed) };
+        let world = World::start(options).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         world.pki().write(&SystemDisk, &dir.path().join("pki")).unwrap();
         if let Some(sql) = world.pki().sql() {
             sql.write(&SystemDisk, &dir.path().join("sql-pki")).unwrap();
         }
         let signer = Arc::new(Signer::from_seed("bench", &[7; 32]).unwrap());
-        Self { world, plane, dir, outage: false, secrets: Arc::default(), signer }
+        Self { world, plane, dir, outage: false, forward: None, secrets: Arc::default(), signer }
     }
 
     fn eyes_of(&self, cluster: kube::Client) -> stdlib::World {
+        let net = match &self.forward {
+            Some(nowhere) => through(cluster.clone(), nowhere),
+            None => self.world.net(),
+        };
         stdlib::World {
             clock: self.world.clock(),
-            net: self.world.net(),
+            net,
             disk: Arc::new(SystemDisk),
             cluster: Some(cluster),
             secrets: self.secrets.clone(),

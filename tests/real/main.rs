@@ -25,4 +25,5 @@ mod rights;
 mod rotate;
 mod shell;
 mod sql;
+mod streams;
 mod two_processes;

@@ -13,7 +13,7 @@ use tests::control_plane::client;
 
 use crate::bench::{Bench, multi};
 
-const USER: &str = "rollover-operator";
+pub(crate) const USER: &str = "rollover-operator";
 
 async fn send(client: &Client, method: &str, path: &str, body: Option<&Value>) -> Result<Value, kube::Error> {
     let bytes = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
@@ -27,7 +27,11 @@ async fn send(client: &Client, method: &str, path: &str, body: Option<&Value>) -
 }
 
 /// Puts exactly these rules in force for the user.
-async fn grant(bench: &Bench, workflow: &str, rules: &std::collections::BTreeMap<String, Vec<Rule>>) {
+pub(crate) async fn grant(
+    bench: &Bench,
+    workflow: &str,
+    rules: &std::collections::BTreeMap<String, Vec<Rule>>,
+) {
     let admin = bench.world.client();
     for object in rbac::manifests(rules, workflow, Some(USER)) {
         let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
@@ -55,7 +59,7 @@ async fn may(user: &Client, namespace: &str, rule: &Rule) -> bool {
     send(user, "POST", path, Some(&review)).await.unwrap()["status"]["allowed"] == true
 }
 
-async fn wait_until(user: &Client, namespace: &str, rule: &Rule, allowed: bool) {
+pub(crate) async fn wait_until(user: &Client, namespace: &str, rule: &Rule, allowed: bool) {
     for _ in 0..300 {
         if may(user, namespace, rule).await == allowed {
             return;

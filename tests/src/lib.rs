@@ -30,6 +30,14 @@ pub mod contract;
 pub mod budgets;
 
 #[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod streams;
+
+#[allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::missing_panics_doc,

@@ -4,4 +4,5 @@
 pub mod api;
 pub mod hosts;
 pub mod process;
+mod websocket;
 pub mod world;

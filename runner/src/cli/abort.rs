@@ -2,7 +2,7 @@
 
 use journal::Why;
 
-use super::args::Reach;
+use super::args::{Dialling, Reach};
 use super::session::{self, Agreed};
 use super::{Context, resume};
 use crate::error::Failure;
@@ -28,7 +28,8 @@ pub(crate) async fn abort(
         };
         session::confirm(&what).await?;
     }
-    let opened = resume::open(context, &found, reach, Why::Abort, Agreed::default()).await?;
+    let opened =
+        resume::open(context, &found, (reach, Dialling::default()), Why::Abort, Agreed::default()).await?;
     let ending = opened.run.abort(leave_mixed).await;
     Ok(opened.end(context, ending).await)
 }

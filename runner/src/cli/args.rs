@@ -104,12 +104,32 @@ pub struct Reach {
     pub context: Option<String>,
 }
 
+/// How pods are dialled.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Dialling {
+    /// How proofs reach pods [default: direct; on a recorded run, as recorded]
+    #[arg(long, value_name = "WAY")]
+    pub pods: Option<Pods>,
+}
+
+/// The way to a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pods {
+    /// By their addresses, which must be reachable from here.
+    Direct,
+    /// Through the API server, as `kubectl port-forward` does: needs the right to `pods/portforward`.
+    Forward,
+}
+
 /// How the cluster is reached.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Connection {
     /// Which cluster
     #[command(flatten)]
     pub reach: Reach,
+    /// How pods are dialled
+    #[command(flatten)]
+    pub dialling: Dialling,
     /// Work in a sandbox instead: a small world of what the workflow works on, started for this run
     #[arg(long, conflicts_with_all = ["context", "kubeconfig"])]
     pub sandbox: bool,
@@ -227,6 +247,9 @@ pub enum Command {
         /// Where, if not as recorded
         #[command(flatten)]
         reach: Reach,
+        /// How pods are dialled, if not as recorded
+        #[command(flatten)]
+        dialling: Dialling,
     },
     /// Take a run back: phase by phase, with the same settles and proofs as on the way forward
     #[command(after_help = "Example:\n  rollover rollback 20261122-0615")]
@@ -245,6 +268,9 @@ pub enum Command {
         /// Where, if not as recorded
         #[command(flatten)]
         reach: Reach,
+        /// How pods are dialled, if not as recorded
+        #[command(flatten)]
+        dialling: Dialling,
     },
     /// Stop working on a run for good, where it stands; its record stays
     #[command(after_help = "Example:\n  rollover abort 20261122-0615 --leave-mixed")]

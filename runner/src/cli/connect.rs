@@ -11,8 +11,9 @@ use serde_json::Value;
 use stdlib::World;
 use stdlib::host::Pool;
 use stdlib::k8s::connect::{Way as Reached, connect};
+use stdlib::k8s::forward::Forward;
 
-use super::args::{Connection, Reach};
+use super::args::{Connection, Dialling, Pods, Reach};
 use super::{Context, launch, paths, sandboxes};
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
@@ -27,6 +28,9 @@ pub(crate) struct Way {
     /// The context in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// Namespaces whose pods are dialled through the API server; left out where pods are dialled by their addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Vec<String>>,
     /// The folder of the sandbox, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<PathBuf>,
@@ -57,12 +61,22 @@ impl Way {
                 .map_err(|error| format!("how the run's cluster is reached cannot be read: {error}")),
         };
         if reach.is_given() {
-            let Self { folder, workflow, .. } = recorded.unwrap_or_default();
-            return Ok(Self { folder, workflow, ..reach.way() });
+            let Self { forward, folder, workflow, .. } = recorded.unwrap_or_default();
+            return Ok(Self { forward, folder, workflow, ..reach.way() });
         }
         recorded.map_err(|why| {
             Failure::new(ExitCode::Format, why).on(format!("run {}", header.run_id)).hint(other)
         })
+    }
+
+    /// Has pods dialled as the operator says; as ever where nothing is said.
+    pub(crate) fn dial(&mut self, dialling: Dialling, namespaces: impl FnOnce() -> Vec<String>) {
+        match dialling.pods {
+            None => {}
+            Some(Pods::Direct) => self.forward = None,
+            Some(Pods::Forward) if self.forward.is_some() => {}
+            Some(Pods::Forward) => self.forward = Some(namespaces()),
+        }
     }
 
     /// The folder that relative paths are below.
@@ -150,6 +164,20 @@ fn hosts(dir: &Path) -> Arc<Pool> {
 
 /// The world at the end of the way. A workflow that needs no cluster runs without one.
 pub(crate) async fn world(way: &Way) -> Result<World, Failure> {
+    forwarding(reached(way).await?, way)
+}
+
+/// The same world, with pods behind its API server where the way says so.
+pub(crate) fn forwarding(world: World, way: &Way) -> Result<World, Failure> {
+    let Some(namespaces) = &way.forward else { return Ok(world) };
+    let client = world.cluster().map_err(|error| {
+        Failure::new(ExitCode::Usage, "`--pods forward` needs a cluster that forwards").hint(error.message)
+    })?;
+    let net = Forward::new(client, namespaces.clone(), Arc::clone(&world.net));
+    Ok(World { net: Arc::new(net), ..world })
+}
+
+async fn reached(way: &Way) -> Result<World, Failure> {
     let Some(dir) = &way.sandbox else { return system(way).await };
     if way.kubeconfig.is_some() {
         return Ok(World { hosts: hosts(dir), ..system(way).await? });

@@ -113,12 +113,12 @@ fn dispatch(cli: Cli, paths: paths::Paths) -> Result<ExitCode, Failure> {
             waits(run::run(&context, &workflow, &connection, &parameters, asked))
         }
         Command::Status { run } => status::status(&context, run.as_deref()),
-        Command::Resume { run, yes, yes_final, accept_outage, reach } => {
+        Command::Resume { run, yes, yes_final, accept_outage, reach, dialling } => {
             let agreed = session::Agreed { begin: yes, no_return: yes_final, outage: accept_outage };
-            waits(resume::resume(&context, &run, &reach, agreed))
+            waits(resume::resume(&context, &run, (&reach, dialling), agreed))
         }
-        Command::Rollback { run, yes, accept_outage, why, reach } => {
-            waits(resume::rollback(&context, &run, &reach, yes, accept_outage, &why))
+        Command::Rollback { run, yes, accept_outage, why, reach, dialling } => {
+            waits(resume::rollback(&context, &run, (&reach, dialling), yes, accept_outage, &why))
         }
         Command::Abort { run, leave_mixed, yes, reach } => {
             waits(abort::abort(&context, &run, &reach, leave_mixed, yes))

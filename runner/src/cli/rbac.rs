@@ -1,5 +1,7 @@
 //! `rollover rbac`: the least rights with which a workflow runs.
 
+use stdlib::k8s::forward;
+
 use super::args::{Connection, Parameters};
 use super::{Context, run};
 use crate::error::Failure;
@@ -13,8 +15,12 @@ pub(crate) async fn rbac(
     parameters: &Parameters,
     subject: Option<&str>,
 ) -> Result<ExitCode, Failure> {
-    let plan = run::make_plan(context, name, connection, parameters).await?.plan;
-    let rules = least::rules(&least::touches(&plan, stdlib::registry()));
+    let run::Planned { plan, way, .. } = run::make_plan(context, name, connection, parameters).await?;
+    let mut touched = least::touches(&plan, stdlib::registry());
+    if way.forward.is_some() {
+        touched.extend(forward::touches(&touched));
+    }
+    let rules = least::rules(&touched);
     let objects = least::manifests(&rules, &plan.workflow, subject);
     if context.json() {
         output::data(&serde_json::Value::from(objects).to_string());

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use journal::{EndState, Lifecycle, RunId, Why};
 use stdlib::World;
+use stdlib::k8s::forward;
 
-use super::args::Reach;
+use super::args::{Dialling, Reach};
 use super::connect::{self, Way};
 use super::records::{self, Read};
 use super::session::{Agreed, Operator};
@@ -16,6 +17,8 @@ use crate::engine::{Options, Run};
 use crate::error::Failure;
 use crate::events::Ending;
 use crate::exit_code::ExitCode;
+use crate::plan::Plan;
+use crate::rbac;
 
 /// A recorded run that somebody wants to go on with.
 pub(crate) struct Found {
@@ -67,6 +70,11 @@ impl Opened {
     }
 }
 
+/// Where a recorded run's pods are.
+fn namespaces(plan: &Plan) -> Vec<String> {
+    forward::listed(&rbac::touches(plan, stdlib::registry()))
+}
+
 /// The world of a run, and the lock on its target.
 async fn world(found: &Found, way: &Way, why: Why) -> Result<(World, Arc<dyn TargetLock>), Failure> {
     let Some(dir) = way.ended_sandbox() else {
@@ -93,12 +101,14 @@ async fn world(found: &Found, way: &Way, why: Why) -> Result<(World, Arc<dyn Tar
 pub(crate) async fn open(
     context: &Context,
     found: &Found,
-    reach: &Reach,
+    reach: (&Reach, Dialling),
     why: Why,
     agreed: Agreed,
 ) -> Result<Opened, Failure> {
     let header = found.read.header()?;
-    let way = Way::again(header, reach)?;
+    let (reach, dialling) = reach;
+    let mut way = Way::again(header, reach)?;
+    way.dial(dialling, || found.read.plan.as_ref().map(namespaces).unwrap_or_default());
     let (world, lock) = world(found, &way, why).await?;
     let watched = Watched::new(session::reporter(context.json()), way.sandbox.clone());
     let options = Options {
@@ -118,7 +128,7 @@ pub(crate) async fn open(
 pub(crate) async fn resume(
     context: &Context,
     run: &str,
-    reach: &Reach,
+    reach: (&Reach, Dialling),
     agreed: Agreed,
 ) -> Result<ExitCode, Failure> {
     let opened = open(context, &Found::of(context, run)?, reach, Why::Resume, agreed).await?;
@@ -129,7 +139,7 @@ pub(crate) async fn resume(
 pub(crate) async fn rollback(
     context: &Context,
     run: &str,
-    reach: &Reach,
+    reach: (&Reach, Dialling),
     yes: bool,
     accept_outage: bool,
     why: &str,

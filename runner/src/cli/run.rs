@@ -30,7 +30,7 @@ pub(crate) struct Asked {
 /// A plan, with the world that it was read from.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
-    way: connect::Way,
+    pub(crate) way: connect::Way,
     world: World,
     workflow: Workflow,
 }
@@ -45,13 +45,15 @@ pub(crate) async fn make_plan(
     workflows::refuse_faulty(&workflow)?;
     let mut given = workflows::given(&workflow, parameters)?;
     let scenario = workflows::sandbox_of(&workflow, &given);
-    let way =
+    let mut way =
         connect::find(context, connection, &scenario, || workflows::known_wrong(&workflow, &given)).await?;
     if let Some(ready) = way.sandbox.as_ref().and_then(|dir| sandboxes::ready(dir)) {
         workflows::sandbox_defaults(&workflow, &ready, &mut given);
     }
     let world = connect::world(&way).await?;
     let params = workflows::resolve(&workflow, &given, &world)?;
+    way.dial(connection.dialling, || workflow.manifest.allowance(&params, &world.folder).pod_namespaces());
+    let world = connect::forwarding(world, &way)?;
     let plan = workflows::evaluate(&workflow, &params, &world).await?;
     Ok(Planned { plan, way, world, workflow })
 }
@@ -66,6 +68,9 @@ fn show(context: &Context, planned_run: &Planned) {
     let wide = plan.params.keys().map(String::len).max().unwrap_or(0).max("target".len());
     if let Some(target) = &plan.target {
         lines.push(format!("  {:<wide$}  {}", "target", target.title));
+    }
+    if planned_run.way.forward.is_some() {
+        lines.push(format!("  {:<wide$}  {}", "pods", "dialled through the API server"));
     }
     for (name, value) in plan.params.iter().filter(|(_, value)| !matches!(word(value).as_str(), "" | "[]")) {
         lines.push(format!("  {name:<wide$}  {}", word(value)));

@@ -154,6 +154,24 @@ impl Allowance {
         })
     }
 
+    /// The namespaces whose pods it names.
+    pub fn pod_namespaces(&self) -> Vec<String> {
+        let mut namespaces: Vec<String> = self
+            .lines
+            .iter()
+            .filter_map(|line| match line {
+                Allowed::Kube(kube) if kube.group.is_empty() && glob(&kube.resource, "pods") => {
+                    Some(kube.namespace.clone())
+                }
+                _ => None,
+            })
+            .filter(|namespace| !namespace.is_empty() && !namespace.contains(['*', '\u{0}']))
+            .collect();
+        namespaces.sort();
+        namespaces.dedup();
+        namespaces
+    }
+
     fn absolute(&self, path: &str) -> String {
         // An empty path is one that is not known yet; it is below nothing.
         if path.is_empty() { String::new() } else { self.folder.join(path).display().to_string() }

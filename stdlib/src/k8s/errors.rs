@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Code, PrimError};
 
+use super::forward;
 use super::object::Ref;
 
 /// One request, for the words of its failure.
@@ -21,15 +22,19 @@ pub struct Attempt<'a> {
 pub fn rule(attempt: &Attempt<'_>) -> String {
     let resource = attempt.object.resource();
     // `create` and `list` cannot be limited to a name.
-    let names = if attempt.object.name.is_empty() || matches!(attempt.verb, "create" | "list" | "watch") {
+    let streamed = matches!(attempt.part, "portforward" | "exec");
+    let nameless = streamed || matches!(attempt.verb, "create" | "list" | "watch");
+    let names = if attempt.object.name.is_empty() || nameless {
         String::new()
     } else {
         format!(", resourceNames: [\"{}\"]", attempt.object.name)
     };
     let slash = if attempt.part.is_empty() { "" } else { "/" };
+    // A WebSocket is asked for one or both, as old as the server is.
+    let verbs = if streamed { forward::VERBS.join("\", \"") } else { attempt.verb.to_owned() };
     format!(
-        "- {{apiGroups: [\"{}\"], resources: [\"{}{slash}{}\"], verbs: [\"{}\"]{names}}}",
-        resource.group, resource.plural, attempt.part, attempt.verb
+        "- {{apiGroups: [\"{}\"], resources: [\"{}{slash}{}\"], verbs: [\"{verbs}\"]{names}}}",
+        resource.group, resource.plural, attempt.part
     )
 }
 

@@ -7,6 +7,7 @@ mod annotate;
 mod apply;
 pub mod args;
 pub mod budget;
+mod channels;
 pub mod client;
 mod config_map;
 pub mod connect;
@@ -15,7 +16,9 @@ pub mod data;
 pub(crate) mod delete_secret;
 pub mod discovery;
 pub mod errors;
+mod exec;
 mod fields;
+pub mod forward;
 mod get;
 pub mod marker;
 pub mod object;
@@ -274,6 +277,36 @@ pub const PRIMITIVES: &[Primitive] = &[
             let touch = |ns: &&str| object::touch("v1", "Pod", ns, "", &["list", "get", "delete"]);
             namespaces.iter().map(touch).collect()
         },
+    },
+    Primitive {
+        name: "k8s::exec",
+        kind: Kind::Prove,
+        params: &[
+            param(
+                "pod",
+                Type::Map,
+                "`{namespace, name}` of a pod, or `{namespace, selector}` for every ready pod that the selector finds when the step runs, as `tidb::cluster` gives its components.",
+            ),
+            param("container", Type::Text, "The container; empty for the pod's only one."),
+            param(
+                "command",
+                Type::List,
+                "The program and its arguments. There is no shell: where one is wanted, it is the program.",
+            ),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`stdin`: a text or a secret handle for it to read, at most 1 MiB; `within`: how long it may take, `30s` when left out; `exit`: the exit code that it must end with, 0 when left out; `stdout`: a text that it must print.",
+            },
+        ],
+        returns: "`{pods: [{pod, exit, stdout, stderr, cut}]}`; of what is printed the first 8 KiB are kept, `cut` says that there was more",
+        doc: "Runs a command in a container and judges how it ended: for what only the inside of a pod shows. It must only look: what it does is not announced and cannot be taken back, and it is run again when the step is.\n\nSecrets go in by `stdin` alone, never among the arguments, which are part of the record; where the command prints one, nothing of it is kept. Servers before 1.30 cannot tell a command that its input has ended. Fails with `unproved` when it ends otherwise or does not print what it must, with `timeout`, and with `forbidden` and the RBAC rule to add.",
+        example: "p.prove(\"the new CA is in the pods\", k8s::exec(c, c.component, [\"grep\", \"-c\", \"BEGIN CERTIFICATE\", \"/var/lib/pd-tls/ca.crt\"], #{ stdout: \"2\" }));",
+        run: |world, args, gate| Box::pin(exec::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: exec::touches,
     },
     Primitive {
         name: "k8s::rollout_restart",

@@ -38,7 +38,7 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
                     if let Some(error) = servers::hopeless(&failure, &endpoint.pod, &login) {
                         return Err(error);
                     }
-                    late.get_or_insert_with(|| servers::unreached(&failure, &endpoint.pod));
+                    late.get_or_insert_with(|| servers::unreached(world, &failure, &endpoint.pod));
                 }
             }
         }

@@ -199,7 +199,7 @@ impl Round<'_> {
         if let Some(error) = servers::hopeless(failure, &endpoint.pod, self.login) {
             return Err(error);
         }
-        let why = servers::unreached(failure, &endpoint.pod);
+        let why = servers::unreached(self.world, failure, &endpoint.pod);
         Ok(match failure {
             Failure::Tls(failure) if failure.is_refusal() => State::Late(why),
             _ => State::Unreached(why),

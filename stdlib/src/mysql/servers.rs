@@ -43,7 +43,7 @@ pub(super) fn anchors(list: &[crate::cert::Certificate]) -> Arc<Certs> {
 pub(super) fn hopeless(failure: &Failure, pod: &str, login: &Login) -> Option<PrimError> {
     let user = &login.user;
     match failure {
-        Failure::Tls(_) => None,
+        Failure::Tls(failure) => failure.forbidden(pod),
         Failure::Server { code, message } if NO_LOGIN.contains(code) => Some(
             PrimError::new(Code::Forbidden, format!("it refuses the login of `{user}`: {message} (error {code})"))
                 .on(pod)
@@ -69,7 +69,7 @@ pub(super) fn not_allowed(pod: &str, user: &str, found: &str) -> PrimError {
 }
 
 /// What is said of a server that cannot be logged in to.
-pub(super) fn unreached(failure: &Failure, pod: &str) -> PrimError {
+pub(super) fn unreached(world: &World, failure: &Failure, pod: &str) -> PrimError {
     let error = PrimError::new(Code::Unproved, failure.to_string()).on(pod);
     match failure {
         Failure::Tls(TlsFailure::Rejected(_)) => error.hint(
@@ -78,8 +78,6 @@ pub(super) fn unreached(failure: &Failure, pod: &str) -> PrimError {
         Failure::Tls(TlsFailure::RefusedBy(_)) => {
             error.hint("the server does not trust the certificate in the clients' Secret; look at `ca.crt` of the servers' Secret")
         }
-        _ => error.hint(
-            "pod addresses must be reachable from here; a laptop usually needs a tunnel into the cluster's network",
-        ),
+        _ => error.hint(world.net.unreached()),
     }
 }

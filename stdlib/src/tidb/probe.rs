@@ -120,12 +120,15 @@ pub async fn one(world: &World, endpoint: &Endpoint, identity: &Identity, anchor
 }
 
 /// Shakes hands with all of them, in the order given.
+///
+/// # Errors
+/// Dialling them is forbidden.
 pub async fn all(
     world: &World,
     endpoints: &[Endpoint],
     identity: &Identity,
     anchors: &Arc<Certs>,
-) -> Vec<Answer> {
+) -> Result<Vec<Answer>, PrimError> {
     let mut answers = Vec::with_capacity(endpoints.len());
     for some in endpoints.chunks(WIDTH) {
         let mut probes = Vec::with_capacity(some.len());
@@ -134,7 +137,13 @@ pub async fn all(
         }
         answers.extend(join_all(probes).await);
     }
-    answers
+    let forbidden = |(endpoint, answer): (&Endpoint, &Answer)| {
+        answer.failure.as_ref().and_then(|failure| failure.forbidden(&endpoint.pod))
+    };
+    match endpoints.iter().zip(&answers).find_map(forbidden) {
+        Some(error) => Err(error),
+        None => Ok(answers),
+    }
 }
 
 async fn served(world: &World, endpoint: &Endpoint) -> Option<Certs> {

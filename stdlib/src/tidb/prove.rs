@@ -49,7 +49,7 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
     }
     let now = || world.clock.now();
     let check = |endpoint: &Endpoint, answer: &Answer| -> Result<(), PrimError> {
-        accepted(endpoint, answer)?;
+        accepted(world, endpoint, answer)?;
         let chain = answer.chain.clone().unwrap_or_default();
         if let Some(issuers) = &issued_by {
             let leaf = leaf(endpoint, &chain)?;
@@ -100,6 +100,7 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
 /// `tidb::accepts(component, identity)`.
 pub(super) async fn accepts(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
     let part = args::map(args, 0, "component")?;
+    let accepted = |endpoint: &Endpoint, answer: &Answer| accepted(world, endpoint, answer);
     each_endpoint(world, gate, part, Some(given(world, args)?), &accepted).await
 }
 
@@ -108,7 +109,7 @@ pub(super) async fn refuses(world: &World, args: &[Value], gate: &dyn Gate) -> R
     let part = args::map(args, 0, "component")?;
     let refused = |endpoint: &Endpoint, answer: &Answer| match &answer.failure {
         Some(TlsFailure::RefusedBy(_)) => Ok(()),
-        Some(_) => accepted(endpoint, answer),
+        Some(_) => accepted(world, endpoint, answer),
         None => Err(PrimError::new(Code::Unproved, "it accepts a client that it must refuse")
             .on(endpoint.pod.clone())
             .hint("it still trusts the CA of that certificate: a changed CA needs a restart")),
@@ -223,7 +224,7 @@ async fn each_endpoint(
         let present = probe::identity(&now.client)?;
         let anchors = Arc::new(probe::certs(&now.client.anchors));
         let answers =
-            probe::all(world, &now.endpoints, identity.as_ref().unwrap_or(&present), &anchors).await;
+            probe::all(world, &now.endpoints, identity.as_ref().unwrap_or(&present), &anchors).await?;
         let failed = now.endpoints.iter().zip(&answers).find_map(|(endpoint, answer)| {
             check(endpoint, answer)
                 .err()
@@ -318,7 +319,7 @@ impl Now {
     }
 }
 
-fn accepted(endpoint: &Endpoint, answer: &Answer) -> Result<(), PrimError> {
+fn accepted(world: &World, endpoint: &Endpoint, answer: &Answer) -> Result<(), PrimError> {
     match &answer.failure {
         None => Ok(()),
         Some(TlsFailure::Rejected(rejection)) => Err(PrimError::new(
@@ -326,14 +327,15 @@ fn accepted(endpoint: &Endpoint, answer: &Answer) -> Result<(), PrimError> {
             format!("the cluster's clients refuse its certificate: {}", rejection.text),
         )
         .on(endpoint.pod.clone())),
-        Some(TlsFailure::RefusedBy(alert)) => {
-            Err(PrimError::new(Code::Unproved, format!("it refuses the certificate presented to it (`{alert}`)"))
-                .on(endpoint.pod.clone())
-                .hint("it has not loaded the CA of that certificate: a changed CA needs a restart"))
-        }
+        Some(TlsFailure::RefusedBy(alert)) => Err(PrimError::new(
+            Code::Unproved,
+            format!("it refuses the certificate presented to it (`{alert}`)"),
+        )
+        .on(endpoint.pod.clone())
+        .hint("it has not loaded the CA of that certificate: a changed CA needs a restart")),
         Some(failure) => Err(PrimError::new(Code::Unproved, failure.to_string())
             .on(endpoint.pod.clone())
-            .hint("pod addresses must be reachable from here; a laptop usually needs a tunnel into the cluster's network")),
+            .hint(world.net.unreached())),
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
     let endpoints = sql::endpoints(&object, servers, server_tls, world.clock.now());
     let identity = probe::identity(client_tls)?;
     let anchors = Arc::new(probe::certs(&client_tls.anchors));
-    let answers = probe::all(world, &endpoints, &identity, &anchors).await;
+    let answers = probe::all(world, &endpoints, &identity, &anchors).await?;
     let view = assemble(&cluster, &endpoints, &answers, &gate.history());
     serde_json::to_value(view).map_err(|e| PrimError::internal(e.to_string()))
 }

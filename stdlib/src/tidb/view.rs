@@ -27,7 +27,7 @@ pub async fn measure(world: &World, cluster: &Cluster, gate: &dyn Gate) -> Resul
     let client = client_secret(cluster)?;
     let identity = probe::identity(client)?;
     let anchors = Arc::new(probe::certs(&client.anchors));
-    let answers = probe::all(world, &endpoints, &identity, &anchors).await;
+    let answers = probe::all(world, &endpoints, &identity, &anchors).await?;
     let answers: BTreeMap<&str, &Answer> = endpoints.iter().map(|e| e.pod.as_str()).zip(&answers).collect();
     Ok(assemble(cluster, &answers, &gate.history()))
 }

@@ -17,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::judge::Rejected;
 use super::question::question;
+use crate::error::{Code, PrimError};
 use crate::trust::{Certs, Rejection};
 use crate::world::{Clock, Stream};
 
@@ -82,6 +83,16 @@ impl TlsFailure {
     /// Whether certificates were refused, by either end; other failures say nothing about trust.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Rejected(_) | Self::RefusedBy(_))
+    }
+
+    /// That dialling is not allowed, however often it is tried.
+    pub fn forbidden(&self, object: &str) -> Option<PrimError> {
+        match self {
+            Self::Io { kind: io::ErrorKind::PermissionDenied, text } => {
+                Some(PrimError::new(Code::Forbidden, text.clone()).on(object))
+            }
+            _ => None,
+        }
     }
 
     /// Whether the line broke, as it does under a question when a server closes before it has read it: its alert is lost

@@ -19,9 +19,10 @@ use crate::world::World;
 pub(super) async fn probe(world: &World, arguments: &[Value]) -> Result<Value, PrimError> {
     let target = target(world, arguments)?;
     let place = format!("{}:{}", target.host, target.port);
-    let found = look(world, &target)
-        .await
-        .map_err(|failure| PrimError::new(Code::Unavailable, failure.to_string()).on(place))?;
+    let found = look(world, &target).await.map_err(|failure| {
+        let unavailable = || PrimError::new(Code::Unavailable, failure.to_string()).on(&*place);
+        failure.forbidden(&place).unwrap_or_else(unavailable)
+    })?;
     answer(world, &target, &found)
 }
 

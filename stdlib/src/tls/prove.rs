@@ -280,6 +280,10 @@ async fn until_proved(
         let mut evidence = Vec::with_capacity(endpoints.len());
         let mut failure = None;
         for (endpoint, answer) in endpoints.iter().zip(answers) {
+            if let Some(forbidden) = answer.as_ref().err().and_then(|f| f.forbidden(&endpoint.title())) {
+                return Err(forbidden);
+            }
+            let unreached = matches!(answer, Err(TlsFailure::Io { .. })) && !endpoint.pod.is_empty();
             match verdict(endpoint, answer) {
                 Ok(mut found) => {
                     if let Some(fields) = found.as_object_mut() {
@@ -288,6 +292,9 @@ async fn until_proved(
                         fields.insert("port".into(), endpoint.port.into());
                     }
                     evidence.push(found);
+                }
+                Err(error) if unreached => {
+                    failure.get_or_insert(error.hint(world.net.unreached()));
                 }
                 Err(error) => {
                     failure.get_or_insert(error);

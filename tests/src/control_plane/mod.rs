@@ -13,8 +13,13 @@ use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rustix::process::Signal;
+use rustls::ServerConfig;
 use sandbox::world::Clients;
 use serde_json::{Value, json};
+use stdlib::secret::Secret;
+use stdlib::tls::config::{self as tls, Identity, Trust, always};
+use stdlib::trust::{Certs, Verifier};
+use stdlib::world::SystemClock;
 use tempfile::TempDir;
 
 use self::pki::Authority;
@@ -70,6 +75,9 @@ impl ControlPlane {
         fs::write(at("ca.pem"), authority.pem())?;
         authority.server("kube-apiserver")?.write(&at("apiserver"))?;
         authority.client("system:admin", Some("system:masters"))?.write(&at("admin"))?;
+        authority
+            .client("kube-apiserver-kubelet-client", Some("system:masters"))?
+            .write(&at("kubelet-client"))?;
         pki::service_account_key(dir.path())?;
         fs::write(at("audit.json"), audit_policy().to_string())?;
         let (etcd_port, port) = (free_port()?, free_port()?);
@@ -89,6 +97,24 @@ impl ControlPlane {
         plane.ready().await?;
         let managers = plane.start_managers()?;
         Ok(Self { managers: Some(managers), ..plane })
+    }
+
+    /// How a kubelet's endpoint speaks TLS here: it lets in whom this control plane's CA has signed.
+    ///
+    /// # Errors
+    /// No certificate can be made.
+    pub fn kubelet_tls(&self) -> io::Result<Arc<ServerConfig>> {
+        let (chain, key) = self.authority.server("kubelet")?.parts();
+        let failed = |error: stdlib::PrimError| io::Error::other(error.to_string());
+        let certs = |pem: &str| -> io::Result<Certs> {
+            let list = stdlib::cert::parse_many(pem.as_bytes(), "kubelet").map_err(failed)?;
+            Ok(Certs(list.iter().map(|cert| cert.der().clone()).collect()))
+        };
+        let identity = Identity::new(&certs(&chain)?, &Secret::new(key.into_bytes(), "kubelet"));
+        let anchors = Arc::new(certs(&self.authority.pem())?);
+        let trust = Trust { verifier: Verifier::Go, anchors, allowed_cn: Vec::new() };
+        let identities = always(identity.map_err(failed)?);
+        tls::server(identities, Some(trust), Arc::new(SystemClock), &[b"http/1.1"]).map_err(failed)
     }
 
     /// Its folder: `ca.pem`, `admin.kubeconfig`, logs.
@@ -290,6 +316,10 @@ fn start_server(assets: &Path, dir: &Path, etcd: u16, port: u16) -> io::Result<P
         format!("--service-account-key-file={}", at("sa-pub.pem")),
         format!("--service-account-signing-key-file={}", at("sa-key.pem")),
         "--endpoint-reconciler-type=none".into(),
+        format!("--kubelet-certificate-authority={}", at("ca.pem")),
+        format!("--kubelet-client-certificate={}", at("kubelet-client.pem")),
+        format!("--kubelet-client-key={}", at("kubelet-client-key.pem")),
+        "--kubelet-preferred-address-types=InternalIP".into(),
         format!("--audit-policy-file={}", at("audit.json")),
         format!("--audit-log-path={}", at("audit.log")),
     ];

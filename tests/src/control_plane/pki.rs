@@ -65,6 +65,11 @@ impl Authority {
 }
 
 impl Identity {
+    /// Certificate and key.
+    pub(super) fn parts(&self) -> (String, String) {
+        (self.certificate.clone(), self.key.clone())
+    }
+
     /// Writes `STEM.pem` and `STEM-key.pem`.
     pub(super) fn write(&self, stem: &Path) -> io::Result<()> {
         let beside = |suffix: &str| {

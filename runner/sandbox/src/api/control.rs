@@ -10,6 +10,7 @@ use super::request::RequestInfo;
 use super::resources::Gr;
 use super::server::{Server, locked};
 use super::store::Store;
+use super::streams::PodStreams;
 
 /// Hears of every request before it is carried out.
 pub type RequestHook = Arc<dyn Fn(&RequestInfo) + Send + Sync>;
@@ -76,6 +77,15 @@ impl Server {
     /// Where `pods/log` gets its text from.
     pub fn set_log_source(&self, source: LogSource) {
         *locked(&self.logs) = Some(source);
+    }
+
+    /// Who serves `pods/exec` and `pods/portforward`.
+    pub(crate) fn set_pod_streams(&self, streams: PodStreams) {
+        *locked(&self.streams) = Some(streams);
+    }
+
+    pub(crate) fn pod_streams(&self) -> Option<PodStreams> {
+        locked(&self.streams).clone()
     }
 
     pub(crate) fn log_source(&self) -> Option<LogSource> {

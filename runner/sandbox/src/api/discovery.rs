@@ -86,6 +86,8 @@ fn sub_kind(resource: &Resource, sub: &str) -> (&'static str, &'static str, Opti
         "eviction" => ("policy", "v1", Some("Eviction".into())),
         "token" => ("authentication.k8s.io", "v1", Some("TokenRequest".into())),
         "binding" => ("", "v1", Some("Binding".into())),
+        "exec" => ("", "v1", Some("PodExecOptions".into())),
+        "portforward" => ("", "v1", Some("PodPortForwardOptions".into())),
         _ => ("", "", Some(resource.kind.clone())),
     }
 }
@@ -94,6 +96,7 @@ fn sub_verbs(sub: &str) -> &'static [&'static str] {
     match sub {
         "eviction" | "token" | "binding" => &["create"],
         "log" => &["get"],
+        "exec" | "portforward" => &["create", "get"],
         "finalize" => &["update"],
         _ => &["get", "patch", "update"],
     }

@@ -5,11 +5,11 @@
 //! deletion with its owners and finalizers; it runs no controllers. One lock guards one store: a request is carried
 //! out between two awaits, so a run with one seed and a virtual clock repeats itself.
 //!
-//! What it leaves out: OpenAPI, protobuf answers (bodies: a few kinds), exec, attach and port-forward, admission webhooks, conversion webhooks, API priority,
+//! What it leaves out: OpenAPI, protobuf answers (bodies: a few kinds), attach and the SPDY form of exec and port-forward (WebSockets only), admission webhooks, conversion webhooks, API priority,
 //! quotas. Lists and watches show the newest state (there is no stale cache), unless a version is asked for exactly.
 
 mod access;
-mod answers;
+pub(crate) mod answers;
 mod apply;
 mod client;
 mod columns;
@@ -40,6 +40,7 @@ mod shape;
 mod store;
 mod strategic;
 mod strategy;
+pub(crate) mod streams;
 mod subresources;
 mod table;
 mod validate;

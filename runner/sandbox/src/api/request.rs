@@ -53,6 +53,11 @@ impl Query {
         self.0.iter().find(|(name, value)| name == key && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// Every value of a parameter that may be given more than once.
+    pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
     pub(crate) fn flag(&self, key: &str) -> bool {
         self.0.iter().any(|(name, value)| name == key && matches!(value.as_str(), "" | "true" | "1"))
     }

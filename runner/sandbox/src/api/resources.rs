@@ -74,7 +74,7 @@ impl Resource {
             subresources.push("scale");
         }
         if self.is("", "pods") {
-            subresources.extend(["binding", "eviction", "log"]);
+            subresources.extend(["binding", "eviction", "exec", "log", "portforward"]);
         }
         if self.is("", "namespaces") {
             subresources.push("finalize");

@@ -60,7 +60,7 @@ impl Server {
         let ended = if two {
             hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
         } else {
-            hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
+            hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades().await
         };
         ended.map_err(io::Error::other)
     }

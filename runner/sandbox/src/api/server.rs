@@ -22,6 +22,7 @@ use super::faults::{Effect, Faults, injected};
 use super::request::{Call, Path, Query, RequestInfo, verb};
 use super::resources::Gr;
 use super::store::Store;
+use super::streams::{self, PodStreams};
 use super::writing::How;
 use super::{deleting, discovery, patching, reading, subresources, watching, writing};
 
@@ -78,6 +79,7 @@ pub struct Server {
     pub(crate) tokens: Mutex<HashMap<String, String>>,
     pub(super) hooks: Mutex<Vec<RequestHook>>,
     pub(super) logs: Mutex<Option<LogSource>>,
+    pub(super) streams: Mutex<Option<PodStreams>>,
     pub(super) counters: Mutex<Counters>,
     pub(super) down: AtomicBool,
     collecting: AtomicBool,
@@ -116,6 +118,7 @@ impl Server {
             tokens: Mutex::default(),
             hooks: Mutex::default(),
             logs: Mutex::default(),
+            streams: Mutex::default(),
             counters: Mutex::default(),
             down: AtomicBool::new(false),
             collecting: AtomicBool::new(false),
@@ -185,6 +188,9 @@ impl Server {
         let allowed = locked(&self.access).check(&info);
         let answer = match (allowed, path) {
             (Err(error), _) => Err(error),
+            (Ok(()), Some(_)) if streams::is_one(&info) => {
+                streams::serve(self, &info, Request::from_parts(parts, ()))
+            }
             (Ok(()), None) => Ok(self.other(parts.uri.path(), &parts.headers)),
             (Ok(()), Some(path)) => self.resource(&path, info, query, &parts.headers, body),
         };

@@ -96,29 +96,7 @@ fn set_scale(store: &mut Store, call: &Call, now: time::OffsetDateTime) -> Resul
 fn log(server: &Server, store: &Store, call: &Call) -> Result<Response<Body>> {
     let pod = store.get(call.gr(), &call.key()).ok_or_else(|| call.not_found(&call.info.name))?;
     let container = call.query.get("container");
-    let names: Vec<&str> = pod
-        .value()
-        .pointer("/spec/containers")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|container| container.get("name").and_then(Value::as_str))
-        .collect();
-    match container {
-        Some(container) if !names.contains(&container) => {
-            let message = format!("container {container} is not valid for pod {}", call.info.name);
-            return Err(ApiError::bad_request(message));
-        }
-        None if names.len() > 1 => {
-            let message = format!(
-                "a container name must be specified for pod {}, choose one of: [{}]",
-                call.info.name,
-                names.join(" ")
-            );
-            return Err(ApiError::bad_request(message));
-        }
-        _ => {}
-    }
+    super::streams::container(pod.value(), &call.info.name, container)?;
     let text = server
         .log_source()
         .and_then(|source| source(&call.key().0, &call.info.name, container))

@@ -11,6 +11,7 @@ use super::bell::Bell;
 use super::counters::Counters;
 use super::directory::Directory;
 use super::faults::Faults;
+use super::kubelet::inside::Pods;
 use super::memo::Memo;
 use super::net::Network;
 use super::pacer::Pacer;
@@ -48,6 +49,8 @@ pub struct Ctx {
     pub leaders_per_store: u32,
     /// Why servers refused, by the address of the client, until the client has asked.
     pub refused: Mutex<HashMap<SocketAddr, String>>,
+    /// Pods that streams lead into.
+    pub(crate) pods: Pods,
     /// Orders to restart a pod's container now, by the pod's name.
     pub kicks: broadcast::Sender<String>,
     operator: OnceLock<IpAddr>,
@@ -77,6 +80,7 @@ impl Ctx {
             bell: Bell::default(),
             leaders_per_store,
             refused: Mutex::default(),
+            pods: Pods::default(),
             kicks: broadcast::Sender::new(64),
             operator: OnceLock::new(),
             pds: Mutex::default(),

@@ -1,6 +1,7 @@
 //! A world from its start state to its end.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,16 +12,18 @@ use serde_json::json;
 use stdlib::world::{Clock, Net, Stream, SystemClock, TokioClock};
 use thiserror::Error;
 use time::OffsetDateTime;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::bell::Bell;
 use super::cache::Cache;
+use super::controllers::template::NODE;
 use super::counters::{Counters, Snapshot, State};
 use super::ctx::Ctx;
 use super::faults::Fault;
 use super::genesis::{self, Expired, IssuedBy, Operator, Pki, Scenario};
 use super::json as js;
-use super::kube::{CERTIFICATES, DEPLOYMENTS, Kind, Kube, TIDB_CLUSTERS};
+use super::kube::{CERTIFICATES, DEPLOYMENTS, Kind, Kube, NODES, TIDB_CLUSTERS};
 use super::memo::Memo;
 use super::net::{LoopbackNet, MemoryNet, Network};
 use super::operator::v2::GROUPS;
@@ -46,6 +49,9 @@ pub struct Options {
     /// An API server that has controllers of its own, for instance a real one: the world then brings the node, its
     /// kubelet, a scheduler and the operator. `None` for a server and controllers of the world's own.
     pub api: Option<Clients>,
+    /// Whom the kubelet's own endpoint lets in and as whom it answers, where an API server that is not the world's own is
+    /// to open streams into pods. `None` for no endpoint.
+    pub kubelet: Option<Arc<rustls::ServerConfig>>,
     /// Where the connections are.
     pub mode: Mode,
     /// From which everything random comes.
@@ -69,6 +75,7 @@ impl Options {
     pub fn in_process(seed: u64) -> Self {
         Self {
             api: None,
+            kubelet: None,
             mode: Mode::InProcess,
             seed,
             timing: Timing::lifelike(),
@@ -199,6 +206,17 @@ impl World {
         genesis::create(&kube, &world.scenario, &world.pki)
             .await
             .map_err(|e| StartError::Objects(Box::new(e)))?;
+        if let Some(server) = &world.server {
+            let ctx = Arc::clone(&world.ctx);
+            // As a server of today speaks it: the end of a command's input can be told.
+            let protocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+            server.set_pod_streams(Arc::new(move |wanted, request| {
+                super::kubelet::streams::answer(&ctx, wanted, &protocols, request)
+            }));
+        }
+        if let Some(tls) = options.kubelet {
+            world.serve_kubelet(&kube, tls).await?;
+        }
         if world.server.is_some() {
             let controllers = world.kube("system:kube-controller-manager");
             world.tasks.spawn(super::controllers::run(controllers, options.timing, options.seed));
@@ -228,6 +246,20 @@ impl World {
         }
         world.ctx.bell.ring();
         Ok(world)
+    }
+
+    /// Opens the kubelet's endpoint and tells the API server where it is.
+    async fn serve_kubelet(&mut self, kube: &Kube, tls: Arc<rustls::ServerConfig>) -> Result<(), StartError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::Net)?;
+        let port = listener.local_addr().map_err(StartError::Net)?.port();
+        let status = json!({ "status": {
+            "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
+            "daemonEndpoints": { "kubeletEndpoint": { "Port": port } },
+        } });
+        let told = kube.merge(NODES, ("", NODE), "/status", &status).await;
+        told.map_err(|e| StartError::Objects(Box::new(e)))?;
+        self.tasks.spawn(super::kubelet::streams::serve::serve(listener, tls, Arc::clone(&self.ctx)));
+        Ok(())
     }
 
     fn kube(&self, user: &str) -> Kube {

@@ -1,8 +1,10 @@
 //! The kubelet of the sandbox's one node: an ordinary API client that mounts, starts, probes, restarts and stops pods.
 
-mod mount;
+pub(crate) mod inside;
+pub(crate) mod mount;
 mod run;
 mod status;
+pub(crate) mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -100,6 +100,7 @@ impl Worker {
                 state.mount(&mounts).await;
                 let ip = address.insert(state.address().await).0;
                 state.report.ip = Some(ip.to_string());
+                let _kept = ctx.pods.keep(&pod, ip, &mounts);
                 let follow = futures::future::join_all(
                     mounts.iter().map(|m| mount::follow(&ctx, &secrets, &bell, here, m)),
                 );

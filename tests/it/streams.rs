@@ -1,0 +1,63 @@
+//! Streams into pods: the stories of `tests::streams` in the sandbox, and a whole rotation of which every proof is made
+//! through the API server.
+
+use std::sync::Arc;
+
+use journal::{NoTripwire, Why};
+use runner::events::EndState;
+use sandbox::api::Rule;
+use tests::streams::{Nowhere, Place, through};
+
+use crate::lab::{Lab, virtual_time};
+
+fn place<'a>(lab: &Lab, world: &'a stdlib::World) -> Place<'a> {
+    let server = lab.world.server().unwrap();
+    let role = serde_json::json!({
+        "metadata": { "namespace": "tidb" },
+        "rules": [{ "apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["get", "list"] }],
+    });
+    server.set_rules("reader", Some(Rule::of_role(&role)));
+    Place { admin: lab.world.client(), reader: server.client("reader"), world, ends_input: true }
+}
+
+#[test]
+fn a_pod_is_dialled_through_the_api_server() {
+    virtual_time(async {
+        let lab = Lab::new(1).await;
+        place(&lab, &lab.eyes()).forwarding().await;
+    });
+}
+
+#[test]
+fn a_command_runs_in_a_pod() {
+    virtual_time(async {
+        let lab = Lab::new(1).await;
+        place(&lab, &lab.eyes()).commands().await;
+    });
+}
+
+#[test]
+fn a_rotation_is_proved_through_the_api_server_there_and_back() {
+    virtual_time(async {
+        let mut lab = Lab::new(1).await;
+        let nowhere = Arc::<Nowhere>::default();
+        let workflow = lab.workflow("tidb/cfssl-rotate");
+        let set = [("remove_old_ca", "true")];
+        lab.net = Some(nowhere.clone());
+        let alone = lab.run(&workflow, &set, Arc::new(NoTripwire)).await;
+        assert!(alone.is_err() || alone.unwrap().state != EndState::Done, "nothing is proved from nowhere");
+        assert!(nowhere.tried() > 0);
+        lab.open(Why::Abort).unwrap().abort(true).await;
+
+        let tried = nowhere.tried();
+        lab.net = Some(through(lab.world.client(), &nowhere));
+        let done = lab.run(&workflow, &set, Arc::new(NoTripwire)).await.unwrap();
+        assert_eq!(done.state, EndState::Done, "{:?}", done.failure);
+        let back = lab.open(Why::Rollback).unwrap().back("test").await;
+        assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
+        assert_eq!(nowhere.tried(), tried, "no pod was dialled by its address");
+        let after = lab.world.end_state().await;
+        assert!(after.holds(), "{:?}", after.broken);
+        assert_eq!(lab.world.counters().refused, 0);
+    });
+}
