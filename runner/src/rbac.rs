@@ -189,6 +189,12 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_an_object_is_created_under_the_objects_name() {
+        let touched = [touch("pods/exec", "a", &["create", "get"])];
+        assert_eq!(rules(&touched)["tidb"], vec![rule(&["pods/exec"], &["a"], &["create", "get"])]);
+    }
+
+    #[test]
     fn a_service_account_is_bound_as_one() {
         let rules = rules(&[touch("pods", "", &["list"])]);
         let objects = manifests(&rules, "tidb/cfssl-rotate", Some("system:serviceaccount:ops:rollover"));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use journal::{NoTripwire, Why};
 use runner::events::EndState;
 use sandbox::api::Rule;
+use tests::program::{Program, says};
 use tests::streams::{Nowhere, Place, through};
 
 use crate::lab::{Lab, virtual_time};
@@ -60,4 +61,44 @@ fn a_rotation_is_proved_through_the_api_server_there_and_back() {
         assert!(after.holds(), "{:?}", after.broken);
         assert_eq!(lab.world.counters().refused, 0);
     });
+}
+
+/// A name of the cluster is known to its API server alone, so nobody dials it from here.
+#[test]
+fn the_program_forwards_where_it_is_asked_to() {
+    let person = Program::new();
+    person.writes(
+        "look/workflow.yaml",
+        "title: Look\ntouches:\n  - kube: { resource: pods, namespace: tidb, write: true }\n  - net: { host: \"*.tidb.svc\", ports: [2379] }\n",
+    );
+    person.writes(
+        "look/main.rhai",
+        r#"
+            let seen = tls::probe("basic-pd-0.basic-pd-peer.tidb.svc", 2379);
+            let p = phase("look", "The certificate is where PD reads it.");
+            let pod = #{ namespace: "tidb", name: "basic-pd-0" };
+            let count = ["grep", "-c", "BEGIN CERTIFICATE", "/var/lib/pd-tls/tls.crt"];
+            p.prove("mounted", k8s::exec(pod, "", count, #{ stdout: "1" }));
+        "#,
+    );
+    let started = says(&person.types(&["sandbox", "start", "--output", "json"]), 0, &[]);
+    let started: serde_json::Value = serde_json::from_str(started.lines().next().unwrap()).unwrap();
+    let look = person.path().join("look");
+    let asked = |command: &str, more: &[&str]| {
+        let dir = started["dir"].as_str().unwrap();
+        person.types(&[&[command, look.to_str().unwrap(), "--sandbox-dir", dir], more].concat())
+    };
+    let direct = asked("run", &["--yes"]);
+    assert!(!direct.status.success());
+    let names = ["basic-pd-0.basic-pd-peer.tidb.svc:2379", "--pods forward"];
+    says(&direct, direct.status.code().unwrap(), &names);
+    says(&asked("run", &["--yes", "--pods", "forward"]), 0, &["Done."]);
+    let run = person.runs().pop().unwrap();
+    let journal = person.state().join("runs").join(run).join("journal.jsonl");
+    let journal = std::fs::read_to_string(journal).unwrap();
+    assert!(journal.contains(r#""forward":["tidb"]"#), "the record keeps the way");
+    let rights = asked("rbac", &["--pods", "forward"]);
+    let rights = says(&rights, 0, &["pods/exec", "pods/portforward", "create", "get"]);
+    assert!(!rights.contains("services"), "{rights}");
+    says(&person.types(&["sandbox", "stop"]), 0, &[]);
 }

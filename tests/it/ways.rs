@@ -169,3 +169,17 @@ fn a_run_means_the_same_paths_wherever_it_is_resumed() {
     let stray: Vec<_> = std::fs::read_dir(program.path().join("elsewhere")).unwrap().collect();
     assert_eq!(stray.len(), 1, "nothing lies where the run was resumed: {stray:?}");
 }
+
+#[test]
+fn the_way_to_pods_is_the_records_until_the_operator_says_another() {
+    let program = Program::new();
+    let needs = ["`--pods forward` needs a cluster"];
+    let run = begun(&program, Some(json!({"forward": ["tidb"]})));
+    let before = journal(&program, &run);
+    says(&program.types(&["resume", &run, "--yes"]), 2, &needs);
+    assert_eq!(journal(&program, &run), before, "nothing was written");
+    says(&program.types(&["resume", &run, "--yes", "--pods", "direct"]), 0, &["Done."]);
+    let run = begun(&program, Some(json!({})));
+    says(&program.types(&["resume", &run, "--yes", "--pods", "forward"]), 2, &needs);
+    says(&program.types(&["resume", &run, "--yes"]), 0, &["Done."]);
+}

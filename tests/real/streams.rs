@@ -9,7 +9,7 @@ use runner::events::EndState;
 use runner::rbac;
 use stdlib::k8s::forward;
 use tests::control_plane::client;
-use tests::program::{Program, says};
+use tests::program::{Program, says, told};
 use tests::streams::{Nowhere, Place, through};
 use tokio::io::AsyncReadExt as _;
 
@@ -105,13 +105,15 @@ fn a_run_is_proved_through_a_real_api_server_with_the_rights_that_are_printed() 
             }
         };
         assert!(why.contains("pods/portforward"), "{why}");
-        // The program says the same, where it is asked to forward, and only there.
+        // The program says the same where it is asked to forward, and goes on directly where it is asked to do that.
         let (program, pki) = (Program::new(), format!("pki={}", bench.dir.path().join("pki").display()));
         let kubeconfig = kubeconfig.to_str().unwrap();
-        let plan = ["plan", WORKFLOW, "--kubeconfig", kubeconfig, "--set", &pki];
-        says(&program.types(&plan), 0, &["Plan"]);
-        let forwarded = [&plan[..], &["--pods", "forward"]].concat();
-        says(&program.types(&forwarded), 0, &["dialled through the API server"]);
+        let forwarded =
+            ["run", WORKFLOW, "--yes", "--kubeconfig", kubeconfig, "--set", &pki, "--pods", "forward"];
+        let (code, said) = told(&program.types(&forwarded));
+        assert!(code != 0 && said.contains("pods/portforward"), "{code}: {said}");
+        let run = program.runs().pop().unwrap();
+        says(&program.types(&["resume", &run, "--yes", "--pods", "direct"]), 0, &["Done."]);
 
         grant(&bench, WORKFLOW, &all).await;
         wait_until(&user, "tidb", &added[0], true).await;

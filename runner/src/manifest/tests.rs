@@ -202,3 +202,12 @@ fn a_path_allows_what_lies_below_and_nothing_beside() {
     assert!(net.allows(&Touch::Net { host: "pd.svc".into(), port: 2379 }));
     assert!(!net.allows(&Touch::Net { host: "pd.svc".into(), port: 80 }));
 }
+
+#[test]
+fn pods_are_looked_for_in_the_namespaces_that_are_named() {
+    let allowed = allowance(
+        "  - kube: { resource: pods, namespace: '{{ns}}' }\n  - kube: { resource: pods, namespace: '{{ns}}', write: true }\n  - kube: { resource: pods, namespace: '*' }\n  - kube: { resource: secrets, namespace: vault }\n  - kube: { group: apps, resource: '*', namespace: apps }",
+        &json!({"ns": ["tidb", "other"]}),
+    );
+    assert_eq!(allowed.pod_namespaces(), ["other", "tidb"]);
+}

@@ -11,7 +11,7 @@ use super::probe::{Opening, Probed, Target, WITHIN, probe as look};
 use super::prove::{certs, identity, port, present, shown, verifier};
 use crate::cert::{Certificate, Question, opinions, opinions_value};
 use crate::error::{Code, PrimError};
-use crate::k8s::args;
+use crate::k8s::{args, forward};
 use crate::trust::{Certs, Usage};
 use crate::world::World;
 
@@ -20,7 +20,11 @@ pub(super) async fn probe(world: &World, arguments: &[Value]) -> Result<Value, P
     let target = target(world, arguments)?;
     let place = format!("{}:{}", target.host, target.port);
     let found = look(world, &target).await.map_err(|failure| {
-        let unavailable = || PrimError::new(Code::Unavailable, failure.to_string()).on(&*place);
+        let unavailable = || {
+            let error = PrimError::new(Code::Unavailable, failure.to_string()).on(&*place);
+            let inside = forward::is_of_cluster(&target.host);
+            if inside { error.hint(world.net.unreached()) } else { error }
+        };
         failure.forbidden(&place).unwrap_or_else(unavailable)
     })?;
     answer(world, &target, &found)

@@ -228,6 +228,11 @@ fn told(error: PrimError) -> io::Error {
     io::Error::new(kind, format!("no port-forward: {error}{hint}"))
 }
 
+/// Whether a host is called by a name of the cluster.
+pub fn is_of_cluster(host: &str) -> bool {
+    matches!(Host::parse(host), Host::Named { .. })
+}
+
 /// What forwarding needs of the cluster beside what a run touches by itself: in each namespace whose pods it lists and
 /// dials, and for each Service that it dials by name.
 pub fn touches(touched: &[Touch]) -> Vec<Touch> {
@@ -276,4 +281,42 @@ pub fn listed(touched: &[Touch]) -> Vec<String> {
     namespaces.sort();
     namespaces.dedup();
     namespaces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::k8s::object::touch;
+
+    fn net(host: &str) -> Touch {
+        Touch::Net { host: host.into(), port: 2379 }
+    }
+
+    fn forwarded(namespace: &str) -> Touch {
+        Touch::Kube {
+            group: String::new(),
+            resource: "pods/portforward".into(),
+            namespace: namespace.into(),
+            name: String::new(),
+            verbs: vec!["create".into(), "get".into()],
+        }
+    }
+
+    #[test]
+    fn pods_are_forwarded_to_where_they_are_listed_and_dialled() {
+        let pods = |namespace: &str| touch("v1", "Pod", namespace, "", &["list"]);
+        let secret = touch("v1", "Secret", "vault", "", &["list"]);
+        assert_eq!(touches(&[pods("tidb"), secret.clone()]), [], "nothing is dialled");
+        let touched = [pods("tidb"), pods("tidb"), secret, net("*")];
+        assert_eq!(touches(&touched), [forwarded("tidb")]);
+    }
+
+    #[test]
+    fn a_service_is_read_to_find_a_pod_behind_it() {
+        let service = touch("v1", "Service", "tidb", "basic-pd", &["get"]);
+        let pods = touch("v1", "Pod", "tidb", "", &["list"]);
+        assert_eq!(touches(&[net("basic-pd.tidb.svc")]), [forwarded("tidb"), service, pods]);
+        assert_eq!(touches(&[net("basic-pd-0.basic-pd-peer.tidb.svc")]), [forwarded("tidb")]);
+        assert_eq!(touches(&[net("example.com")]), []);
+    }
 }
