@@ -1,5 +1,5 @@
-//! Streams into pods: the stories of `tests::streams` in the sandbox, and a whole rotation of which every proof is made
-//! through the API server.
+//! Streams into pods: the stories of `tests::streams` in the sandbox, a whole run of which every proof is made
+//! through the API server, and the program that is asked for it.
 
 use std::sync::Arc;
 
@@ -38,21 +38,20 @@ fn a_command_runs_in_a_pod() {
 }
 
 #[test]
-fn a_rotation_is_proved_through_the_api_server_there_and_back() {
+fn a_run_is_proved_through_the_api_server_there_and_back() {
     virtual_time(async {
         let mut lab = Lab::new(1).await;
         let nowhere = Arc::<Nowhere>::default();
-        let workflow = lab.workflow("tidb/cfssl-rotate");
-        let set = [("remove_old_ca", "true")];
+        let workflow = lab.workflow("tidb/cfssl-components");
         lab.net = Some(nowhere.clone());
-        let alone = lab.run(&workflow, &set, Arc::new(NoTripwire)).await;
+        let alone = lab.run(&workflow, &[], Arc::new(NoTripwire)).await;
         assert!(alone.is_err() || alone.unwrap().state != EndState::Done, "nothing is proved from nowhere");
         assert!(nowhere.tried() > 0);
         lab.open(Why::Abort).unwrap().abort(true).await;
 
         let tried = nowhere.tried();
         lab.net = Some(through(lab.world.client(), &nowhere));
-        let done = lab.run(&workflow, &set, Arc::new(NoTripwire)).await.unwrap();
+        let done = lab.run(&workflow, &[], Arc::new(NoTripwire)).await.unwrap();
         assert_eq!(done.state, EndState::Done, "{:?}", done.failure);
         let back = lab.open(Why::Rollback).unwrap().back("test").await;
         assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);

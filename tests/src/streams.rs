@@ -167,6 +167,14 @@ impl Place<'_> {
         assert!(error.message.contains("port-forward to tidb/basic-pd-0:9 failed"), "{error}");
         assert!(error.hint.as_ref().unwrap().contains("--pods forward"), "{:?}", error.hint);
 
+        // Where somebody listens and refuses, the alert comes through.
+        let stranger = rcgen::generate_simple_self_signed(vec!["stranger".into()]).unwrap();
+        let key = stdlib::secret::Secret::new(stranger.signing_key.serialize_pem(), "stranger");
+        let identity = json!({ "cert": stranger.cert.pem(), "key": world.secrets.put(&key).unwrap() });
+        let open = json!({ "endpoints": [{ "pod": PD, "host": ip, "port": PD_PORT, "names": [PD_NAME] }] });
+        let refused = call(&world, "tls::refuses", &[open, json!({ "identity": identity })]).await.unwrap();
+        assert!(refused["endpoints"][0]["alert"].is_string(), "{refused}");
+
         self.forbidden(&ip).await;
         self.gone(&kube, &world, &ip, js::uid(&before)).await;
         assert_eq!(nowhere.tried(), tried + 1, "no pod was dialled by its address");
