@@ -1,7 +1,8 @@
 //! The program itself is killed with SIGKILL at records all over a rotation of real objects. Resumed, it ends as one that
 //! nothing stopped, object by object; taken back from the end of each phase, everything is as it was.
 //!
-//! `ROLLOVER_KILLS` is at how many records, 20 where it is not said.
+//! `ROLLOVER_KILLS` is at how many records, 20 where it is not said. Whoever goes on is killed too, so that each run dies five
+//! times; a rotation as a whole is also killed once a run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +19,8 @@ use crate::bench::Bench;
 use crate::rotate::served;
 
 const PATIENCE: Duration = Duration::from_secs(300);
-/// The phases of a rotation that removes the old CA.
-const PHASES: [&str; 6] =
-    ["inventory", "trust-both", "switch-leaves", "old-leaves-gone", "distrust-old", "finish"];
+/// How often a run dies, and whoever goes on with it.
+const DEATHS: u64 = 5;
 
 /// A town on a real server. Its world goes on while the test waits for the program.
 struct Place {
@@ -127,6 +127,35 @@ impl Place {
         (run, at)
     }
 
+    /// Begins a run and kills it, and who goes on with it, in every so many parts of the whole, from this part on. Returns
+    /// the run and where it died.
+    fn killed_often(&mut self, first: u64, kills: u64, records: u64) -> (String, Vec<u64>) {
+        let every = kills.div_ceil(DEATHS);
+        let (run, at) = self.killed(first, kills, records);
+        let mut died = vec![at];
+        let width = (records - 4) / kills;
+        for part in (first + every..kills).step_by(usize::try_from(every).unwrap()) {
+            // Going on writes records of its own.
+            let own = u64::try_from(died.len()).unwrap();
+            let at = (1 + part * width + self.town.throw(width) + own).max(self.town.records(&run) + 1);
+            assert!(
+                self.town.goes_on_and_is_killed(&run, at),
+                "it ended before record {at}; died at {died:?}"
+            );
+            died.push(at);
+        }
+        (run, died)
+    }
+
+    /// Begins a run and kills it as soon as a phase of it has ended.
+    fn killed_after(&mut self, phase: &str) -> String {
+        let (child, run) = self.town.begins();
+        // The last phase's end is soon followed by the run's; either way is one from there.
+        let (ended, phase) = (run.clone(), phase.to_owned());
+        self.town.kill_when(child, &run, move |town| town.ended(&ended).contains(&phase));
+        run
+    }
+
     fn before(&self) -> Before {
         Before { secrets: self.town.secrets(), files: self.files() }
     }
@@ -172,30 +201,11 @@ fn killed_at_records_all_over_a_rotation_goes_on_to_the_same_end() {
     assert_eq!(place.town.kills as u64, kills);
 }
 
-#[test]
-#[ignore = "needs a real control plane: tests/control-plane"]
-fn killed_at_the_end_of_each_phase_it_goes_back_to_where_it_began() {
-    let mut place = Place::new(42);
-    for phase in PHASES {
-        let (secrets, folder) = (place.town.secrets(), place.town.folder());
-        let before = place.before();
-        let was = place.state("", &before, Markers::Dropped);
-        let (child, run) = place.town.begins();
-        // The last phase's end is soon followed by the run's; either way is one from there.
-        let ended = run.clone();
-        place.town.kill_when(child, &run, move |town| town.has_ended(&ended, phase));
-        place.town.goes_on("rollback", &run, None, &["rolled back"]);
-        place.town.is_as_before(&secrets, &folder);
-        let found = difference(&was, &place.state(&run, &before, Markers::Dropped));
-        assert!(found.is_empty(), "taken back from the end of {phase} it is otherwise: {found:#?}");
-    }
-}
-
-/// A part of a rotation, begun after these others: killed all over it goes on to the same end each time, and from there back
-/// to where it began.
-fn part_of_a_rotation(seed: u64, workflow: &'static str, after: &[&'static str]) {
+/// A rotation or a part of one, begun after these others: killed all over it goes on to the same end each time; from there,
+/// and from the end of each phase, it goes back to where it began.
+fn forth_and_back(seed: u64, workflow: &'static str, words: &[&str], after: &[&'static str]) {
     let kills = kills();
-    let mut place = Place::of(seed, Scenario::default(), workflow, &[]);
+    let mut place = Place::of(seed, Scenario::default(), workflow, words);
     for earlier in after {
         place.runs(earlier);
     }
@@ -204,7 +214,7 @@ fn part_of_a_rotation(seed: u64, workflow: &'static str, after: &[&'static str])
     let was = place.state("", &before, Markers::Dropped);
     let (mut child, run) = place.town.begins();
     assert!(child.wait().unwrap().success(), "a run that nothing stops");
-    let records = place.town.records(&run);
+    let (records, phases) = (place.town.records(&run), place.town.ended(&run));
     let whole = place.state(&run, &before, Markers::Kept);
     let back = |place: &mut Place, run: &str, from: &str| {
         place.town.goes_on("rollback", run, None, &["rolled back"]);
@@ -213,32 +223,42 @@ fn part_of_a_rotation(seed: u64, workflow: &'static str, after: &[&'static str])
         assert!(found.is_empty(), "{workflow}, taken back from {from}, is otherwise: {found:#?}");
     };
     back(&mut place, &run, "its end");
-    for kill in 0..kills {
-        let (run, at) = place.killed(kill, kills, records);
+    for first in 0..kills.div_ceil(DEATHS) {
+        let (run, died) = place.killed_often(first, kills, records);
         place.town.goes_on("resume", &run, None, &["done"]);
         let found = difference(&whole, &place.state(&run, &before, Markers::Kept));
-        assert!(found.is_empty(), "{workflow}, killed at {at} of {records}, ends otherwise: {found:#?}");
-        back(&mut place, &run, &format!("its end, after a kill at {at}"));
+        assert!(found.is_empty(), "{workflow}, killed at {died:?} of {records}, ends otherwise: {found:#?}");
+        back(&mut place, &run, &format!("its end, after kills at {died:?}"));
     }
-    assert_eq!(place.town.kills as u64, kills);
+    assert!(place.town.kills as u64 >= kills);
+    for phase in phases {
+        let run = place.killed_after(&phase);
+        back(&mut place, &run, &format!("the end of {phase}"));
+    }
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_a_rotation_goes_on_and_back() {
+    forth_and_back(42, "tidb/cfssl-rotate", &["--set", "remove_old_ca=true"], &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_a_new_ca_goes_on_and_back() {
-    part_of_a_rotation(43, "tidb/cfssl-ca", &[]);
+    forth_and_back(43, "tidb/cfssl-ca", &[], &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_new_certificates_go_on_and_back() {
-    part_of_a_rotation(44, "tidb/cfssl-components", &[]);
+    forth_and_back(44, "tidb/cfssl-components", &[], &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_the_removal_of_the_old_ca_goes_on_and_back() {
-    part_of_a_rotation(45, "tidb/cfssl-remove-old-ca", &["tidb/cfssl-ca", "tidb/cfssl-components"]);
+    forth_and_back(45, "tidb/cfssl-remove-old-ca", &[], &["tidb/cfssl-ca", "tidb/cfssl-components"]);
 }
 
 /// What cert-manager keeps: killed all over, it ends with other certificates that everybody accepts, and goes back to those
@@ -257,16 +277,20 @@ fn kept_by_cert_manager(seed: u64, workflow: &'static str, policy: RotationPolic
     };
     let (mut child, run) = place.town.begins();
     assert!(child.wait().unwrap().success(), "a run that nothing stops");
-    let records = place.town.records(&run);
+    let (records, phases) = (place.town.records(&run), place.town.ended(&run));
     back(&mut place, &run, "its end");
-    for kill in 0..kills {
-        let (run, at) = place.killed(kill, kills, records);
+    for first in 0..kills.div_ceil(DEATHS) {
+        let (run, died) = place.killed_often(first, kills, records);
         place.town.goes_on("resume", &run, None, &["done"]);
         let now = served(&place.end());
-        assert!(now.iter().all(|(component, chain)| at_first[component] != *chain), "{workflow} at {at}");
-        back(&mut place, &run, &format!("its end, after a kill at {at} of {records}"));
+        assert!(now.iter().all(|(component, chain)| at_first[component] != *chain), "{workflow}: {died:?}");
+        back(&mut place, &run, &format!("its end, after kills at {died:?} of {records}"));
     }
-    assert_eq!(place.town.kills as u64, kills);
+    assert!(place.town.kills as u64 >= kills);
+    for phase in phases {
+        let run = place.killed_after(&phase);
+        back(&mut place, &run, &format!("the end of {phase}"));
+    }
 }
 
 #[test]
@@ -287,7 +311,7 @@ fn killed_all_over_the_documented_way_to_a_ca_of_cert_manager_goes_on_and_back()
     kept_by_cert_manager(48, "tidb/cert-manager-ca", RotationPolicy::Always);
 }
 
-/// It only goes forward, so each kill has a cluster of its own.
+/// It only goes forward, so each run has a cluster of its own.
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_what_brings_an_expired_cluster_back_goes_on() {
@@ -300,11 +324,11 @@ fn killed_all_over_what_brings_an_expired_cluster_back_goes_on() {
     let records = whole.town.records(&run);
     whole.town.serves_its_secrets();
     drop(whole);
-    for kill in 0..kills {
+    for first in 0..kills.div_ceil(DEATHS) {
         let mut place = new();
-        let (run, at) = place.killed(kill, kills, records);
+        let (run, died) = place.killed_often(first, kills, records);
         place.town.goes_on("resume", &run, None, &["done"]);
-        assert!(place.end().holds(), "killed at {at} of {records}");
+        assert!(place.end().holds(), "killed at {died:?} of {records}");
         place.town.serves_its_secrets();
     }
 }

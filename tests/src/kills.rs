@@ -64,15 +64,16 @@ impl Town {
         self.record(run).iter().filter(|byte| **byte == b'\n').count() as u64
     }
 
-    /// Whether a phase of a run has ended on the way forward.
-    pub fn has_ended(&self, run: &str, phase: &str) -> bool {
+    /// The phases of a run that have ended on the way forward.
+    pub fn ended(&self, run: &str) -> Vec<String> {
         let told = String::from_utf8_lossy(&self.record(run)).into_owned();
         let complete = told.rfind('\n').map_or("", |end| told.get(..end).unwrap_or_default());
-        let mut events = complete.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        events.any(|record| {
+        let events = complete.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ended = events.filter(|record| {
             let event = &record["event"];
-            event["type"] == "phase-end" && event["phase"] == phase && event["direction"] == "forward"
-        })
+            event["type"] == "phase-end" && event["direction"] == "forward"
+        });
+        ended.map(|record| js::text(&record, "/event/phase").to_owned()).collect()
     }
 
     /// Kills a child as soon as its run is as far as this. One that ended before was not killed.
@@ -96,6 +97,12 @@ impl Town {
     /// The same at a number of records.
     pub fn kill_at(&mut self, child: Child, run: &str, records: u64) -> bool {
         self.kill_when(child, run, |town| town.records(run) >= records)
+    }
+
+    /// Goes on with a run and kills that at a number of records. Whether it was killed before its end.
+    pub fn goes_on_and_is_killed(&mut self, run: &str, records: u64) -> bool {
+        let child = self.program.begins(&self.words("resume", run));
+        self.kill_at(child, run, records)
     }
 
     /// Begins a run of the workflow. Returns it and the run's name.

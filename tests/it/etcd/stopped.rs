@@ -2,8 +2,8 @@
 //! every file as it was; no acknowledged write is lost, and where the cluster was well before, never two members are down and
 //! no handshake is refused at any moment.
 //!
-//! The bounded tier stops a rotation at a few records, chosen by a seed; `ROLLOVER_TEST_TIER=all` stops each workflow at
-//! every record in each way.
+//! The bounded tier stops a rotation at a few records, chosen by a seed; `ROLLOVER_TEST_TIER=all` stops a rotation at every
+//! record in each way, and each other workflow at every record once to go on and once to go back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -147,7 +147,7 @@ fn once(case: &'static Case, seq: u64, way: Way) {
             lab.disk.crash()
         }
         // Back at once, a little later, or after every timer on the hosts has fired.
-        let away = [0, 45, 1200][usize::try_from(seq + number).unwrap() % 3];
+        let away = [0, 45, 1200][usize::try_from(seq / 3 + number).unwrap() % 3];
         tokio::time::sleep(Duration::from_secs(away)).await;
         let why = if then == Then::Resume { Why::Resume } else { Why::Rollback };
         let Ok(run) = lab.open(why) else {
@@ -176,13 +176,21 @@ fn once(case: &'static Case, seq: u64, way: Way) {
     });
 }
 
+fn next_of<'a, T>(next: &AtomicUsize, all: &'a [T]) -> Option<(usize, &'a T)> {
+    let nth = next.fetch_add(1, Ordering::Relaxed);
+    all.get(nth).map(|one| (nth, one))
+}
+
 /// Stops at these records in these ways, on both cores.
 fn all(case: &'static Case, stops: &[(u64, Way)]) {
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((seq, way)) = stops.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((nth, (seq, way))) = next_of(&next, stops) {
+                    if nth % 100 == 99 {
+                        eprintln!("{}: {} of {} stops", case.workflow, nth + 1, stops.len());
+                    }
                     // All are tried, so that one run of the long tier names every record that is not well.
                     if std::panic::catch_unwind(|| once(case, *seq, *way)).is_err() {
                         failed.fetch_add(1, Ordering::Relaxed);
@@ -228,7 +236,7 @@ fn clusters_of_other_sizes_ages_and_layouts_are_renewed_too() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((_, case)) = next_of(&next, &cases) {
                     whole(case);
                 }
             });
@@ -243,11 +251,13 @@ fn every(case: &'static Case, number: u64) {
     }
 }
 
-/// Every record in every way that there is.
+/// Every record, once to go on and once to go back where there is a way back; the moments take turns.
 fn each(case: &'static Case) {
     if super::rotation::all_tier() {
-        let ways = 0..if case.back { 5 } else { 3 };
-        all(case, &ways.flat_map(|n| (1..=last(case)).map(move |seq| (seq, way(n)))).collect::<Vec<_>>());
+        let ways = |seq: u64| [Some(way(seq % 3)), case.back.then(|| way(3 + seq / 3 % 2))];
+        let stops =
+            (1..=last(case)).flat_map(|seq| ways(seq).into_iter().flatten().map(move |way| (seq, way)));
+        all(case, &stops.collect::<Vec<_>>());
     }
 }
 
