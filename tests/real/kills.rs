@@ -268,6 +268,8 @@ fn kept_by_cert_manager(seed: u64, workflow: &'static str, policy: RotationPolic
     let scenario =
         Scenario { issued_by: IssuedBy::CertManager, rotation_policy: policy, ..Scenario::default() };
     let mut place = Place::of(seed, scenario, workflow, &["--accept-outage"]);
+    // To go back is an outage as well, and its own to accept.
+    place.town.goes_on.push("--accept-outage".into());
     let at_first = served(&place.end());
     let secrets = place.town.secrets();
     let back = |place: &mut Place, run: &str, from: &str| {

@@ -19,6 +19,7 @@ use crate::gate::Gate;
 use crate::k8s::args;
 use crate::registry::Touch;
 use crate::secret::{handle_id, not_a_key};
+use crate::tls;
 use crate::trust;
 use crate::world::World;
 
@@ -48,6 +49,14 @@ pub(super) fn touches_service(args: &[Value], write: bool) -> Vec<Touch> {
     let service = Service::of(args.get(1).unwrap_or(&Value::Null));
     let name = service.map(|service| service.name().to_owned()).unwrap_or_default();
     vec![touch(args::hint(args, 0, NAME_FIELD), &format!("service:{name}"), write)]
+}
+
+/// The service, and where it is to serve afterwards.
+pub(super) fn touches_restart(args: &[Value]) -> Vec<Touch> {
+    let listener = args.get(2).and_then(|options| options.get("serves"));
+    let dialled = listener.map(std::slice::from_ref).map(tls::addresses).unwrap_or_default();
+    let ports = dialled.into_iter().map(|(host, port)| Touch::Net { host, port });
+    touches_service(args, true).into_iter().chain(ports).collect()
 }
 
 /// Paths of a host that stand at these places among the arguments.
@@ -296,8 +305,15 @@ pub(super) async fn restart_service(
     let none =
         || -> futures::future::BoxFuture<'static, Result<(), PrimError>> { Box::pin(async { Ok(()) }) };
     let came = restart::restart(world, gate, &entry, &service, within, guarded.as_ref(), &none).await?;
+    if let Some(listener) = options.and_then(|options| options.get("serves")) {
+        let asked = [listener.clone(), listener.clone()];
+        tls::serves(world, &asked, gate).await.map_err(|error| match &came.armed {
+            Some(armed) => restart::owing(error, armed, &entry, &service),
+            None => error,
+        })?;
+    }
     if let Some(armed) = &came.armed {
-        // It runs, started anew: that is what this step can tell.
+        // It runs, started anew, and serves where it was to: that is what this step can tell.
         confirm::confirm(world, gate, &entry, armed).await?;
     }
     Ok(json!({

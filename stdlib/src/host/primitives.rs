@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::calls::{
     NAME_FIELD, active, entries_of, entry_of, forecast_pair, forecast_write, path, read_inventory, ready,
-    restart_service, texts, touch, touches, touches_hosts, touches_service, touches_verified, verified,
-    write, write_pair,
+    restart_service, texts, touch, touches, touches_hosts, touches_restart, touches_service,
+    touches_verified, verified, write, write_pair,
 };
 use super::trust::Named;
 use super::{change, facts};
@@ -261,19 +261,21 @@ pub const PRIMITIVES: &[Primitive] = &[
                 "options",
                 Type::Map,
                 "`confirm`: how long the host waits for us (`5m`) before it puts back what this phase changed of `loads`, \
-                 paths of files that the service loads, and restarts it by itself. Left out or empty, it never does.",
+                 paths of files that the service loads, and restarts it by itself. Left out or empty, it never does. \
+                 `serves`: a listener and what it must serve before this is over, as `tls::serves` takes both, in one map \
+                 (`endpoints`, `verifier`, `trusted_by`, `within`).",
             ),
         ],
         returns: "a map: `host`, `service`, `restarted`, false where it was by this very step, before a resume, and \
                   `came_back`, whether the host had taken the change back by itself before",
         doc: "Restarts a service and waits until it runs, started anew.\n\nA marker on the host says by which run and phase \
-              it was restarted last. Fails with `unproved` where it does not come up or was not restarted, `unavailable` \
+              it was restarted last. Fails with `unproved` where it does not come up, was not restarted or does not serve, `unavailable` \
               where its command fails.",
         example: r#"p.settle(m.name, host::restart(m, "kube-apiserver"));"#,
         run: |world, args, gate| Box::pin(restart_service(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| touches_service(args, true),
+        touches: touches_restart,
     },
     Primitive {
         name: "host::active",

@@ -17,6 +17,7 @@ pub(crate) use handshake::server_name;
 pub use handshake::{GREETING, Handshake, TlsFailure, Wait, handshake_client, handshake_server};
 pub use looking::answer;
 pub use observe::{Observed, observe};
+pub(crate) use prove::{addresses, serves};
 pub use question::handshake_asking;
 
 use crate::registry::{Kind, Param, Primitive, Touch, Type};

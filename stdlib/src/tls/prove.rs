@@ -77,7 +77,7 @@ pub(super) fn port(value: Option<&Value>) -> Result<u16, PrimError> {
 }
 
 /// Every endpoint that a call's arguments name, for capabilities; promises name none yet.
-pub(super) fn addresses(arguments: &[Value]) -> Vec<(String, u16)> {
+pub(crate) fn addresses(arguments: &[Value]) -> Vec<(String, u16)> {
     let list = arguments.first().and_then(|component| component.get("endpoints")).and_then(Value::as_array);
     list.into_iter()
         .flatten()
@@ -194,7 +194,7 @@ fn unproved(endpoint: &Endpoint, message: impl Into<String>) -> PrimError {
 }
 
 /// `tls::serves(component, expected)`.
-pub(super) async fn serves(world: &World, arguments: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
+pub(crate) async fn serves(world: &World, arguments: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
     let component = args::map(arguments, 0, "component")?;
     let options = args::map(arguments, 1, "expected")?;
     let list = |key: &str| {

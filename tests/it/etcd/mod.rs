@@ -19,6 +19,7 @@ mod order;
 mod readonly;
 mod rotation;
 mod sandbox;
+mod serving;
 mod stopped;
 mod verify;
 mod writer;

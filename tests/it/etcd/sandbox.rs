@@ -172,3 +172,12 @@ fn every_other_workflow_of_hosts_has_a_fitting_sandbox() {
         }
     });
 }
+
+#[test]
+fn an_api_server_that_does_not_serve_is_seen_before_anything_is_changed() {
+    let program = Program::new();
+    let run = ["run", "etcd/rotate-ca", "--sandbox", "--yes", "--set", "layout=kubeadm"];
+    // Nobody listens there.
+    let output = program.types(&[&run[..], &["--set", "apiserver_port=6444"]].concat());
+    says(&output, 36, &["inventory", "the API server of m1", ":6444", "nothing was changed"]);
+}

@@ -147,7 +147,7 @@ fn once(case: &'static Case, seq: u64, way: Way) {
             lab.disk.crash()
         }
         // Back at once, a little later, or after every timer on the hosts has fired.
-        let away = [0, 45, 1200][usize::try_from(seq / 3 + number).unwrap() % 3];
+        let away = [0, 45, 400][usize::try_from(seq / 3 + number).unwrap() % 3];
         tokio::time::sleep(Duration::from_secs(away)).await;
         let why = if then == Then::Resume { Why::Resume } else { Why::Rollback };
         let Ok(run) = lab.open(why) else {
