@@ -31,10 +31,14 @@ fn an_api_server_that_does_not_serve_again_is_the_last_that_is_touched_and_takes
         *script = script.replace(usual, &format!("{elsewhere}{usual}"));
 
         let ending = lab.run(&workflow, Arc::new(NoTripwire)).await.unwrap();
-        let failure = ending.failure.unwrap().to_string();
+        let failure = ending.failure.unwrap();
+        let failure = format!("{failure}: {}", failure.hint.as_deref().unwrap_or_default());
         assert_eq!(ending.state, EndState::Stopped, "{failure}");
         assert!(failure.contains("the API server of m1"), "{failure}");
-        assert!(failure.contains("puts back"), "what the host does by itself is not said: {failure}");
+        assert!(
+            failure.contains("m1 puts /etc/kubernetes/pki/apiserver-etcd-client.crt"),
+            "what the host does by itself is not said: {failure}"
+        );
         let restarts = |event: &Event| matches!(event, Event::Changing { step, .. } if step.contains("switch-leaves/settle"));
         assert_eq!(lab.reporter.events().iter().filter(|event| restarts(event)).count(), 1);
 
