@@ -41,6 +41,7 @@ impl Served {
         let town = Town {
             program,
             workflow: "tidb/cfssl-rotate",
+            scenario: sandbox::world::Scenario::default(),
             begins: ["--set", "remove_old_ca=true", "--sandbox-dir", &sandbox.display().to_string()]
                 .map(str::to_owned)
                 .to_vec(),

@@ -2,36 +2,31 @@
 //!
 //! The bounded tier stops at a record in each way, `ROLLOVER_TEST_TIER=all` at every one.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use journal::{Moment, Why};
-use runner::events::EndState;
+use runner::events::{EndState, Ending};
 use sandbox::world::genesis::Pki;
 use sandbox::world::json as js;
-use sandbox::world::kube::{DEPLOYMENTS, PODS, SECRETS};
+use sandbox::world::kube::{DEPLOYMENTS, SECRETS};
 use sandbox::world::operator::v2::GROUPS;
-use sandbox::world::volume::secret_files;
-use sandbox::world::{EndState as WorldState, Memo, Operator, Options as WorldOptions, Scenario, World};
-use serde_json::{Value, json};
+use sandbox::world::{EndState as WorldState, Memo, Options as WorldOptions, World};
+use serde_json::json;
 use stdlib::world::Disk as _;
+use tests::operator_v2::{SET, WORKFLOW, files, forward, renewed, scenario, served, sound, there_and_back};
+use tests::stage::Stage;
 
 use crate::lab::{Lab, PKI, START, StopAt, virtual_time};
 
-const WORKFLOW: &str = "tidb/cfssl-rotate";
-const SET: &[(&str, &str)] = &[("operator", "v2"), ("remove_old_ca", "true")];
 const V2: &[(&str, &str)] = &[("operator", "v2")];
 
 /// Whether everything is tried, however long it takes.
 fn all() -> bool {
     std::env::var("ROLLOVER_TEST_TIER").is_ok_and(|tier| tier == "all")
-}
-
-fn scenario() -> Scenario {
-    Scenario { operator: Operator::V2, ..Scenario::default() }
 }
 
 async fn lab(seed: u64) -> Lab {
@@ -57,77 +52,35 @@ async fn lab(seed: u64) -> Lab {
     Lab::with(options(Arc::new(known.fork()))).await
 }
 
-/// What is presented and trusted by the pods of each component.
-fn served(state: &WorldState) -> BTreeSet<(String, Vec<String>, Vec<String>)> {
-    let told = |pod: &sandbox::world::Served| (pod.component.clone(), pod.chain.clone(), pod.anchors.clone());
-    state.pods.values().map(told).collect()
-}
-
-/// Secrets' files, and those of the PKI folder that do not lie in a folder of old ones.
-async fn files(lab: &Lab) -> BTreeMap<String, Vec<u8>> {
-    let secrets = lab.kube().list(SECRETS, "tidb").await.unwrap().0;
-    let mut files: BTreeMap<String, Vec<u8>> = secrets
-        .iter()
-        .flat_map(|secret| {
-            let name = js::name(secret).to_owned();
-            secret_files(secret).into_iter().map(move |(file, bytes)| (format!("{name}/{file}"), bytes))
-        })
-        .collect();
-    for name in ["ca.pem", "ca-key.pem", "pd-server.pem", "tikv-server-key.pem", "client.pem"] {
-        files.insert(name.into(), lab.disk.read(&Path::new(PKI).join(name)).unwrap());
+impl Stage for Lab {
+    fn world(&self) -> &World {
+        &self.world
     }
-    files
-}
 
-async fn sound(lab: &Lab) -> WorldState {
-    lab.world.steady(std::time::Duration::from_secs(3600)).await.unwrap();
-    let end = lab.world.end_state().await;
-    assert!(end.holds(), "{:?}", end.broken);
-    let counters = lab.world.counters();
-    assert_eq!(counters.refused, 0, "{:#?}", counters.refusals);
-    end
-}
+    fn patience(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
 
-async fn forward(lab: &Lab, name: &str, set: &[(&str, &str)]) {
-    let ending = lab.forward(name, set).await.unwrap();
-    assert_eq!(ending.state, EndState::Done, "{name}: {:?}", ending.failure);
-}
+    fn pki(&self, name: &str) -> Vec<u8> {
+        self.disk.read(&Path::new(PKI).join(name)).unwrap()
+    }
 
-/// The names and uids of the pods of a namespace.
-async fn pods(lab: &Lab, namespace: &str) -> BTreeMap<String, String> {
-    let pods = lab.kube().list(PODS, namespace).await.unwrap().0;
-    pods.iter().map(|pod| (js::name(pod).to_owned(), js::uid(pod).to_owned())).collect()
+    async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, String> {
+        Lab::forward(self, name, set).await.map_err(|refused| refused.to_string())
+    }
+
+    async fn resume(&self) -> Ending {
+        self.open(Why::Resume).unwrap().resume().await
+    }
+
+    async fn back(&self) -> Ending {
+        self.open(Why::Rollback).unwrap().back("test").await
+    }
 }
 
 #[test]
 fn the_ca_is_replaced_there_and_back_and_no_handshake_is_refused() {
-    virtual_time(async {
-        let lab = lab(1).await;
-        let (before, files_before) = (sound(&lab).await, files(&lab).await);
-        let (pods_before, operator) = (pods(&lab, "tidb").await, pods(&lab, "tidb-admin").await);
-        assert!(pods_before.keys().any(|name| name.starts_with("pd-pd-")), "{pods_before:?}");
-        forward(&lab, WORKFLOW, SET).await;
-        let after = sound(&lab).await;
-        for (pod, served) in &after.pods {
-            assert!(before.pods.values().all(|old| old.chain != served.chain), "{pod} has a new certificate");
-            assert_eq!(served.anchors.len(), 1, "{pod} trusts the new CA alone");
-        }
-        let pods_after = pods(&lab, "tidb").await;
-        let of_groups = |pods: &BTreeMap<String, String>| {
-            pods.keys().filter(|name| !name.starts_with("basic-client")).cloned().collect::<Vec<_>>()
-        };
-        assert_eq!(of_groups(&pods_before), of_groups(&pods_after), "pods keep their names");
-        assert!(
-            pods_after.values().all(|uid| !pods_before.values().any(|old| old == uid)),
-            "and are new ones"
-        );
-        assert_ne!(operator, pods(&lab, "tidb-admin").await, "the operator was restarted");
-
-        let back = lab.open(Why::Rollback).unwrap().back("test").await;
-        assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
-        assert_eq!(served(&sound(&lab).await), served(&before), "the original certificates are served");
-        assert_eq!(files(&lab).await, files_before);
-    });
+    virtual_time(async { there_and_back(&lab(1).await).await });
 }
 
 #[test]
@@ -142,10 +95,7 @@ fn the_parts_of_the_page_one_after_the_other_replace_the_ca_too() {
         for name in ["tidb/cfssl-ca", "tidb/cfssl-components", "tidb/cfssl-remove-old-ca"] {
             forward(&lab, name, V2).await;
         }
-        for (pod, served) in sound(&lab).await.pods {
-            assert!(before.pods.values().all(|old| old.chain != served.chain), "{pod} has a new certificate");
-            assert_eq!(served.anchors.len(), 1, "{pod} trusts the new CA alone");
-        }
+        renewed(&before, &sound(&lab).await);
     });
 }
 
@@ -177,10 +127,8 @@ fn stopped(seq: u64, why: Why) {
         if why == Why::Resume {
             let ending = run.resume().await;
             assert_eq!(ending.state, EndState::Done, "{context}: {:?}", ending.failure);
-            for (pod, served) in sound(&lab).await.pods {
-                assert!(before.pods.values().all(|old| old.chain != served.chain), "{context}: {pod}");
-                assert_eq!(served.anchors.len(), 1, "{context}: {pod}");
-            }
+            println!("{context}");
+            renewed(&before, &sound(&lab).await);
         } else {
             let ending = run.back("test").await;
             assert_eq!(ending.state, EndState::RolledBack, "{context}: {:?}", ending.failure);
@@ -257,9 +205,9 @@ fn trap_an_operator_that_keeps_its_client_stops_restarting() {
         assert!(why.contains("perhaps PD refuses the client that it keeps"), "{why}");
         assert!(lab.world.counters().refused > 0, "it was refused, or refused others");
         // It takes what it left half done up again once somebody restarts it.
-        assert!(lab.world.steady(std::time::Duration::from_secs(600)).await.is_err());
+        assert!(lab.world.steady(Duration::from_secs(600)).await.is_err());
         lab.restart_operator().await;
-        lab.world.steady(std::time::Duration::from_secs(600)).await.unwrap();
+        lab.world.steady(Duration::from_secs(600)).await.unwrap();
         let end = lab.world.end_state().await;
         assert!(end.holds(), "{:?}", end.broken);
     });
@@ -271,7 +219,7 @@ impl Lab {
         let marker = json!({ "kubectl.kubernetes.io/restartedAt": "by hand" });
         let patch = json!({ "spec": { "template": { "metadata": { "annotations": marker } } } });
         self.kube().merge(DEPLOYMENTS, ("tidb-admin", "tidb-operator"), "", &patch).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+        tokio::time::sleep(Duration::from_secs(120)).await;
     }
 }
 
@@ -283,13 +231,13 @@ fn old_certificates_are_not_gone_while_the_operator_may_present_one() {
         for name in ["tidb/cfssl-ca", "tidb/cfssl-components"] {
             forward(&lab, name, V2).await;
         }
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
         let client = lab.kube().get(SECRETS, "tidb", "basic-cluster-client-secret").await.unwrap().unwrap();
         let other = lab.kube().get(SECRETS, "tidb", "tikv-tikv-cluster-secret").await.unwrap().unwrap();
         let data = json!({ "tls.crt": other["data"]["tls.crt"], "tls.key": other["data"]["tls.key"] });
         let at = ("tidb", js::name(&client));
         lab.kube().merge(SECRETS, at, "", &json!({ "data": data })).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_secs(180)).await;
+        tokio::time::sleep(Duration::from_secs(180)).await;
         let ending = lab.forward("tidb/cfssl-remove-old-ca", V2).await.unwrap();
         let why = format!("{:?}", ending.failure);
         assert!(why.contains("pod/tidb-operator-") && why.contains("restart it"), "{why}");
@@ -302,34 +250,12 @@ fn old_certificates_are_not_gone_while_the_operator_may_present_one() {
 
 #[test]
 fn a_group_that_its_schema_does_not_allow_is_refused() {
-    virtual_time(async {
-        let lab = lab(8).await;
-        let whole = json!({ "version": "v8.5.0",
-            "volumes": [{ "name": "data", "mounts": [{ "type": "data" }], "storage": "10Gi" }] });
-        let refused = async |spec: Value, replicas: Value| {
-            let spec =
-                json!({ "cluster": { "name": "basic" }, "replicas": replicas, "template": { "spec": spec } });
-            let group = json!({ "metadata": { "name": "other" }, "spec": spec });
-            match lab.kube().create(GROUPS[0].group, "tidb", group).await {
-                Err(kube::Error::Api(said)) => format!("{} {}", said.code, said.message),
-                answer => panic!("{answer:?}"),
-            }
-        };
-        let without = |key: &str| {
-            let mut spec = whole.clone();
-            spec.as_object_mut().unwrap().remove(key);
-            spec
-        };
-        for (spec, replicas, why) in [
-            (without("version"), json!(1), "spec.template.spec.version"),
-            (without("volumes"), json!(1), "spec.template.spec.volumes"),
-            (whole.clone(), json!("three"), "spec.replicas"),
-            (whole.clone(), json!(-1), "spec.replicas"),
-        ] {
-            let said = refused(spec, replicas).await;
-            assert!(said.starts_with("422") && said.contains(why), "{said}");
-        }
-    });
+    virtual_time(async { tests::definitions::groups(&lab(8).await.kube()).await });
+}
+
+#[test]
+fn a_cluster_that_its_schema_does_not_allow_is_refused() {
+    virtual_time(async { tests::definitions::clusters(&Lab::new(12).await.kube()).await });
 }
 
 #[test]
@@ -367,16 +293,13 @@ fn several_groups_of_one_component_are_several_parties() {
         let group = json!({ "metadata": { "name": "read" }, "spec": spec });
         let tidb = GROUPS.iter().find(|group| group.component == "tidb").unwrap();
         lab.kube().create(tidb.group, "tidb", group).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+        tokio::time::sleep(Duration::from_secs(120)).await;
         let before = sound(&lab).await;
         let told =
             |state: &WorldState| state.pods.keys().filter(|name| name.starts_with("read-tidb-")).count();
         assert_eq!(told(&before), 2, "{:?}", before.pods.keys());
         forward(&lab, WORKFLOW, SET).await;
-        for (pod, served) in sound(&lab).await.pods {
-            assert!(before.pods.values().all(|old| old.chain != served.chain), "{pod} has a new certificate");
-            assert_eq!(served.anchors.len(), 1, "{pod} trusts the new CA alone");
-        }
+        renewed(&before, &sound(&lab).await);
     });
 }
 

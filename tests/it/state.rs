@@ -26,6 +26,7 @@ impl Lab {
         let look = Look {
             kube: &kube,
             namespace: "tidb",
+            operator: sandbox::world::Operator::V1,
             end: &end,
             run,
             markers,

@@ -38,7 +38,7 @@ impl Place {
     fn of(seed: u64, scenario: Scenario, workflow: &'static str, words: &[&str]) -> Self {
         let world = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let issued = scenario.issued_by == IssuedBy::CertManager;
-        let bench = Arc::new(world.block_on(Bench::of(seed, scenario)));
+        let bench = Arc::new(world.block_on(Bench::of(seed, scenario.clone())));
         // A rotation does not begin while a process is down, and these begin often.
         bench.world.set_fault(Fault::NoRestarts);
         let kubeconfig = bench.plane.admin_kubeconfig();
@@ -54,6 +54,7 @@ impl Place {
         let town = Town {
             program: Program::new(),
             workflow,
+            scenario,
             begins,
             goes_on: reach,
             pki: bench.pki(""),
@@ -93,6 +94,7 @@ impl Place {
         let look = Look {
             kube: &self.town.kube,
             namespace: "tidb",
+            operator: self.town.scenario.operator,
             end: &end,
             run,
             markers,

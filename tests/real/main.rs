@@ -20,6 +20,7 @@ mod issued;
 mod kills;
 mod kubeconfigs;
 mod large;
+mod operator_v2;
 mod restarts;
 mod rights;
 mod rotate;

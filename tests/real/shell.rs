@@ -176,6 +176,7 @@ async fn state(world: &World, side: &Side) -> State {
     let look = Look {
         kube: &Kube::new(world.client()),
         namespace: &side.scenario.namespace,
+        operator: side.scenario.operator,
         end: &end,
         run: "",
         markers: Markers::Dropped,

@@ -29,6 +29,8 @@ pub struct Town {
     pub program: Program,
     /// The workflow.
     pub workflow: &'static str,
+    /// What it began with: it says how Secrets are called.
+    pub scenario: Scenario,
     /// Words with which a run begins, after `run WORKFLOW --yes`.
     pub begins: Vec<String>,
     /// Words with which a run goes on, after `resume RUN --yes`.
@@ -202,7 +204,7 @@ impl Town {
         loop {
             let served = self.served();
             let held = |((_, component), leaf): (&(String, String), &Certificate)| {
-                let pem = &secrets[&format!("{}/tls.crt", Scenario::default().secret_name(component))];
+                let pem = &secrets[&format!("{}/tls.crt", self.scenario.secret_name(component))];
                 parse_many(pem, component).unwrap()[0].der() == leaf.der()
             };
             if served.len() == 8 && served.iter().all(held) {
@@ -231,8 +233,7 @@ impl Town {
         assert_ne!(ca, old, "the CA is another one");
         let ca = Certificate::from_pem(ca, "ca.pem").unwrap();
         for component in ["pd", "tikv", "tidb", "client"] {
-            let file =
-                |name: &str| &secrets[&format!("{}/{name}", Scenario::default().secret_name(component))];
+            let file = |name: &str| &secrets[&format!("{}/{name}", self.scenario.secret_name(component))];
             let trusted = parse_many(file("ca.crt"), component).unwrap();
             assert_eq!(
                 (trusted.len(), trusted[0].der()),

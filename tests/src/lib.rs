@@ -55,12 +55,29 @@ pub mod desk;
 pub mod kills;
 
 #[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod definitions;
+
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod operator_v2;
+
+#[allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "it runs the real program"
 )]
 pub mod program;
+
+pub mod stage;
 
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests of two test programs compare by it")]
 pub mod state;

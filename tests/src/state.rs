@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use sandbox::world::EndState;
 use sandbox::world::genesis::Pki;
 use sandbox::world::json as js;
 use sandbox::world::kube::{DEPLOYMENTS, Kind, Kube, PODS, SECRETS, SERVICES, STATEFUL_SETS, TIDB_CLUSTERS};
+use sandbox::world::operator::v2::{CLUSTERS, GROUPS};
 use sandbox::world::volume::secret_files;
+use sandbox::world::{EndState, Operator};
 use serde_json::{Map, Value, json};
 use stdlib::cert::{Certificate, Key, parse_many};
 use stdlib::lease;
@@ -17,10 +18,21 @@ use stdlib::world::Disk;
 const LEASES: Kind =
     Kind { api_version: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
 /// What the server draws, labels that name a digest of a template, and with it of a marker, and the head of a record.
-const DRAWN: [&str; 5] =
-    ["clusterIP", "clusterIPs", "controller-revision-hash", "pod-template-hash", lease::LAST];
+const DRAWN: [&str; 6] = [
+    "clusterIP",
+    "clusterIPs",
+    "controller-revision-hash",
+    "pod-template-hash",
+    "pingcap.com/instance-revision-hash",
+    lease::LAST,
+];
 /// What a restart leaves: its marker, and how far the operator has let it come.
-const MARKERS: [&str; 3] = ["tidb.pingcap.com/restartedAt", "kubectl.kubernetes.io/restartedAt", "partition"];
+const MARKERS: [&str; 4] = [
+    "tidb.pingcap.com/restartedAt",
+    "pingcap.com/restartedAt",
+    "kubectl.kubernetes.io/restartedAt",
+    "partition",
+];
 
 /// By place.
 pub type State = BTreeMap<String, Value>;
@@ -61,6 +73,8 @@ pub struct Look<'a> {
     pub kube: &'a Kube,
     /// The namespace.
     pub namespace: &'a str,
+    /// Which operator keeps the cluster there.
+    pub operator: Operator,
     /// Who serves what there, as [`sandbox::world::World::end_state`] found it.
     pub end: &'a EndState,
     /// Id of the run; empty for none.
@@ -97,11 +111,15 @@ impl Look<'_> {
             told["data"] = Value::Object(data);
             state.insert(format!("Secret {}", js::name(secret)), told);
         }
-        for kind in [TIDB_CLUSTERS, STATEFUL_SETS, DEPLOYMENTS, SERVICES, LEASES] {
+        let keeps: Vec<Kind> = match self.operator {
+            Operator::V1 => vec![TIDB_CLUSTERS],
+            Operator::V2 => GROUPS.iter().map(|group| group.group).chain([CLUSTERS]).collect(),
+        };
+        for kind in keeps.iter().copied().chain([STATEFUL_SETS, DEPLOYMENTS, SERVICES, LEASES]) {
             for object in self.kube.list(kind, self.namespace).await.unwrap().0 {
                 let mut told = neutral.metadata(&object);
                 told["spec"] = neutral.value(&object["spec"]);
-                if kind == TIDB_CLUSTERS {
+                if keeps.contains(&kind) {
                     told["status"] = health(&object);
                 }
                 state.insert(format!("{} {}", kind.kind, js::name(&object)), told);
@@ -135,7 +153,9 @@ impl Look<'_> {
 /// What the operator says of the cluster, without numbers that move.
 fn health(cluster: &Value) -> Value {
     let phases = ["pd", "tikv", "tidb"].map(|c| js::text(cluster, &format!("/status/{c}/phase")).to_owned());
-    json!({ "phases": phases, "ready": js::text(cluster, "/status/conditions/0/status") })
+    let conditions = js::items(cluster, "/status/conditions").iter();
+    let conditions = conditions.map(|one| json!([js::text(one, "/type"), js::text(one, "/status")]));
+    json!({ "phases": phases, "conditions": conditions.collect::<Vec<_>>() })
 }
 
 /// Takes out of an object what differs between two runs that end alike.

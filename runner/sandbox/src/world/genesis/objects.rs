@@ -11,6 +11,9 @@ use super::{IssuedBy, Operator, Pki, Scenario, cert_manager, v2};
 use crate::world::controllers::template::NODE;
 use crate::world::kube::{CRDS, DEPLOYMENTS, Kind, Kube, NAMESPACES, NODES, SECRETS, TIDB_CLUSTERS};
 
+/// The definition of operator v1, cut as `definitions/README.md` says.
+const DEFINITION: &str = include_str!("definitions/tidbclusters.json");
+
 /// Makes them all.
 ///
 /// # Errors
@@ -21,7 +24,9 @@ pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result
         kube.ensure(NAMESPACES, "", json!({ "metadata": { "name": name } })).await?;
     }
     match scenario.operator {
-        Operator::V1 => kube.ensure(CRDS, "", definition()).await?,
+        Operator::V1 => {
+            kube.ensure(CRDS, "", DEFINITION.parse().map_err(kube::Error::SerdeError)?).await?;
+        }
         Operator::V2 => v2::operator(kube).await?,
     }
     match scenario.issued_by {
@@ -129,6 +134,12 @@ fn cluster(scenario: &Scenario) -> Value {
         if let (true, "tidb", Some(map)) = (scenario.sql_tls, component.as_str(), part.as_object_mut()) {
             map.insert("tlsClient".into(), json!({ "enabled": true }));
         }
+        if let ("tiflash", Some(map)) = (component.as_str(), part.as_object_mut()) {
+            map.insert(
+                "storageClaims".into(),
+                json!([{ "resources": { "requests": { "storage": "10Gi" } } }]),
+            );
+        }
         spec.insert(component.clone(), part);
     }
     json!({ "metadata": { "name": scenario.cluster }, "spec": spec })
@@ -157,35 +168,6 @@ fn client(scenario: &Scenario, component: &str, folder: &str, secret: &str) -> V
                     "volumes": [{ "name": "tls", "secret": { "secretName": secret } }],
                 },
             },
-        },
-    })
-}
-
-fn definition() -> Value {
-    let column = |name: &str, kind: &str, path: &str| json!({ "name": name, "type": kind, "jsonPath": path });
-    let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    json!({
-        "metadata": { "name": "tidbclusters.pingcap.com" },
-        "spec": {
-            "group": "pingcap.com",
-            "scope": "Namespaced",
-            "names": { "kind": "TidbCluster", "listKind": "TidbClusterList", "plural": "tidbclusters",
-                "singular": "tidbcluster", "shortNames": ["tc"] },
-            "versions": [{
-                "name": "v1alpha1",
-                "served": true,
-                "storage": true,
-                "schema": { "openAPIV3Schema": { "type": "object", "properties": { "spec": open, "status": open } } },
-                "subresources": { "status": {} },
-                "additionalPrinterColumns": [
-                    column("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
-                    column("PD", "string", ".status.pd.phase"),
-                    column("TiKV", "string", ".status.tikv.phase"),
-                    column("TiDB", "string", ".status.tidb.phase"),
-                    column("Status", "string", ".status.conditions[?(@.type==\"Ready\")].message"),
-                    column("Age", "date", ".metadata.creationTimestamp"),
-                ],
-            }],
         },
     })
 }

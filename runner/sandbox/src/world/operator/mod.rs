@@ -180,7 +180,8 @@ impl Operator {
             status::status(cluster, &seen, pd.as_ref().map_err(String::as_str), &evictions, &self.ctx.now());
         let before = cluster.get("status").cloned().unwrap_or_else(|| json!({}));
         if let Some(patch) = status::merge_patch(&before, &status) {
-            self.kube.merge(TIDB_CLUSTERS, (&key.0, &key.1), "/status", &json!({ "status": patch })).await?;
+            // Its definition has no subresource: the status is a field like any other, and counts in the generation.
+            self.kube.merge(TIDB_CLUSTERS, (&key.0, &key.1), "", &json!({ "status": patch })).await?;
         }
         Ok(waiting)
     }

@@ -35,7 +35,7 @@ pub fn status(
         if let Some(set) = component.set.as_ref().and_then(|set| set.get("status")) {
             part.insert("statefulSet".into(), set.clone());
         }
-        members(component, pd, evictions, &mut part);
+        members(cluster, component, pd, evictions, &mut part);
         status.insert(component.component.to_owned(), Value::Object(part));
     }
     let (holds, reason, message) = readiness(cluster, &status, seen);
@@ -44,6 +44,7 @@ pub fn status(
 }
 
 fn members(
+    cluster: &Value,
     component: &Seen,
     pd: Result<&PdView, &str>,
     evictions: &BTreeMap<String, Eviction>,
@@ -64,13 +65,11 @@ fn members(
                     (name.clone(), member)
                 });
                 part.insert("members".into(), Value::Object(members.collect()));
-                let leader = view.members.get(&view.leader);
-                part.insert(
-                    "leader".into(),
-                    json!({
-                    "name": view.leader, "health": leader.is_some_and(|l| l.health),
-                    "id": leader.map(|l| l.id.to_string()), "clientURL": leader.map(|l| l.url.clone()) }),
-                );
+                if let Some(leader) = view.members.get(&view.leader) {
+                    let leader = json!({ "name": view.leader, "health": leader.health, "id": leader.id.to_string(),
+                        "clientURL": leader.url });
+                    part.insert("leader".into(), leader);
+                }
             }
         }
         "tikv" | "tiflash" => {
@@ -78,8 +77,10 @@ fn members(
             if let Ok(view) = pd {
                 let own = view.stores.iter().filter(|s| s.component == component.component);
                 let stores = own.map(|s| {
-                    let mut store = json!({ "id": s.id.to_string(), "podName": s.pod, "leaderCount": s.leaders,
-                        "state": if s.up { "Up" } else { "Disconnected" } });
+                    let (service, _) = s.pod.rsplit_once('-').unwrap_or_default();
+                    let ip = format!("{}.{service}-peer.{}.svc", s.pod, js::namespace(cluster));
+                    let mut store = json!({ "id": s.id.to_string(), "podName": s.pod, "ip": ip,
+                        "leaderCount": s.leaders, "state": if s.up { "Up" } else { "Disconnected" } });
                     if let (Some(eviction), Some(map)) = (evictions.get(&s.pod), store.as_object_mut()) {
                         map.insert("leaderCountBeforeUpgrade".into(), json!(eviction.before));
                     }
@@ -96,6 +97,13 @@ fn members(
             part.insert("synced".into(), json!(pd.is_ok()));
             let capture = |pod: &Value| json!({ "podName": js::name(pod), "ready": js::ready(pod) });
             part.insert("captures".into(), by_pod(&capture));
+        }
+        "pump" => {
+            let member = |pod: &Arc<Value>| {
+                json!({ "nodeId": js::name(pod), "host": format!("{}:8250", js::name(pod)),
+                    "state": if js::ready(pod) { "online" } else { "offline" } })
+            };
+            part.insert("members".into(), component.pods.iter().map(member).collect());
         }
         _ => {
             part.insert("members".into(), by_pod(&health));

@@ -1,0 +1,88 @@
+//! A cluster of TiDB operator v2, by its own definitions, on a real server: the stories of `tests::operator_v2`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{NoTripwire, Why};
+use runner::events::{EndState, Ending};
+use sandbox::world::kube::Kube;
+use sandbox::world::{Fault, World};
+use tests::operator_v2::{SET, WORKFLOW, files, renewed, scenario, served, sound};
+use tests::stage::Stage;
+
+use crate::bench::{Bench, multi};
+use crate::rotate::StopAt;
+
+impl Stage for Bench {
+    fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(300)
+    }
+
+    fn pki(&self, name: &str) -> Vec<u8> {
+        self.read(&Bench::pki(self, name))
+    }
+
+    async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, String> {
+        self.run(name, set, Arc::new(NoTripwire)).await
+    }
+
+    async fn resume(&self) -> Ending {
+        self.open(Why::Resume).resume().await
+    }
+
+    async fn back(&self) -> Ending {
+        self.open(Why::Rollback).back("test").await
+    }
+}
+
+async fn bench(seed: u64) -> Bench {
+    let bench = Bench::of(seed, scenario()).await;
+    // A rotation does not begin while a process is down.
+    bench.world.set_fault(Fault::NoRestarts);
+    bench
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_the_ca_is_replaced_there_and_back_and_no_handshake_is_refused() {
+    multi(async {
+        let bench = bench(61).await;
+        tests::definitions::groups(&Kube::new(bench.world.client())).await;
+        tests::operator_v2::there_and_back(&bench).await;
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_a_rotation_that_was_stopped_goes_on_or_back() {
+    multi(async {
+        let bench = bench(62).await;
+        let (before, files_before) = (sound(&bench).await, files(&bench).await);
+        for at in [60, 120] {
+            let stopped = bench.run(WORKFLOW, SET, Arc::new(StopAt(at))).await.unwrap();
+            assert_eq!(stopped.state, EndState::Killed, "{:?}", stopped.failure);
+            let back = bench.open(Why::Rollback).back("test").await;
+            assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
+            assert_eq!(served(&sound(&bench).await), served(&before), "stopped at {at}");
+            assert_eq!(files(&bench).await, files_before, "stopped at {at}");
+        }
+        let stopped = bench.run(WORKFLOW, SET, Arc::new(StopAt(90))).await.unwrap();
+        assert_eq!(stopped.state, EndState::Killed, "{:?}", stopped.failure);
+        let done = bench.open(Why::Resume).resume().await;
+        assert_eq!(done.state, EndState::Done, "{:?}", done.failure);
+        renewed(&before, &sound(&bench).await);
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_cluster_that_its_schema_does_not_allow_is_refused() {
+    multi(async {
+        let bench = Bench::new(63).await;
+        tests::definitions::clusters(&Kube::new(bench.world.client())).await;
+    });
+}
