@@ -75,6 +75,9 @@ pub enum ExitCode {
     SecretLeaked = 41,
     /// `cert`: a verifier refuses a chain, an endpoint and we do not accept each other, or two bundles differ.
     CertRefused = 42,
+    /// What was to be changed is changed, and something that was paused for it stays paused until a person has done what
+    /// is owed.
+    Owed = 43,
     /// Ctrl-C or a termination signal; the record is whole.
     Interrupted = 130,
 }
@@ -242,6 +245,11 @@ impl ExitCode {
             "the reason is told; nothing was changed",
         ),
         row(
+            Self::Owed,
+            "what was to be changed is changed, but Argo CD or Flux stays paused: it is not proved that it would leave it so; the run is unfinished",
+            "do what the error says is owed (put what the run wrote into git), then `rollover resume RUN`; or `rollover rollback RUN`",
+        ),
+        row(
             Self::Interrupted,
             "interrupted; the record is whole and the run unfinished",
             "`rollover resume RUN` or `rollover rollback RUN`",
@@ -272,6 +280,7 @@ impl ExitCode {
             Code::Unavailable | Code::Timeout => Self::Unavailable,
             Code::Locked => Self::TargetLocked,
             Code::Unproved => Self::ProofFailed,
+            Code::Owed => Self::Owed,
             Code::Conflict => Self::Conflict,
             Code::Refused => Self::Declined,
             Code::Internal => Self::Unknown,
@@ -282,6 +291,7 @@ impl ExitCode {
     pub fn of_step(error: &PrimError) -> Self {
         match error.code {
             Code::Unproved => Self::ProofFailed,
+            Code::Owed => Self::Owed,
             Code::Conflict => Self::Conflict,
             Code::Locked => Self::TargetLocked,
             _ => Self::StepFailed,

@@ -32,6 +32,8 @@ pub enum Code {
     Timeout,
     /// A proof did not hold.
     Unproved,
+    /// Everything is done but what needs a person first: the text says what is owed.
+    Owed,
     /// The gate refused: the journal cannot be written, the run was cancelled, a capability is missing. Never caught.
     Refused,
     /// A bug of ours.

@@ -16,6 +16,7 @@ mod cfssl;
 mod contract;
 mod desk;
 mod expired;
+mod gitops;
 mod issued;
 mod kills;
 mod kubeconfigs;

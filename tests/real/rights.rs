@@ -158,6 +158,18 @@ fn a_rotation_under_operator_v2_needs_the_rights_that_are_printed_and_each_of_th
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
+fn pausing_what_manages_the_secrets_needs_the_rights_that_are_printed_and_each_of_them() {
+    multi(async {
+        let bench = Bench::new(30).await;
+        let works = tests::gitops::left_alone(&bench).await;
+        let set = [("components", "tidb"), ("managed", "pause")];
+        rights_on(&bench, "tidb/cfssl-components", &set).await;
+        drop(works);
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
 fn the_mysql_side_needs_the_rights_that_are_printed_and_each_of_them() {
     let scenario = Scenario { sql_tls: true, ..Scenario::default() };
     rights_in(scenario, 26, "tidb/server-tls", &[("remove_old_ca", "true")], &[]);

@@ -79,5 +79,19 @@ pub mod program;
 
 pub mod stage;
 
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod gitops;
+
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a story that two test programs tell on different servers"
+)]
+pub mod partitions;
+
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests of two test programs compare by it")]
 pub mod state;

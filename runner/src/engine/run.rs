@@ -176,7 +176,10 @@ impl Run {
             .await;
         match result {
             Ok(()) => self.finish(journal::EndState::Done, "", None).await,
-            Err(Stop::Failed(failure)) if self.core.options.rollback_on_failure => {
+            // Where something is owed everything else is done: that is no failure to go back for.
+            Err(Stop::Failed(failure))
+                if self.core.options.rollback_on_failure && failure.exit != ExitCode::Owed =>
+            {
                 let why = failure.to_string();
                 if self.core.way_back().is_err() {
                     return self.stopped(Stop::Failed(failure)).await;

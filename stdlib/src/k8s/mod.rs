@@ -17,12 +17,15 @@ pub(crate) mod delete_secret;
 pub mod discovery;
 pub mod errors;
 mod exec;
+pub(crate) mod field;
 mod fields;
 pub mod forward;
 mod get;
+mod managers;
 pub mod marker;
 pub mod object;
 pub mod owner;
+pub mod partition;
 mod patch;
 mod patch_secret;
 mod recreate_pods;
@@ -309,6 +312,61 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: exec::touches,
     },
     Primitive {
+        name: "k8s::managers",
+        kind: Kind::Read,
+        params: &[
+            param(
+                "objects",
+                Type::List,
+                "The objects, each `{namespace, name}` with `api_version` and `kind` where it is no Secret; `content: false` where a run leaves only markers on it.",
+            ),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`argocd_namespace`: where Argo CD's Applications lie, `argocd` when left out.",
+            },
+        ],
+        returns: "`{managers, others}`; each manager `{api_version, kind, namespace, name, title, keeps}` as `k8s::pause` takes it; `others` says of which objects the manager cannot be paused, and why",
+        doc: "Finds the Applications of Argo CD and the Kustomizations and HelmReleases of Flux that keep some objects, by what these say in labels and annotations.\n\nFails with `not-found`, or with `forbidden` and the RBAC rule to add.",
+        example: "let found = k8s::managers([#{ namespace: \"tidb\", name: \"basic-pd-cluster-secret\" }]);",
+        run: |world, args, gate| Box::pin(managers::find(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: managers::find_touches,
+    },
+    Primitive {
+        name: "k8s::pause",
+        kind: Kind::Change,
+        params: &[param("manager", Type::Map, "A manager, as `k8s::managers` gives it.")],
+        returns: "`{paused, was}`, for `k8s::resume`; `paused` is false where somebody else had paused it before",
+        doc: "Pauses a manager: takes an Application's policy of automated sync away, or suspends a Kustomization or HelmRelease; then waits until what it was at has ended.\n\nUndone by putting that field back as it was.",
+        example: "let paused = p.change(m.title, k8s::pause(m));",
+        run: |world, args, gate| Box::pin(managers::pause(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(managers::restore(world, effect, gate))),
+        forecast: None,
+        touches: |args| {
+            let hint = |field| args::hint(args, 0, field);
+            let manager = (hint("api_version"), hint("kind"), hint("namespace"), hint("name"));
+            vec![object::touch(manager.0, manager.1, manager.2, manager.3, &["get", "patch"])]
+        },
+    },
+    Primitive {
+        name: "k8s::resume",
+        kind: Kind::Change,
+        params: &[
+            param("manager", Type::Map, "The manager that was paused, as `k8s::managers` gives it."),
+            param("paused", Type::Map, "What `k8s::pause` returned."),
+        ],
+        returns: "`{resumed}`; false where it had not been paused by this run, or somebody has let it go on meanwhile",
+        doc: "Lets a manager go on exactly as before, once it is proved that it leaves what this run has written; then waits until it has looked, and checks that it has.\n\nUndone by pausing it again. Fails with `owed` where that is not proved, and leaves it paused: the text says what to do; tried again, it looks again. Fails with `conflict` where an object does not hold any more what this run wrote.",
+        example: "p.change(m.title, k8s::resume(m, paused));",
+        run: |world, args, gate| Box::pin(managers::resume(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(managers::restore(world, effect, gate))),
+        forecast: None,
+        touches: managers::resume_touches,
+    },
+    Primitive {
         name: "k8s::rollout_restart",
         kind: Kind::Settle,
         params: &[
@@ -321,11 +379,11 @@ pub const PRIMITIVES: &[Primitive] = &[
                 name: "options",
                 ty: Type::Map,
                 optional: true,
-                doc: "`budgets`: `respect` (as it is when left out) or `ignore`, of PodDisruptionBudgets.",
+                doc: "`budgets`: `respect` (as it is when left out) or `ignore`, of PodDisruptionBudgets; `partition`: `refuse` (as it is when left out) or `lower`, of a StatefulSet's update partition.",
             },
         ],
         returns: "`{marker}`",
-        doc: "Restarts a workload by a marker in its pod template that is unique to run and phase, and waits until no old pod lives and every new one is ready. It begins when the PodDisruptionBudgets of its pods let one be missing; where the update strategy is `OnDelete`, it evicts the pods one by one.\n\nFails with `refused` when a budget never lets a pod be missing, and with `unproved` when the rollout cannot finish by itself (paused, held back by a partition, given up).",
+        doc: "Restarts a workload by a marker in its pod template that is unique to run and phase, and waits until no old pod lives and every new one is ready. It begins when the PodDisruptionBudgets of its pods let one be missing; where the update strategy is `OnDelete`, it evicts the pods one by one. A partition that keeps pods of a StatefulSet back is refused before anything is written, or with `lower` 0 as long as the restart takes and then as it was.\n\nFails with `refused` when a budget never lets a pod be missing, and with `unproved` when the rollout cannot finish by itself (paused, given up).",
         example: "p.settle(\"client\", k8s::rollout_restart(#{ kind: \"deployment\", namespace: \"tidb\", name: \"basic-client\" }));",
         run: |world, args, gate| Box::pin(restart::run(world, args, gate)),
         restore: None,

@@ -16,6 +16,7 @@ use super::client::Objects;
 use super::data::ABSENT;
 use super::marker::{self, Spot};
 use super::object::{self, Ref, at, text};
+use super::partition;
 use super::rollout::{Waiting, next_to_go, pod, workload};
 use super::why;
 
@@ -43,16 +44,32 @@ pub async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value
     };
     let namespace = args::field(workload, "namespace", "workload")?;
     let name = args::field(workload, "name", "workload")?;
-    let ignore = match args.get(1).and_then(|options| options.get("budgets")).and_then(Value::as_str) {
-        None | Some("respect") => false,
-        Some("ignore") => true,
-        Some(other) => {
-            return Err(PrimError::argument(format!("`options.budgets` is `{other}`"))
-                .expected("`respect` or `ignore`", format!("`{other}`")));
-        }
+    let options = args.get(1).unwrap_or(&Value::Null);
+    let manner = Manner {
+        ignore_budgets: choice(options, "budgets", "respect", "ignore")?,
+        lower_partition: choice(options, "partition", "refuse", "lower")?,
     };
-    let object = Ref::new("apps/v1", kind, namespace, name);
-    if ignore { roll(world, gate, &object).await } else { restart(world, gate, &object).await }
+    restart(world, gate, &Ref::new("apps/v1", kind, namespace, name), manner).await
+}
+
+/// How a restart goes about what stands in its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Begins whatever PodDisruptionBudgets say.
+    pub ignore_budgets: bool,
+    /// Lowers a partition that keeps pods back, and puts it back at the end.
+    pub lower_partition: bool,
+}
+
+/// An option with two words: whether it is the second.
+pub fn choice(options: &Value, name: &str, usual: &str, other: &str) -> Result<bool, PrimError> {
+    match options.get(name).filter(|word| !word.is_null()) {
+        None => Ok(false),
+        Some(word) if word == usual => Ok(false),
+        Some(word) if word == other => Ok(true),
+        Some(word) => Err(PrimError::argument(format!("`{name}` is {word}"))
+            .expected(format!("`{usual}` or `{other}`"), word.to_string())),
+    }
 }
 
 /// What restarting a workload touches.
@@ -76,10 +93,20 @@ pub fn touches(kind: &str, namespace: &str, name: &str) -> Vec<Touch> {
 }
 
 /// Restarts a Deployment, StatefulSet or DaemonSet, as soon as the budgets of its pods let one be missing, and waits.
-pub async fn restart(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Value, PrimError> {
+pub async fn restart(
+    world: &World,
+    gate: &dyn Gate,
+    object: &Ref,
+    manner: Manner,
+) -> Result<Value, PrimError> {
     let objects = Objects::of(world)?;
-    let begun = Spot::template().value(&objects.get(object).await?) == gate.marker();
-    if !begun && !gate.marker().is_empty() {
+    let value = objects.get(object).await?;
+    let held = partition::partition(&value);
+    if held > 0 && !manner.lower_partition {
+        return Err(partition::refused(object, held));
+    }
+    let begun = Spot::template().value(&value) == gate.marker();
+    if !begun && !gate.marker().is_empty() && !manner.ignore_budgets {
         budget::wait(world, gate, &objects, object).await?;
     }
     roll(world, gate, object).await
@@ -90,6 +117,7 @@ async fn roll(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Value, Pri
     let spot = Spot::template();
     let marker = marker::put(world, gate, object, &spot).await?;
     let objects = Objects::behind(world, gate)?;
+    let held = partition::lower(world, gate, object, &objects.get(object).await?).await?;
     let (namespace, kind, name) = (&object.namespace, object.kind.to_lowercase(), &object.name);
     let hint = format!("`kubectl --namespace {namespace} describe {kind} {name}`");
     let mut poll = Poll::default();
@@ -110,6 +138,9 @@ async fn roll(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Value, Pri
         };
         let state = state.await;
         if is_done(world, gate, &mut poll, (object, &hint), state).await? {
+            if let Some(was) = &held {
+                partition::put_back(world, gate, object, was).await?;
+            }
             return Ok(json!({ "marker": marker }));
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::object::{at, number, text};
+use super::partition::partition;
 
 /// What a rollout waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +73,10 @@ pub fn workload(kind: &str, object: &Value, pods: &[Value], key: &str, marker: &
     if at(object, &["spec", "paused"]) == Some(&Value::Bool(true)) {
         return Waiting::Stuck("it is paused; `kubectl rollout resume` lets it go on".into());
     }
-    let partition = number(object, &["spec", "updateStrategy", "rollingUpdate", "partition"]);
-    if partition > 0 {
+    let held = partition(object);
+    if held > 0 {
         return Waiting::Stuck(format!(
-            "its update partition keeps the pods below {partition} back; set it to 0, if what they would get may be rolled out"
+            "its update partition keeps the pods below {held} back; set it to 0, if what they would get may be rolled out"
         ));
     }
     if number(object, &["status", "observedGeneration"]) < number(object, &["metadata", "generation"]) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::error::PrimError;
 use crate::k8s::client::Objects;
 use crate::k8s::object::{Ref, at, text};
+use crate::k8s::partition::partition;
 use crate::k8s::restart::selector;
 use crate::k8s::rollout::replicas;
 use crate::k8s::secret::Tls;
@@ -63,6 +64,8 @@ pub struct Part {
     pub group: Option<Value>,
     /// Wanted pods.
     pub replicas: i64,
+    /// Below which number its pods are kept back from rolling updates, where no operator sees to that.
+    pub partition: i64,
     /// The Secret with its identity and trust.
     pub secret: String,
     /// By whose rules it verifies.
@@ -253,6 +256,7 @@ pub(super) fn users(
         name: name.to_owned(),
         group: None,
         replicas: wanted,
+        partition: if operated { 0 } else { partition(workload) },
         secret,
         verifier: Verifier::Go,
         port: None,

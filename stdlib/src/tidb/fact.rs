@@ -143,6 +143,7 @@ fn part(world: &World, cluster: &Cluster, part: &Part) -> Result<Value, PrimErro
         "cluster": cluster.object.name,
         "name": part.name,
         "replicas": part.replicas,
+        "partition": part.partition,
         "secret": part.secret,
         "client_secret": cluster.client_secret,
         "request": components::request(&component),

@@ -6,7 +6,7 @@ use crate::error::PrimError;
 use crate::gate::Gate;
 use crate::k8s::args;
 use crate::k8s::object::{Ref, touch};
-use crate::k8s::restart::{restart, touches as workload};
+use crate::k8s::restart::{Manner, choice, restart, touches as workload};
 use crate::registry::Touch;
 use crate::world::World;
 
@@ -30,9 +30,17 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
             let cluster = keeper.reference(namespace, args::field(part, "cluster", "component")?);
             v2::restart::group(world, gate, &cluster, &group, role).await
         }
-        "deployment" => restart(world, gate, &Ref::new("apps/v1", "Deployment", namespace, name)).await,
-        "statefulset" => restart(world, gate, &Ref::new("apps/v1", "StatefulSet", namespace, name)).await,
-        "daemonset" => restart(world, gate, &Ref::new("apps/v1", "DaemonSet", namespace, name)).await,
+        kind @ ("deployment" | "statefulset" | "daemonset") => {
+            let kind = match kind {
+                "deployment" => "Deployment",
+                "statefulset" => "StatefulSet",
+                _ => "DaemonSet",
+            };
+            let lower_partition =
+                choice(args.first().unwrap_or(&Value::Null), "partitions", "refuse", "lower")?;
+            let manner = Manner { lower_partition, ..Manner::default() };
+            restart(world, gate, &Ref::new("apps/v1", kind, namespace, name), manner).await
+        }
         other => Err(PrimError::argument(format!("`component.kind` is `{other}`"))
             .expected("`tidb`, `group`, `deployment`, `statefulset` or `daemonset`", format!("`{other}`"))),
     }

@@ -67,6 +67,7 @@ pub fn parts(object: &Ref, cluster: &Value, pods: &[Value]) -> Vec<Part> {
                 allowed_cn: config::allowed_cn(cluster, component.name),
                 name: format!("{}-{}", object.name, component.name),
                 replicas: wanted,
+                partition: 0,
                 secret: components::secret_name(&object.name, component.name),
                 verifier: component.verifier,
                 port: Some(component.port),
