@@ -7,7 +7,7 @@ use journal::{NoTripwire, Why};
 use kube::Client;
 use runner::events::EndState;
 use runner::rbac::{self, Rule};
-use sandbox::world::{Operator, RotationPolicy, Scenario};
+use sandbox::world::{RotationPolicy, Scenario};
 use serde_json::Value;
 use tests::control_plane::client;
 
@@ -147,25 +147,6 @@ fn removing_the_old_ca_needs_the_rights_that_are_printed_and_each_of_them() {
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn a_whole_rotation_needs_the_rights_that_are_printed_and_each_of_them() {
     rights_of(24, "tidb/cfssl-rotate", &[]);
-}
-
-#[test]
-#[ignore = "needs a real control plane: tests/control-plane"]
-fn a_rotation_under_operator_v2_needs_the_rights_that_are_printed_and_each_of_them() {
-    let scenario = Scenario { operator: Operator::V2, ..Scenario::default() };
-    rights_in(scenario, 29, "tidb/cfssl-rotate", &[("operator", "v2"), ("remove_old_ca", "true")], &[]);
-}
-
-#[test]
-#[ignore = "needs a real control plane: tests/control-plane"]
-fn pausing_what_manages_the_secrets_needs_the_rights_that_are_printed_and_each_of_them() {
-    multi(async {
-        let bench = Bench::new(30).await;
-        let works = tests::gitops::left_alone(&bench).await;
-        let set = [("components", "tidb"), ("managed", "pause")];
-        rights_on(&bench, "tidb/cfssl-components", &set).await;
-        drop(works);
-    });
 }
 
 #[test]

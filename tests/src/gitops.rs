@@ -73,7 +73,7 @@ impl Tool {
 }
 
 /// A tool at work, and its repository.
-pub struct Repository {
+struct Repository {
     tool: Tool,
     kube: Kube,
     files: Arc<Mutex<Files>>,
@@ -305,14 +305,4 @@ pub async fn flux(stage: &impl Stage) {
     assert_eq!(suspended().await, Value::Null, "it goes on exactly as before");
     assert!(repository.puts_back().await, "it does go on");
     assert_ne!(live(&repository.kube).await[TIDB], new[TIDB], "and what was written is there");
-}
-
-/// A cluster whose Secrets Flux keeps and was told to leave alone; it does as long as what is returned lives.
-pub async fn left_alone(stage: &impl Stage) -> Repository {
-    let repository = Repository::new(stage, Tool::Flux).await;
-    for name in live(&repository.kube).await.keys() {
-        let told = json!({ "metadata": { "annotations": { DISABLED: "disabled" } } });
-        repository.kube.merge(SECRETS, (NS, name), "", &told).await.unwrap();
-    }
-    repository
 }
