@@ -284,11 +284,13 @@ mod tests {
             shown,
             [
                 ("inventory", "always"),
+                ("pause-managers", "only with managed=pause"),
                 ("trust-both", "always"),
                 ("switch-leaves", "always"),
                 ("old-leaves-gone", asked),
                 ("distrust-old", asked),
                 ("finish", "always"),
+                ("resume-managers", "only with managed=pause"),
             ]
         );
     }

@@ -7,10 +7,15 @@ use crate::k8s::object::at;
 /// The common names that a component allows of its clients; empty where it allows all.
 ///
 /// `cert-allowed-cn` of PD, TiKV and their kin, `cluster-verify-cn` of TiDB, in `spec.COMPONENT.config`: TOML text, or
-/// (older clusters) the same as a map.
+/// (older clusters) the same as a map. TiFlash has two such, `config` and `proxy`, and its own writes `cert_allowed_cn`.
 pub fn allowed_cn(cluster: &Value, component: &str) -> Vec<String> {
     let Some(config) = at(cluster, &["spec", component, "config"]) else { return Vec::new() };
-    ["cert-allowed-cn", "cluster-verify-cn"]
+    let parts = ["config", "proxy"].iter().filter_map(|part| config.get(part));
+    parts.chain([config]).flat_map(allowed_in).collect()
+}
+
+fn allowed_in(config: &Value) -> Vec<String> {
+    ["cert-allowed-cn", "cert_allowed_cn", "cluster-verify-cn"]
         .iter()
         .flat_map(|key| match config {
             Value::String(toml) => from_toml(toml, key),
@@ -77,12 +82,14 @@ mod tests {
             "pd": {"config": toml},
             "tikv": {"config": "[security]\ncert-allowed-cn = [\"TiDB\"]\nredact = \"x\""},
             "tidb": {"config": {"security": {"cluster-verify-cn": ["TiDB"]}}},
+            "tiflash": {"config": {"config": "[security]\ncert_allowed_cn = [\"own\"]\n", "proxy": "[security]\ncert-allowed-cn = \"proxy\"\n"}},
             "ticdc": {},
             "pump": {"config": "[security]\nssl-ca = \"a\""},
         }});
         assert_eq!(allowed_cn(&cluster, "pd"), ["TiDB", "other"]);
         assert_eq!(allowed_cn(&cluster, "tikv"), ["TiDB"]);
         assert_eq!(allowed_cn(&cluster, "tidb"), ["TiDB"]);
+        assert_eq!(allowed_cn(&cluster, "tiflash"), ["own", "proxy"]);
         for component in ["ticdc", "pump", "absent"] {
             assert!(allowed_cn(&cluster, component).is_empty(), "{component}");
         }

@@ -126,10 +126,9 @@ fn cluster(scenario: &Scenario) -> Value {
         let mut part = json!({ "replicas": replicas, "baseImage": format!("pingcap/{component}") });
         if let (false, Some(map)) = (scenario.allowed_cn.is_empty(), part.as_object_mut()) {
             let key = if component == "tidb" { "cluster-verify-cn" } else { "cert-allowed-cn" };
-            map.insert(
-                "config".into(),
-                json!(format!("[security]\n{key} = {}\n", json!(scenario.allowed_cn))),
-            );
+            let config = json!(format!("[security]\n{key} = {}\n", json!(scenario.allowed_cn)));
+            let config = if component == "tiflash" { json!({ "config": config }) } else { config };
+            map.insert("config".into(), config);
         }
         if let (true, "tidb", Some(map)) = (scenario.sql_tls, component.as_str(), part.as_object_mut()) {
             map.insert("tlsClient".into(), json!({ "enabled": true }));

@@ -57,7 +57,9 @@ pub fn owner(cluster: &Value) -> Value {
 
 /// Common names that the component's configuration (TOML) allows of its clients.
 fn allowed_cn(cluster: &Value, component: &str) -> String {
-    let config = js::text(cluster, &format!("/spec/{component}/config"));
+    // TiFlash has two, and the other is that of its proxy.
+    let path = if component == "tiflash" { "tiflash/config/config" } else { &format!("{component}/config") };
+    let config = js::text(cluster, &format!("/spec/{path}"));
     let key = if component == "tidb" { "cluster-verify-cn" } else { "cert-allowed-cn" };
     let line = config.lines().map(str::trim).find(|line| line.starts_with(key)).unwrap_or_default();
     line.split('"').skip(1).step_by(2).collect::<Vec<_>>().join(",")

@@ -38,8 +38,8 @@ struct Remembered {
 /// What the operator knows of one cluster beyond the API.
 #[derive(Default)]
 struct Memory {
-    /// The generation that it has acted on, and when it may act on a newer one.
-    generation: i64,
+    /// The wishes that it has acted on, and when it may act on others. The generation also counts its own writes.
+    acted_on: Value,
     due: Option<Instant>,
     evictions: BTreeMap<String, Remembered>,
     served: bool,
@@ -134,14 +134,15 @@ impl Operator {
         let key = (js::namespace(cluster).to_owned(), js::name(cluster).to_owned());
         let memory = self.memory.entry(key.clone()).or_default();
         let now = Instant::now();
-        if js::generation(cluster) != memory.generation {
+        let wishes = cluster.get("spec").cloned().unwrap_or_default();
+        if wishes != memory.acted_on {
             let settled = self.ctx.pace.settled();
             let lag = || if settled { self.dice.span(self.ctx.timing.status_lag) } else { Duration::ZERO };
             let due = *memory.due.get_or_insert_with(|| now + lag());
             if now < due {
                 return due - now;
             }
-            memory.generation = js::generation(cluster);
+            memory.acted_on = wishes;
         }
         memory.due = None;
         match self.reconcile(cluster, &key).await {

@@ -25,10 +25,12 @@ pub fn group(group: &Value, view: &View<'_>, seen: i64, now: &str) -> Value {
     let said = |kind: &str, holds: bool, otherwise: &str| {
         let status = if holds { "True" } else { "False" };
         let reason = if holds { kind } else { otherwise };
+        // Servers before 1.21 take an empty text for none.
+        let message = if holds { "all instances are" } else { "some instances are not" };
         let known = js::items(group, "/status/conditions").iter().find(|c| js::text(c, "/type") == kind);
         let since =
             known.filter(|c| js::text(c, "/status") == status).map(|c| js::text(c, "/lastTransitionTime"));
-        json!({ "type": kind, "status": status, "reason": reason, "message": "", "observedGeneration": seen,
+        json!({ "type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": seen,
             "lastTransitionTime": since.unwrap_or(now) })
     };
     json!({
