@@ -206,8 +206,19 @@ fn killed_at_records_all_over_a_rotation_goes_on_to_the_same_end() {
 /// A rotation or a part of one, begun after these others: killed all over it goes on to the same end each time; from there,
 /// and from the end of each phase, it goes back to where it began.
 fn forth_and_back(seed: u64, workflow: &'static str, words: &[&str], after: &[&'static str]) {
+    forth_and_back_in(Scenario::default(), seed, workflow, words, after);
+}
+
+/// The same in a cluster of this kind.
+fn forth_and_back_in(
+    scenario: Scenario,
+    seed: u64,
+    workflow: &'static str,
+    words: &[&str],
+    after: &[&'static str],
+) {
     let kills = kills();
-    let mut place = Place::of(seed, Scenario::default(), workflow, words);
+    let mut place = Place::of(seed, scenario, workflow, words);
     for earlier in after {
         place.runs(earlier);
     }
@@ -243,6 +254,13 @@ fn forth_and_back(seed: u64, workflow: &'static str, words: &[&str], after: &[&'
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_a_rotation_goes_on_and_back() {
     forth_and_back(42, "tidb/cfssl-rotate", &["--set", "remove_old_ca=true"], &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_a_rotation_under_operator_v2_goes_on_and_back() {
+    let words = ["--set", "operator=v2", "--set", "remove_old_ca=true"];
+    forth_and_back_in(tests::operator_v2::scenario(), 50, "tidb/cfssl-rotate", &words, &[]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use journal::{NoTripwire, Why};
 use kube::Client;
 use runner::events::EndState;
 use runner::rbac::{self, Rule};
-use sandbox::world::{RotationPolicy, Scenario};
+use sandbox::world::{Fault, RotationPolicy, Scenario};
 use serde_json::Value;
 use tests::control_plane::client;
 
@@ -78,6 +78,8 @@ fn rights_of(seed: u64, workflow: &str, after: &[&str]) {
 fn rights_in(scenario: Scenario, seed: u64, workflow: &str, set: &[(&str, &str)], after: &[&str]) {
     multi(async {
         let bench = Bench::of(seed, scenario).await;
+        // A run does not begin while a process is down, and these begin often.
+        bench.world.set_fault(Fault::NoRestarts);
         for earlier in after {
             let ending = bench.run(earlier, &[], Arc::new(NoTripwire)).await.unwrap();
             assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
@@ -147,6 +149,13 @@ fn removing_the_old_ca_needs_the_rights_that_are_printed_and_each_of_them() {
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn a_whole_rotation_needs_the_rights_that_are_printed_and_each_of_them() {
     rights_of(24, "tidb/cfssl-rotate", &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_rotation_under_operator_v2_needs_the_rights_that_are_printed_and_each_of_them() {
+    use tests::operator_v2::{SET, WORKFLOW, scenario};
+    rights_in(scenario(), 27, WORKFLOW, SET, &[]);
 }
 
 #[test]
