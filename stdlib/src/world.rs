@@ -63,9 +63,9 @@ pub trait Net: Send + Sync {
     /// `std::io::ErrorKind::ConnectionRefused` and the like, as the operating system gives them.
     fn dial(&self, host: &str, port: u16) -> BoxFuture<'_, std::io::Result<Box<dyn Stream>>>;
 
-    /// What to do where a pod cannot be reached.
+    /// What to do where somebody cannot be reached, a pod or a process on a host.
     fn unreached(&self) -> &'static str {
-        "pod addresses must be reachable from here; where they are not, as from a laptop, `--pods forward` dials pods through the API server"
+        "see whether it is up and listens there, and what lies between; where it is a pod whose address cannot be reached from here, as from a laptop, `--pods forward` dials pods through the API server"
     }
 }
 

@@ -179,5 +179,9 @@ fn an_api_server_that_does_not_serve_is_seen_before_anything_is_changed() {
     let run = ["run", "etcd/rotate-ca", "--sandbox", "--yes", "--set", "layout=kubeadm"];
     // Nobody listens there.
     let output = program.types(&[&run[..], &["--set", "apiserver_port=6444"]].concat());
-    says(&output, 36, &["inventory", "the API server of m1", ":6444", "nothing was changed"]);
+    says(
+        &output,
+        36,
+        &["inventory", "the API server of m1", ":6444", "see whether it is up", "nothing was changed"],
+    );
 }
