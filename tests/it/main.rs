@@ -40,6 +40,7 @@ mod terminal;
 mod touches;
 mod traps;
 mod two_processes;
+mod unstartable;
 mod ways;
 
 use tests::program;

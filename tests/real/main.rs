@@ -29,3 +29,4 @@ mod shell;
 mod sql;
 mod streams;
 mod two_processes;
+mod unstartable;

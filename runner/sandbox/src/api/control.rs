@@ -14,8 +14,8 @@ use super::streams::PodStreams;
 
 /// Hears of every request before it is carried out.
 pub type RequestHook = Arc<dyn Fn(&RequestInfo) + Send + Sync>;
-/// Gives the log of a pod: namespace, pod, container.
-pub type LogSource = Arc<dyn Fn(&str, &str, Option<&str>) -> Option<String> + Send + Sync>;
+/// Gives the log of a container: namespace, pod, container, whether of its life before; or says why there is none.
+pub type LogSource = Arc<dyn Fn(&str, &str, &str, bool) -> Result<String, String> + Send + Sync>;
 
 /// How often which user asked for what.
 pub type Counters = BTreeMap<(String, String, String), u64>;

@@ -30,7 +30,7 @@ mod patching;
 mod podcells;
 mod protobuf;
 mod reading;
-mod request;
+pub(crate) mod request;
 mod resources;
 mod rules;
 mod selector;

@@ -96,11 +96,12 @@ fn set_scale(store: &mut Store, call: &Call, now: time::OffsetDateTime) -> Resul
 fn log(server: &Server, store: &Store, call: &Call) -> Result<Response<Body>> {
     let pod = store.get(call.gr(), &call.key()).ok_or_else(|| call.not_found(&call.info.name))?;
     let container = call.query.get("container");
-    super::streams::container(pod.value(), &call.info.name, container)?;
-    let text = server
-        .log_source()
-        .and_then(|source| source(&call.key().0, &call.info.name, container))
-        .unwrap_or_default();
+    let container = super::streams::container(pod.value(), &call.info.name, container)?;
+    let text = match server.log_source() {
+        Some(source) => source(&call.key().0, &call.info.name, &container, call.query.flag("previous"))
+            .map_err(ApiError::bad_request)?,
+        None => String::new(),
+    };
     let text = match call.query.number("tailLines")? {
         Some(lines) => {
             let all: Vec<&str> = text.lines().collect();

@@ -24,6 +24,7 @@ use super::faults::Fault;
 use super::genesis::{self, Expired, IssuedBy, Operator, Pki, Scenario};
 use super::json as js;
 use super::kube::{CERTIFICATES, DEPLOYMENTS, Kind, Kube, NODES, TIDB_CLUSTERS};
+use super::kubelet::streams::logs::Asked;
 use super::memo::Memo;
 use super::net::{LoopbackNet, MemoryNet, Network};
 use super::operator::v2::GROUPS;
@@ -212,6 +213,11 @@ impl World {
             let protocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
             server.set_pod_streams(Arc::new(move |wanted, request| {
                 super::kubelet::streams::answer(&ctx, wanted, &protocols, request)
+            }));
+            let ctx = Arc::clone(&world.ctx);
+            server.set_log_source(Arc::new(move |namespace, pod, container, previous| {
+                let asked = Asked { namespace, pod, container, previous, lines: None };
+                super::kubelet::streams::logs::text(&ctx, &asked)
             }));
         }
         if let Some(tls) = options.kubelet {

@@ -124,7 +124,7 @@ async fn workloads_get_defaults_and_keep_what_is_fixed() {
         "{}",
         refused.message
     );
-    server.set_log_source(std::sync::Arc::new(|_, pod, _| Some(format!("one\ntwo of {pod}\n"))));
+    server.set_log_source(std::sync::Arc::new(|_, pod, _, _| Ok(format!("one\ntwo of {pod}\n"))));
     let tail = pods.logs("p", &LogParams { tail_lines: Some(1), ..LogParams::default() }).await.unwrap();
     assert_eq!(tail, "two of p\n");
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::logs::Logs;
 use super::mount::Mount;
 use crate::world::json as js;
 
@@ -20,10 +21,16 @@ pub(crate) struct Inside {
     pub containers: Vec<String>,
     /// What is mounted in them.
     pub mounts: Vec<Mount>,
+    logs: Mutex<Logs>,
     gone: watch::Receiver<()>,
 }
 
 impl Inside {
+    /// What its containers have written: they write as one.
+    pub(crate) fn logs(&self) -> MutexGuard<'_, Logs> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until the pod has gone.
     pub(crate) async fn gone(&self) {
         let mut gone = self.gone.clone();
@@ -37,6 +44,8 @@ pub(crate) struct Pods(Mutex<BTreeMap<(String, String), Arc<Inside>>>);
 
 /// Keeps a pod where streams find it. Dropping it ends them.
 pub(crate) struct Kept<'a> {
+    /// The pod from within.
+    pub(crate) inside: Arc<Inside>,
     pods: &'a Pods,
     at: (String, String),
     uid: String,
@@ -59,10 +68,12 @@ impl Pods {
             ip,
             containers: containers.iter().map(|one| js::text(one, "/name").to_owned()).collect(),
             mounts: mounts.to_vec(),
+            logs: Mutex::default(),
             gone,
         };
-        self.held().insert(at.clone(), Arc::new(inside));
-        Kept { pods: self, at, uid, _alive: alive }
+        let inside = Arc::new(inside);
+        self.held().insert(at.clone(), Arc::clone(&inside));
+        Kept { inside, pods: self, at, uid, _alive: alive }
     }
 
     /// The pod of this name, if it runs.

@@ -1,6 +1,7 @@
 //! The kubelet of the sandbox's one node: an ordinary API client that mounts, starts, probes, restarts and stops pods.
 
 pub(crate) mod inside;
+mod logs;
 pub(crate) mod mount;
 mod run;
 mod status;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 
+use super::inside::Inside;
 use super::mount::{self, Mount};
 use super::status::{Report, Run, status};
 use crate::world::bell::Bell;
@@ -100,11 +101,11 @@ impl Worker {
                 state.mount(&mounts).await;
                 let ip = address.insert(state.address().await).0;
                 state.report.ip = Some(ip.to_string());
-                let _kept = ctx.pods.keep(&pod, ip, &mounts);
+                let kept = ctx.pods.keep(&pod, ip, &mounts);
                 let follow = futures::future::join_all(
                     mounts.iter().map(|m| mount::follow(&ctx, &secrets, &bell, here, m)),
                 );
-                let containers = state.containers(&mounts, ip, stopping);
+                let containers = state.containers(&kept.inside, ip, stopping);
                 // A pod that mounts nothing has nothing to follow, and goes on all the same.
                 let follow = async {
                     follow.await;
@@ -199,11 +200,17 @@ impl State {
         }
     }
 
-    async fn containers(&mut self, mounts: &[Mount], ip: IpAddr, mut stop: watch::Receiver<bool>) {
+    async fn containers(&mut self, inside: &Inside, ip: IpAddr, mut stop: watch::Receiver<bool>) {
         let mut failures = 0u32;
         loop {
             let since = self.ctx.now();
-            match self.container(mounts, ip, &mut stop).await {
+            inside.logs().begin();
+            let ended = self.container(inside, ip, &mut stop).await;
+            if let Ended::Failed(why) = &ended {
+                inside.logs().write(&format!("fatal: {why}"));
+            }
+            inside.logs().end();
+            match ended {
                 Ended::Stopped => return,
                 Ended::Restarts => {
                     failures = 0;
@@ -238,8 +245,9 @@ impl State {
     }
 
     /// One run of the container.
-    async fn container(&mut self, mounts: &[Mount], ip: IpAddr, stop: &mut watch::Receiver<bool>) -> Ended {
-        let process = match self.start(mounts, ip) {
+    async fn container(&mut self, inside: &Inside, ip: IpAddr, stop: &mut watch::Receiver<bool>) -> Ended {
+        inside.logs().write("starting");
+        let process = match self.start(&inside.mounts, ip) {
             Ok(process) => process,
             Err(why) => return Ended::Failed(why),
         };
@@ -269,7 +277,7 @@ impl State {
                    _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
                    () = kicked(&mut kicks, &name) => Ended::Restarts,
                    () = restart => Ended::Restarts,
-                   ended = self.serve(process.as_ref()) => ended,
+                   ended = self.serve(inside, process.as_ref()) => ended,
                };
         if let Some(process) = &process {
             process.set_ready(false);
@@ -285,11 +293,11 @@ impl State {
     }
 
     /// Becomes ready when it reaches its peers, and stays until it ends.
-    async fn serve(&mut self, process: Option<&Process>) -> Ended {
+    async fn serve(&mut self, inside: &Inside, process: Option<&Process>) -> Ended {
         self.ctx.pause(&self.dice, self.ctx.timing.ready).await;
         let (_, name) = self.at();
         let never = Fault::NeverReady { pod: name };
-        let mut told = false;
+        let (mut told, mut last) = (false, String::new());
         while let Some(process) = process {
             let mut heard = self.ctx.bell.listen();
             let reached = if self.ctx.faults.has(&never) {
@@ -298,12 +306,17 @@ impl State {
                 process.reaches_peers().await
             };
             let Err(why) = reached else { break };
+            if why != last {
+                inside.logs().write(&format!("not ready: {why}"));
+                last.clone_from(&why);
+            }
             if !told && self.ctx.pace.settled() {
                 told = true;
                 self.event("Warning", "Unhealthy", &format!("Readiness probe failed: {why}")).await;
             }
             let _ = tokio::time::timeout(Duration::from_secs(1), heard.rings()).await;
         }
+        inside.logs().write("ready");
         if let Some(process) = process {
             process.set_ready(true);
         }

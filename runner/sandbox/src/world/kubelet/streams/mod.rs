@@ -4,6 +4,7 @@
 mod commands;
 mod exec;
 mod forward;
+pub(crate) mod logs;
 pub(crate) mod serve;
 
 use std::sync::Arc;

@@ -11,7 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::logs::{self, Asked};
 use crate::api::answers::Body;
+use crate::api::request::Query;
 use crate::api::streams::{Command, Door, Wanted, port_of};
 use crate::websocket::refuse;
 use crate::world::ctx::Ctx;
@@ -68,6 +70,12 @@ fn answer(ctx: &Arc<Ctx>, request: Request<Incoming>) -> Response<Body> {
         },
         ["exec", namespace, pod, container] => {
             (namespace, pod, Door::Container(Command::of(container, &query)))
+        }
+        ["containerLogs", namespace, pod, container] => {
+            let query = Query::parse(&query);
+            let lines = query.get("tailLines").and_then(|lines| lines.parse().ok());
+            let asked = Asked { namespace, pod, container, previous: query.flag("previous"), lines };
+            return logs::answer(ctx, &asked);
         }
         _ => return refuse(404, "404 page not found"),
     };
