@@ -142,6 +142,10 @@ pub type Run = for<'a> fn(&'a World, &'a [Value], &'a dyn Gate) -> BoxFuture<'a,
 /// Puts one recorded effect back, through the gate.
 pub type Restore =
     for<'a> fn(&'a World, &'a RecordedEffect, &'a dyn Gate) -> BoxFuture<'a, Result<(), PrimError>>;
+/// What stands in the way of putting the effects of one step back (the last first), before anything is: a
+/// [`crate::error::Code::Conflict`].
+pub type Obstacle =
+    for<'a> fn(&'a World, &'a [RecordedEffect], &'a dyn Gate) -> BoxFuture<'a, Result<(), PrimError>>;
 /// What a change with these (resolved) arguments would make parties load, for the forecast.
 pub type Forecast = fn(&World, &[Value]) -> Result<Vec<trust::Write>, PrimError>;
 /// What a call with these arguments touches. Arguments may still hold unresolved promises (`{"$ref": …}`). The answer of
@@ -202,6 +206,11 @@ impl Registry {
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Primitive> {
         self.by_name.values()
+    }
+    /// For changes that can tell it beforehand: what stands in the way of putting them back.
+    pub fn obstacle(&self, name: &str) -> Option<Obstacle> {
+        let (known, obstacle) = crate::certmanager::OBSTACLE;
+        (known == name).then_some(obstacle)
     }
     /// The known name nearest to a misspelt one, if any is near.
     pub fn nearest(&self, name: &str) -> Option<&'static str> {

@@ -229,6 +229,33 @@ fn the_documented_way_refuses_within_its_outage_alone_and_goes_back() {
     });
 }
 
+#[test]
+fn what_was_deleted_and_not_made_again_is_put_back_as_it_was() {
+    virtual_time(async { tests::issued::issuer_away(&lab(79, RotationPolicy::Always).await).await });
+}
+
+#[test]
+fn what_cert_manager_has_renewed_by_itself_since_is_taken_back_with_the_run() {
+    virtual_time(async {
+        tests::issued::renewed_since(&lab(80, RotationPolicy::Always).await, LEAVES).await;
+        if all() {
+            for policy in [RotationPolicy::Always, RotationPolicy::Never] {
+                let lab = lab(81, policy).await;
+                tests::issued::renewed_since(&lab, GAPLESS).await;
+                assert_eq!(refused(&lab), 0, "{:#?}", lab.world.counters().refusals);
+            }
+            tests::issued::renewed_since(&lab(82, RotationPolicy::Always).await, FORCED).await;
+        }
+    });
+}
+
+#[test]
+fn what_a_renewed_ca_has_signed_since_refuses_the_way_back() {
+    virtual_time(async {
+        tests::issued::authority_renewed_since(&lab(83, RotationPolicy::Always).await, LEAVES).await;
+    });
+}
+
 /// The trap: cert-manager renews its CA by itself, and whatever it signs next is refused.
 #[test]
 fn where_cert_manager_has_renewed_its_ca_by_itself_only_the_documented_way_is_left() {

@@ -98,3 +98,28 @@ fn a_ca_that_keeps_its_key_is_renewed_on_a_real_server_and_taken_back() {
 fn the_documented_way_to_a_new_ca_goes_on_a_real_server_and_is_taken_back() {
     there_and_back(64, FORCED, RotationPolicy::Always);
 }
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn what_was_deleted_and_not_made_again_is_put_back_as_it_was_on_a_real_server() {
+    multi(async { tests::issued::issuer_away(&bench(65, RotationPolicy::Always).await).await });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn what_cert_manager_has_renewed_by_itself_since_is_taken_back_with_the_run_on_a_real_server() {
+    multi(async {
+        let bench = bench(66, RotationPolicy::Always).await;
+        tests::issued::renewed_since(&bench, GAPLESS).await;
+        let counters = bench.world.counters();
+        assert_eq!(counters.refused, 0, "{:#?}", counters.refusals);
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn what_a_renewed_ca_has_signed_since_refuses_the_way_back_on_a_real_server() {
+    multi(async {
+        tests::issued::authority_renewed_since(&bench(67, RotationPolicy::Always).await, LEAVES).await;
+    });
+}

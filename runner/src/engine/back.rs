@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stdlib::PrimError;
+use stdlib::error::Code;
 use stdlib::gate::{EffectClass, RecordedEffect};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -56,6 +57,37 @@ impl Core {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// What stands in the way of going back, where a primitive can tell before anything is changed. What cannot be asked
+    /// now is met when it is put back, or has passed by then.
+    pub(crate) async fn unobstructed(&self) -> Result<(), Failure> {
+        let made = self.ledger.made(true);
+        // What a later step has changed again, that step puts back first.
+        let last = |effect: &Made| !made.iter().any(|e| e.place == effect.place && e.seq > effect.seq);
+        let gate = self.read_gate("", Direction::Back);
+        for (key, effects) in by_step(&made) {
+            let primitive = effects.first().map_or("", |effect| effect.primitive.as_str());
+            let Some(obstacle) = self.options.registry.obstacle(primitive) else { continue };
+            let standing = effects.iter().filter(|effect| last(effect));
+            let recorded = standing.map(|effect| self.recorded(effect)).collect::<Result<Vec<_>, _>>();
+            let told = match recorded {
+                Ok(effects) => obstacle(&self.world, &effects, &gate).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = told
+                && error.code == Code::Conflict
+            {
+                let failure = Failure::of(ExitCode::Conflict, error);
+                let phase =
+                    self.plan.phases.iter().find(|phase| effects.iter().any(|e| e.phase == phase.name));
+                return Err(match phase {
+                    Some(phase) => failure.in_step(key, &undo_step(phase, key, &effects).at),
+                    None => failure,
+                });
+            }
+        }
+        Ok(())
     }
 
     pub(crate) async fn back(&self) -> Result<(), Stop> {
@@ -162,14 +194,17 @@ impl Core {
         }
     }
 
+    fn recorded(&self, effect: &Made) -> Result<RecordedEffect, PrimError> {
+        let backup = self.ledger.backup(effect)?;
+        let (place, before, after) = (effect.place.clone(), effect.before.clone(), effect.after.clone());
+        Ok(RecordedEffect { place, before, after, backup })
+    }
+
     async fn put_back(&self, id: &StepId, effects: &[&Made], until: Instant) -> Result<(), PrimError> {
-        let recorded = |effect: &&Made| -> Result<Restoring, PrimError> {
-            let effect = *effect;
-            let backup = self.ledger.backup(effect)?;
-            let (place, before, after) = (effect.place.clone(), effect.before.clone(), effect.after.clone());
-            Ok(Restoring { seq: effect.seq, effect: RecordedEffect { place, before, after, backup } })
+        let restoring = |effect: &&Made| -> Result<Restoring, PrimError> {
+            Ok(Restoring { seq: effect.seq, effect: self.recorded(effect)? })
         };
-        let all = effects.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        let all = effects.iter().map(restoring).collect::<Result<Vec<_>, _>>()?;
         for (turn, (effect, restoring)) in effects.iter().zip(&all).enumerate() {
             let primitive = self.primitive(&effect.primitive)?;
             let restore = primitive.restore.ok_or_else(|| {

@@ -97,12 +97,11 @@ impl StepGate {
 
     fn decide(&self, effect: &Effect) -> Verdict {
         let place = &effect.place;
-        if let Some(restoring) = self.restored(place) {
-            let (from, to) = (&restoring.effect.after, &restoring.effect.before);
-            let announced = self.ledger.own_effects(&self.id, place).iter().any(|s| s.after == *to);
-            return judge_restore(&effect.before, from, to, announced);
-        }
         let own: Vec<Seen> = self.ledger.own_effects(&self.id, place);
+        if let Some(restoring) = self.restored(place) {
+            let recorded = &restoring.effect;
+            return judge_restore(&effect.before, &effect.after, (&recorded.after, &recorded.before), &own);
+        }
         let last = self.ledger.last_standing(&self.id, place);
         judge(&effect.before, &effect.after, effect.class, &own, last.as_ref())
     }
@@ -140,7 +139,8 @@ impl StepGate {
                 ))
             }
             Verdict::Announce => {
-                let restores = self.restored(&effect.place).map(|restoring| restoring.seq);
+                let puts_back = |restoring: &&Restoring| restoring.effect.before == effect.after;
+                let restores = self.restored(&effect.place).filter(puts_back).map(|restoring| restoring.seq);
                 self.ledger
                     .effect(&self.id, &self.primitive, effect, restores)
                     .map_err(|halt| self.refuse(PrimError::new(Code::Refused, halt.message)))?;

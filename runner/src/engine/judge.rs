@@ -70,12 +70,14 @@ pub(crate) fn judge(
     }
 }
 
-/// The rule for putting an effect back: only where the world has what the step left there. `from` and `to` are the
-/// recorded effect's after and before.
-pub(crate) fn judge_restore(now: &str, from: &str, to: &str, announced: bool) -> Verdict {
+/// The rule for putting an effect back: only where the world has what the step left there, or what the way back itself has
+/// announced there since. `from` and `to` are the recorded effect's after and before; `after` is what will be there, most
+/// often `to`; `own` are the effects of this step on the way back at this place.
+pub(crate) fn judge_restore(now: &str, after: &str, (from, to): (&str, &str), own: &[Seen]) -> Verdict {
     if now == to {
         Verdict::AlreadyDone
-    } else if now == from {
+    } else if now == from || own.iter().any(|seen| seen.after == now) {
+        let announced = own.iter().any(|seen| seen.before == now && seen.after == after);
         if announced { Verdict::Apply } else { Verdict::Announce }
     } else {
         Verdict::Conflict(vec![from.to_owned(), to.to_owned()])
@@ -133,9 +135,22 @@ mod tests {
 
     #[test]
     fn going_back_needs_the_digest_that_was_left() {
-        assert_eq!(judge_restore("b", "b", "a", false), Verdict::Announce);
-        assert_eq!(judge_restore("b", "b", "a", true), Verdict::Apply);
-        assert_eq!(judge_restore("a", "b", "a", true), Verdict::AlreadyDone);
-        assert!(matches!(judge_restore("x", "b", "a", false), Verdict::Conflict(_)));
+        let back = [seen("b", "a")];
+        assert_eq!(judge_restore("b", "a", ("b", "a"), &[]), Verdict::Announce);
+        assert_eq!(judge_restore("b", "a", ("b", "a"), &back), Verdict::Apply);
+        assert_eq!(judge_restore("a", "a", ("b", "a"), &back), Verdict::AlreadyDone);
+        assert!(matches!(judge_restore("x", "a", ("b", "a"), &[]), Verdict::Conflict(_)));
+    }
+
+    #[test]
+    fn going_back_goes_on_from_what_it_has_put_on_record_on_the_way() {
+        // `b` was left, `x` is there now, and the way back knows whose it is.
+        assert_eq!(judge_restore("b", "x", ("b", "a"), &[]), Verdict::Announce);
+        let mut own = vec![seen("b", "x")];
+        assert_eq!(judge_restore("x", "a", ("b", "a"), &own), Verdict::Announce);
+        own.push(seen("x", "a"));
+        assert_eq!(judge_restore("x", "a", ("b", "a"), &own), Verdict::Apply);
+        assert_eq!(judge_restore("a", "a", ("b", "a"), &own), Verdict::AlreadyDone);
+        assert!(matches!(judge_restore("y", "a", ("b", "a"), &own), Verdict::Conflict(_)));
     }
 }

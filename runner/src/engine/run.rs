@@ -200,6 +200,11 @@ impl Run {
         if let Err(failure) = self.core.way_back() {
             return self.over(EndState::Refused, failure);
         }
+        if !self.core.ledger.turned()
+            && let Err(failure) = self.core.unobstructed().await
+        {
+            return self.over(EndState::Refused, failure);
+        }
         if let Err(stop) = self.session(Why::Rollback) {
             return self.stopped(stop).await;
         }

@@ -6,6 +6,7 @@
 mod fact;
 mod issued;
 mod reissue;
+mod since;
 mod state;
 mod store_in;
 mod undo;
@@ -15,10 +16,14 @@ use serde_json::Value;
 use crate::k8s::args::hint;
 use crate::k8s::object::{resource, text, touch};
 use crate::k8s::param;
-use crate::registry::{Kind, Param, Primitive, Touch, Type};
+use crate::registry::{Kind, Obstacle, Param, Primitive, Touch, Type};
 
 /// `apiVersion` of its objects.
 pub const API_VERSION: &str = "cert-manager.io/v1";
+
+/// The change that can tell beforehand what stands in the way of putting it back.
+pub const OBSTACLE: (&str, Obstacle) =
+    ("certmanager::reissue", |world, effects, gate| Box::pin(since::obstacle(world, effects, gate)));
 
 const CERTIFICATE: Param = param(
     "certificate",
@@ -75,7 +80,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             },
         ],
         returns: "`{namespace, name, secret, revision, cert, key, ca, fingerprint}`",
-        doc: "Has a certificate issued again, and waits for the new revision: ready, another than before, its key its own, and signed by the CA that stands beside it (and by `issued_by`). What was signed by another CA, since cert-manager still had the one before in mind, is issued once more.\n\nUndone by deleting the newer CertificateRequests and then putting the Secret's content back: in this order cert-manager takes it for valid. Fails with `unproved` where cert-manager says that it cannot issue it.",
+        doc: "Has a certificate issued again, and waits for the new revision: ready, another than before, its key its own, and signed by the CA that stands beside it (and by `issued_by`). What was signed by another CA, since cert-manager still had the one before in mind, is issued once more.\n\nUndone by deleting the newer CertificateRequests and then putting the Secret's content back: in this order cert-manager takes it for valid. What cert-manager has renewed by itself meanwhile, by the same CA, is replaced too, with a note in the record and a copy kept; what anybody else has written there, or another CA has signed, is a `conflict`. Fails with `unproved` where cert-manager says that it cannot issue it.",
         example: "p.change(c.name, certmanager::reissue(c, #{ issued_by: ca.cert }));",
         run: |world, args, gate| Box::pin(reissue::run(world, args, gate)),
         restore: Some(|world, effect, gate| Box::pin(undo::restore(world, effect, gate))),

@@ -16,6 +16,7 @@ use crate::secret::Secret;
 use crate::world::World;
 
 use super::API_VERSION;
+use super::since;
 use super::state::{PAUSE, State, later_requests, wait};
 
 /// How often a Secret that cert-manager has issued away all the same is put back.
@@ -59,8 +60,15 @@ pub(super) async fn restore(
         return point_back(world, &objects, gate, &object, &sealed, revision).await;
     }
     let content = effect.backup.as_ref().map(content::unseal).transpose()?.unwrap_or_default();
+    let wanted = content::digest(Flavor::Secret, &content, world.secrets.as_ref());
     for _ in 0..ROUNDS {
         let state = calm(world, &objects, gate, &object).await?;
+        let together = gate.put_back_together()?;
+        // Decided before anything is taken away.
+        if let Some(since) = since::found(&objects, gate, &state, &together, &wanted).await? {
+            since.note(gate, &state)?;
+            gate.effect(since.effect(world, &state)).await?;
+        }
         drop_later(world, &objects, gate, &state, revision).await?;
         put(world, &objects, gate, &state.secret(), &sealed, &content).await?;
         if stays(world, &objects, gate, &object, &content).await? {
@@ -154,6 +162,9 @@ async fn put(
 ) -> Result<(), PrimError> {
     let secrets = world.secrets.as_ref();
     let wanted = content::digest(Flavor::Secret, content, secrets);
+    let place = secret.place();
+    let mut left = gate.put_back_together()?;
+    left.retain(|effect| effect.place == place);
     let mut conflict = None;
     for _ in 0..ROUNDS {
         let now = crate::k8s::data::present(world, objects, secret).await?;
@@ -161,13 +172,15 @@ async fn put(
             return Ok(());
         }
         let keys = |content: &Content| content.keys().cloned().collect::<Vec<_>>();
+        // What the run itself had issued can be issued again; of what came later there is one copy, this.
+        let later = !left.is_empty() && !now.value.is_null() && left.iter().all(|e| e.after != now.digest);
         let effect = Effect {
-            place: secret.place(),
+            place: place.clone(),
             before: now.digest.clone(),
             after: wanted.clone(),
             // Where cert-manager issues it away it is put back once more, over whatever lies there then.
             class: EffectClass::Compensable,
-            backup: None,
+            backup: later.then(|| content::seal(&now.content, secrets)),
             summary: json!({
                 "before": content::summary(Flavor::Secret, &now.content, &keys(&now.content), secrets),
                 "after": content::summary(Flavor::Secret, content, &keys(content), secrets),

@@ -134,7 +134,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             param(
                 "expected",
                 Type::Map,
-                "`issued_by`: a CA that must have signed what is served; `trusted_by`: a bundle by which clients must accept it; `certificate`: the very certificate, for which pods that were not restarted are given two minutes. At least one.",
+                "`issued_by`: a CA that must have signed what is served; `trusted_by`: a bundle by which clients must accept it; `certificate`: the very certificate, for which pods that were not restarted are given two minutes. At least one. `renewed_in`: the name of a Secret; what lies there by now counts as `certificate` too, since who keeps it may have renewed it.",
             ),
         ],
         returns: "`{endpoints, pods, fingerprints}`",
@@ -143,7 +143,14 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |world, args, gate| Box::pin(prove::serves(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: dials,
+        touches: |args| {
+            let mut touches = dials(args);
+            let secret = hint(args, 1, "renewed_in");
+            if !secret.is_empty() {
+                touches.push(touch("v1", "Secret", hint(args, 0, "namespace"), secret, &["get"]));
+            }
+            touches
+        },
     },
     Primitive {
         name: "tidb::accepts",

@@ -41,12 +41,13 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
         expected.get(key).map(|value| bundle::certificates(value, &format!("expected.{key}"))).transpose()
     };
     let (issued_by, trusted_by) = (list("issued_by")?, list("trusted_by")?);
-    let exact = list("certificate")?.and_then(|chain| chain.into_iter().next());
-    if issued_by.is_none() && trusted_by.is_none() && exact.is_none() {
+    let mut exact: Vec<Certificate> = list("certificate")?.into_iter().flatten().take(1).collect();
+    if issued_by.is_none() && trusted_by.is_none() && exact.is_empty() {
         return Err(PrimError::argument(
             "`expected` names none of `issued_by`, `trusted_by` and `certificate`",
         ));
     }
+    exact.extend(renewed_in(world, part, expected).await?);
     let now = || world.clock.now();
     let check = |endpoint: &Endpoint, answer: &Answer| -> Result<(), PrimError> {
         accepted(world, endpoint, answer)?;
@@ -59,9 +60,9 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
                     .expected(one_of(issuers), format!("{leaf}, issued by `{}`", leaf.issuer_text())));
             }
         }
-        if let Some(wanted) = &exact {
+        if let Some(wanted) = exact.last() {
             let leaf = leaf(endpoint, &chain)?;
-            if leaf != *wanted {
+            if !exact.contains(&leaf) {
                 return Err(PrimError::new(Code::Unproved, LATE)
                     .on(endpoint.pod.clone())
                     .expected(wanted.to_string(), leaf.to_string()));
@@ -95,6 +96,18 @@ pub(super) async fn serves(world: &World, args: &[Value], gate: &dyn Gate) -> Re
             done => return done,
         }
     }
+}
+
+/// The certificate that lies by now in the Secret that `expected.renewed_in` names.
+async fn renewed_in(
+    world: &World,
+    part: &Map<String, Value>,
+    expected: &Map<String, Value>,
+) -> Result<Option<Certificate>, PrimError> {
+    let Some(name) = expected.get("renewed_in").and_then(Value::as_str) else { return Ok(None) };
+    let secret = Ref::secret(args::field(part, "namespace", "component")?, name);
+    let held = Objects::of(world)?.get(&secret).await?;
+    Ok(Tls::of(&secret, held)?.chain.into_iter().next())
 }
 
 /// `tidb::accepts(component, identity)`.

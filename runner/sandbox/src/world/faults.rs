@@ -21,6 +21,8 @@ pub enum Fault {
     },
     /// No pod restarts by itself any more.
     NoRestarts,
+    /// The certificate issuer's controller is stopped: it sees nothing and issues nothing, and goes on once it is lifted.
+    IssuerAway,
 }
 
 /// The faults in force.

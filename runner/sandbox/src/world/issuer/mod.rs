@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use super::bell::Bell;
 use super::cache::{Cache, Key};
 use super::ctx::{Ctx, kube_time};
+use super::faults::Fault;
 use super::json as js;
 use super::kube::{CERTIFICATE_REQUESTS, CERTIFICATES, CLUSTER_ISSUERS, ISSUERS, Kind, Kube, SECRETS, is};
 use super::timing::Dice;
@@ -70,7 +71,13 @@ pub async fn run(kube: Kube, ctx: Arc<Ctx>) {
     };
     loop {
         heard.mark_heard();
-        let wait = if issuing.synced() { issuing.pass().await } else { LONGEST };
+        let wait = if ctx.faults.has(&Fault::IssuerAway) {
+            RETRY
+        } else if issuing.synced() {
+            issuing.pass().await
+        } else {
+            LONGEST
+        };
         let _ = tokio::time::timeout(wait, heard.rings()).await;
         // It works from queues: many events in a row are one look.
         ctx.pause(&issuing.dice, ctx.timing.issue).await;
