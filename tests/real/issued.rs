@@ -25,6 +25,8 @@ pub(crate) async fn bench(seed: u64, rotation_policy: RotationPolicy) -> Bench {
     let mut bench = Bench::of(seed, scenario).await;
     bench.outage = true;
     bench.world.set_fault(Fault::NoRestarts);
+    // What has restarted before that may still be away, and then no run begins.
+    bench.world.steady(PATIENCE).await.unwrap();
     bench
 }
 
