@@ -248,7 +248,7 @@ async fn a_server_of_http_is_asked_and_need_not_be_waited_for() {
             let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
             let config = client(Some(always(identity)), ours.trust(), clock(), alpn).unwrap();
             let dial = move || async move { Ok(SystemNet.dial("127.0.0.1", port).await?) };
-            handshake_asking(dial, config, "localhost", silence, WITHIN, &SystemClock)
+            handshake_asking(dial, config, "localhost", Wait::DataOrSilence(silence), WITHIN, &SystemClock)
         };
         let both = async {
             meet(ours.identity()).await.unwrap();

@@ -12,6 +12,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use tests::control_plane::{ControlPlane, assets, client};
 use tests::desk::kubectl;
+use tests::program::under_test;
 
 use crate::bench::multi;
 
@@ -83,7 +84,7 @@ async fn requests(client: &Client) -> BTreeMap<String, u64> {
 /// Runs the program: how long it took, and the most memory that it held, in kilobytes.
 fn run(home: &Path, kubeconfig: &Path, text: &str) -> (Duration, u64) {
     let begun = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rollover-under-test"))
+    let mut child = Command::new(under_test())
         .args(["run", "site/many", "--yes", "--set", &format!("text={text}"), "--kubeconfig"])
         .arg(kubeconfig)
         .env_clear()

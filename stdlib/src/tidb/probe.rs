@@ -12,7 +12,7 @@ use crate::k8s::secret::Tls;
 use crate::secret::Secret;
 use crate::tls::config::{Identity, Trust, always, client};
 pub use crate::tls::probe::Opening;
-use crate::tls::{TlsFailure, Wait, handshake_asking, handshake_client, mysql, observe};
+use crate::tls::{ASKED, TlsFailure, Wait, handshake_asking, handshake_client, mysql, observe};
 use crate::trust::{Certs, Verifier};
 use crate::world::World;
 
@@ -23,8 +23,6 @@ const WITHIN: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(400);
 /// Handshakes at once.
 const WIDTH: usize = 16;
-/// What gRPC and HTTP servers speak.
-const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// One address with the names under which it is dialled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,23 +87,21 @@ pub struct Answer {
 /// Shakes hands with one endpoint: a new connection without resumption, judged by Go's rules.
 pub async fn one(world: &World, endpoint: &Endpoint, identity: &Identity, anchors: &Arc<Certs>) -> Answer {
     let trust = Trust { verifier: Verifier::Go, anchors: Arc::clone(anchors), allowed_cn: Vec::new() };
-    let alpn = if endpoint.opening == Opening::Tls { ALPN } else { &[] };
+    let alpn = if endpoint.opening == Opening::Tls { ASKED } else { &[] };
     let config = match client(Some(always(identity.clone())), trust, Arc::clone(&world.clock), alpn) {
         Ok(config) => config,
         Err(error) => return Answer { chain: None, failure: Some(TlsFailure::Protocol(error.message)) },
     };
     let clock = world.clock.as_ref();
+    let wait = Wait::DataOrSilence(SILENCE);
     let shaken = match endpoint.opening {
         Opening::Tls => {
             let dialled = || dial(world, endpoint);
-            handshake_asking(dialled, config, endpoint.name(), SILENCE, WITHIN, clock).await
+            handshake_asking(dialled, config, endpoint.name(), wait, WITHIN, clock).await
         }
         // There is nothing to ask without an account: who does not refuse accepts.
         Opening::Mysql => match dial(world, endpoint).await {
-            Ok(stream) => {
-                let wait = Wait::DataOrSilence(SILENCE);
-                handshake_client(stream, config, endpoint.name(), wait, WITHIN, clock).await
-            }
+            Ok(stream) => handshake_client(stream, config, endpoint.name(), wait, WITHIN, clock).await,
             Err(failure) => Err(failure),
         },
     };

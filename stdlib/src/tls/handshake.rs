@@ -34,9 +34,6 @@ pub enum Wait {
     /// As [`Wait::DataOrSilence`], or an orderly end of the connection: for a server that judges certificates in the
     /// handshake, by alerts, and closes afterwards for reasons of its own.
     DataSilenceOrClose(Duration),
-    /// As [`Wait::DataOrSilence`], after a question that every server of the protocol agreed on answers: who accepts says
-    /// so at once.
-    AnswerOrSilence(Duration),
 }
 
 /// An accepted connection, already closed.
@@ -93,6 +90,11 @@ impl TlsFailure {
             }
             _ => None,
         }
+    }
+
+    /// Whether the server speaks none of the protocols that were offered (RFC 7301, 3.2).
+    pub(crate) fn is_about_the_protocol(&self) -> bool {
+        matches!(self, Self::RefusedBy(alert) if alert == "no_application_protocol")
     }
 
     /// Whether the line broke, as it does under a question when a server closes before it has read it: its alert is lost
@@ -180,6 +182,20 @@ pub async fn handshake_client(
     within: Duration,
     clock: &dyn Clock,
 ) -> Result<Handshake, TlsFailure> {
+    shake(stream, config, name, wait, false, within, clock).await
+}
+
+/// As [`handshake_client`]; where `asks`, a server that has agreed on a protocol is asked something that each server of it
+/// answers, so that who accepts says so at once.
+pub(super) async fn shake(
+    stream: Box<dyn Stream>,
+    config: Arc<ClientConfig>,
+    name: &str,
+    wait: Wait,
+    asks: bool,
+    within: Duration,
+    clock: &dyn Clock,
+) -> Result<Handshake, TlsFailure> {
     let server = server_name(name)?;
     let begun = Instant::now();
     let connecting = TlsConnector::from(config).connect(server, stream);
@@ -193,14 +209,11 @@ pub async fn handshake_client(
     let (patience, silence) = match wait {
         Wait::Data(patience) => (patience, false),
         // A server that is far or slow also takes long to refuse.
-        Wait::DataOrSilence(patience)
-        | Wait::DataSilenceOrClose(patience)
-        | Wait::AnswerOrSilence(patience) => (patience.max(begun.elapsed() * 4), true),
+        Wait::DataOrSilence(patience) | Wait::DataSilenceOrClose(patience) => {
+            (patience.max(begun.elapsed() * 4), true)
+        }
     };
-    let asked = match wait {
-        Wait::AnswerOrSilence(_) => question(stream.get_ref().1.alpn_protocol()),
-        Wait::Data(_) | Wait::DataOrSilence(_) | Wait::DataSilenceOrClose(_) => None,
-    };
+    let asked = question(stream.get_ref().1.alpn_protocol()).filter(|_| asks);
     let answer = async {
         if let Some(asked) = asked {
             // Where this fails the alert that says why may still be there to be read.

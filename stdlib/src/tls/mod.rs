@@ -18,7 +18,7 @@ pub use handshake::{GREETING, Handshake, TlsFailure, Wait, handshake_client, han
 pub use looking::answer;
 pub use observe::{Observed, observe};
 pub(crate) use prove::{addresses, serves};
-pub use question::handshake_asking;
+pub use question::{ASKED, handshake_asking};
 
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
 

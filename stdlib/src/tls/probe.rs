@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Identity, Trust, always, client, unjudging_client};
-use super::handshake::{Handshake, TlsFailure, Wait, handshake_client};
+use super::handshake::{Handshake, TlsFailure, Wait};
 use super::mysql::{self, Greeting};
 use super::observe::{Observed, observe};
+use super::question::{ASKED, handshake_asking};
 use crate::error::PrimError;
 use crate::world::{Stream, World};
 
@@ -82,14 +83,16 @@ pub async fn probe(world: &World, target: &Target) -> Result<Probed, TlsFailure>
 async fn attempt(world: &World, target: &Target) -> Result<Handshake, TlsFailure> {
     let identities = target.identity.clone().map(always);
     let clock = Arc::clone(&world.clock);
+    // A MySQL server agrees on no protocol: it is asked nothing.
+    let offered = if target.opening == Opening::Tls { ASKED } else { &[] };
     let config = match &target.trust {
-        Some(trust) => client(identities, trust.clone(), clock, &[]),
-        None => unjudging_client(identities, clock, &[]),
+        Some(trust) => client(identities, trust.clone(), clock, offered),
+        None => unjudging_client(identities, clock, offered),
     }
     .map_err(|error: PrimError| TlsFailure::Protocol(error.message))?;
-    let (stream, _) = open(world, target).await?;
+    let dialled = || async { open(world, target).await.map(|(stream, _)| stream) };
     let wait = Wait::DataOrSilence(SILENCE);
-    handshake_client(stream, config, &target.name, wait, target.within, world.clock.as_ref()).await
+    handshake_asking(dialled, config, &target.name, wait, target.within, world.clock.as_ref()).await
 }
 
 async fn open(world: &World, target: &Target) -> Result<(Box<dyn Stream>, Option<Greeting>), TlsFailure> {

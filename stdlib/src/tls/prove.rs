@@ -7,8 +7,9 @@ use futures::future::join_all;
 use serde_json::{Map, Value, json};
 
 use super::config::{Identity, always, unjudging_client};
-use super::handshake::{Handshake, TlsFailure, Wait, handshake_client};
+use super::handshake::{Handshake, TlsFailure, Wait};
 use super::probe::{SILENCE, WITHIN, dial};
+use super::question::{ASKED, handshake_asking};
 use crate::bundle;
 use crate::cert::date;
 use crate::error::{Code, PrimError};
@@ -124,11 +125,11 @@ async fn shake(
     closes: bool,
 ) -> Result<Handshake, TlsFailure> {
     let config =
-        unjudging_client(identity.map(|identity| always(identity.clone())), Arc::clone(&world.clock), &[])
+        unjudging_client(identity.map(|identity| always(identity.clone())), Arc::clone(&world.clock), ASKED)
             .map_err(|error| TlsFailure::Protocol(error.message))?;
-    let stream = dial(world, &endpoint.host, endpoint.port, WITHIN).await?;
     let wait = if closes { Wait::DataSilenceOrClose(SILENCE) } else { Wait::DataOrSilence(SILENCE) };
-    handshake_client(stream, config, endpoint.name(), wait, WITHIN, world.clock.as_ref()).await
+    let dialled = || dial(world, &endpoint.host, endpoint.port, WITHIN);
+    handshake_asking(dialled, config, endpoint.name(), wait, WITHIN, world.clock.as_ref()).await
 }
 
 /// The public facts of a leaf.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use super::handshake::{Handshake, TlsFailure, Wait, handshake_client};
+use super::handshake::{Handshake, TlsFailure, Wait, handshake_client, shake};
 use crate::world::{Clock, Stream};
 
 /// What a client of HTTP/2 begins with, and an empty frame of settings, which must be answered (RFC 9113, 3.4).
@@ -23,8 +23,12 @@ pub(super) fn question(alpn: Option<&[u8]>) -> Option<&'static [u8]> {
     }
 }
 
-/// Shakes hands with a server and asks it, so that who accepts is known at once; one that answers nothing must refuse
-/// within `silence`. `dial` makes a new connection; a second one is made where the first broke before it was judged.
+/// The protocols that there is a question for, to be offered to a server that is to be asked.
+pub const ASKED: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+/// Shakes hands with a server and asks it, so that who accepts is known at once; from one that answers nothing `wait`
+/// counts. `dial` makes a new connection: a second one is made where the first broke before it was judged, or where the
+/// server speaks none of the protocols that were offered.
 ///
 /// # Errors
 /// Why there is no accepted connection.
@@ -32,17 +36,22 @@ pub async fn handshake_asking<Dialled>(
     dial: impl Fn() -> Dialled,
     config: Arc<ClientConfig>,
     name: &str,
-    silence: Duration,
+    wait: Wait,
     within: Duration,
     clock: &dyn Clock,
 ) -> Result<Handshake, TlsFailure>
 where
     Dialled: Future<Output = Result<Box<dyn Stream>, TlsFailure>>,
 {
-    let wait = Wait::AnswerOrSilence(silence);
-    let shaken = handshake_client(dial().await?, Arc::clone(&config), name, wait, within, clock).await;
-    if !shaken.as_ref().is_err_and(TlsFailure::may_hide_an_alert) {
-        return shaken;
+    match shake(dial().await?, Arc::clone(&config), name, wait, true, within, clock).await {
+        Err(failure) if failure.may_hide_an_alert() => {
+            handshake_client(dial().await?, config, name, wait, within, clock).await
+        }
+        Err(failure) if failure.is_about_the_protocol() => {
+            let mut offering_none = ClientConfig::clone(&config);
+            offering_none.alpn_protocols.clear();
+            handshake_client(dial().await?, Arc::new(offering_none), name, wait, within, clock).await
+        }
+        shaken => shaken,
     }
-    handshake_client(dial().await?, config, name, Wait::DataOrSilence(silence), within, clock).await
 }

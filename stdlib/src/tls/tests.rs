@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -174,11 +175,11 @@ async fn a_server_that_is_asked_need_not_be_waited_for() {
             stream.shutdown().await
         };
         let begun = tokio::time::Instant::now();
-        let wait = Wait::AnswerOrSilence(silence);
-        let (shaken, _) = tokio::join!(
-            handshake_client(Box::new(near), us, "pd-0", wait, SECOND, clock.as_ref()),
-            answering
-        );
+        let line = Mutex::new(Some(near));
+        let dial = || async { Ok(Box::new(line.lock().unwrap().take().unwrap()) as Box<dyn Stream>) };
+        let wait = Wait::DataOrSilence(silence);
+        let (shaken, _) =
+            tokio::join!(handshake_asking(dial, us, "pd-0", wait, SECOND, clock.as_ref()), answering);
         assert!(begun.elapsed() < silence);
         match shaken {
             Ok(_) => assert!(accepted),
@@ -205,9 +206,30 @@ async fn an_alert_that_a_broken_line_swallowed_is_asked_for_again() {
         tokio::spawn(async move { tokio_rustls::TlsAcceptor::from(config).accept(far).await.map(drop) });
         Ok(Box::new(near) as Box<dyn Stream>)
     };
-    let shaken = handshake_asking(dial, us, "pd-0", SECOND, SECOND, clock().as_ref()).await;
+    let shaken =
+        handshake_asking(dial, us, "pd-0", Wait::DataOrSilence(SECOND), SECOND, clock().as_ref()).await;
     assert_eq!(shaken.unwrap_err(), TlsFailure::RefusedBy("certificate_unknown".into()));
     assert!(servers.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_of_another_protocol_is_asked_nothing() {
+    let ca = ca("ca");
+    let other =
+        server(always(ca.identity(&["pd-0"])), Some(trust(&ca.trust())), clock(), &[b"other"]).unwrap();
+    let us = client(Some(always(ca.identity(&["c"]))), trust(&ca.trust()), clock(), ASKED).unwrap();
+    let dials = AtomicUsize::new(0);
+    let dial = || async {
+        dials.fetch_add(1, Ordering::Relaxed);
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let (clock, other) = (clock(), Arc::clone(&other));
+        tokio::spawn(async move { handshake_server(Box::new(far), other, SECOND, clock.as_ref()).await });
+        Ok(Box::new(near) as Box<dyn Stream>)
+    };
+    let shaken =
+        handshake_asking(dial, us, "pd-0", Wait::DataOrSilence(SECOND), SECOND, clock().as_ref()).await;
+    assert_eq!(shaken.unwrap().peer.0.len(), 1);
+    assert_eq!(dials.into_inner(), 2, "offered ours, then nothing");
 }
 
 #[tokio::test(start_paused = true)]
