@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::program::{Program, says};
 use journal::{Direction, Event, Moment, Tripwire, Why};
 use runner::events::EndState;
+use runner::rbac;
 use sandbox::world::kube::{CERTIFICATES, PODS, SECRETS};
 use sandbox::world::{Fault, IssuedBy, Options as WorldOptions, RotationPolicy, Scenario, json as js};
 use serde_json::{Value, json};
@@ -253,6 +254,19 @@ fn what_cert_manager_has_renewed_by_itself_since_is_taken_back_with_the_run() {
 fn what_a_renewed_ca_has_signed_since_refuses_the_way_back() {
     virtual_time(async {
         tests::issued::authority_renewed_since(&lab(83, RotationPolicy::Always).await, LEAVES).await;
+    });
+}
+
+#[test]
+fn only_an_order_to_renew_asks_for_the_right_to_write_a_certificates_status() {
+    virtual_time(async {
+        let lab = lab(84, RotationPolicy::Always).await;
+        for (ca, asked) in [("delete", false), ("renew", true)] {
+            let plan = lab.plan_with(&lab.workflow(FORCED), &[("ca", ca)], &lab.eyes()).await.unwrap();
+            let rules = rbac::rules(&rbac::touches(&plan, stdlib::registry()));
+            let status = |rule: &rbac::Rule| rule.resources.contains(&"certificates/status".to_owned());
+            assert_eq!(rules["tidb"].iter().any(status), asked, "{ca}: {rules:#?}");
+        }
     });
 }
 

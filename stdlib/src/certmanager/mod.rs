@@ -88,11 +88,12 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: |args| {
             let (namespace, secret) = (hint(args, 0, "namespace"), hint(args, 0, "secret"));
             let mut touches = orders(args);
-            touches.push(status(namespace, hint(args, 0, "name")));
             touches.push(touch("v1", "Secret", namespace, secret, &["get", "patch"]));
             if hint(args, 1, "by") == "deletion" {
                 touches.push(touch("v1", "Secret", namespace, secret, &["delete"]));
                 touches.push(touch("v1", "Secret", namespace, "", &["create"]));
+            } else {
+                touches.push(status(namespace, hint(args, 0, "name")));
             }
             touches
         },
