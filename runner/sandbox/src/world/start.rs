@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stdlib::world::{Clock, Net, Stream, SystemClock, TokioClock};
 use thiserror::Error;
@@ -15,20 +14,15 @@ use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::bell::Bell;
-use super::cache::Cache;
 use super::controllers::template::NODE;
 use super::counters::{Counters, Snapshot, State};
 use super::ctx::Ctx;
 use super::faults::Fault;
 use super::genesis::{self, Expired, IssuedBy, Operator, Pki, Scenario};
-use super::json as js;
-use super::kube::{CERTIFICATES, DEPLOYMENTS, Kind, Kube, NODES, TIDB_CLUSTERS};
+use super::kube::{Kube, NODES};
 use super::kubelet::streams::logs::Asked;
 use super::memo::Memo;
 use super::net::{LoopbackNet, MemoryNet, Network};
-use super::operator::v2::GROUPS;
-use super::pod::dial::{Ask, Outcome, dial, fingerprint};
 use super::timing::Timing;
 use crate::api;
 
@@ -111,42 +105,13 @@ pub enum StartError {
     Unsteady(String),
 }
 
-/// A party's key material at the end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Served {
-    /// `pd`.
-    pub component: String,
-    /// SHA-256 fingerprints of the chain it presents, leaf first.
-    pub chain: Vec<String>,
-    /// SHA-256 fingerprints of the anchors it has loaded, in order.
-    pub anchors: Vec<String>,
-    /// Whether it is ready.
-    pub ready: bool,
-}
-
-/// What the world has come to: who serves and trusts what, and whether every link holds now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndState {
-    /// By pod.
-    pub pods: BTreeMap<String, Served>,
-    /// Links that do not hold, with the reason.
-    pub broken: Vec<String>,
-}
-
-impl EndState {
-    /// Whether every link holds.
-    pub fn holds(&self) -> bool {
-        self.broken.is_empty()
-    }
-}
-
 /// A running world. Dropping it ends it.
 pub struct World {
-    ctx: Arc<Ctx>,
+    pub(super) ctx: Arc<Ctx>,
     server: Option<Arc<api::Server>>,
     clients: Clients,
     pki: Pki,
-    scenario: Scenario,
+    pub(super) scenario: Scenario,
     tasks: JoinSet<()>,
 }
 
@@ -268,16 +233,8 @@ impl World {
         Ok(())
     }
 
-    fn kube(&self, user: &str) -> Kube {
+    pub(super) fn kube(&self, user: &str) -> Kube {
         Kube::new((self.clients)(user))
-    }
-
-    /// Waits until the cluster is ready, all its pods are as its templates want them, and its clients run.
-    ///
-    /// # Errors
-    /// What is missing when the time is up.
-    pub async fn steady(&self, within: Duration) -> Result<(), String> {
-        self.steady_as(&self.scenario, within).await
     }
 
     /// Makes a further cluster of its own name and namespace, and waits until it is steady too.
@@ -288,101 +245,6 @@ impl World {
         let made = genesis::create(&self.kube("system:admin"), scenario, pki).await;
         made.map_err(|e| StartError::Objects(Box::new(e)))?;
         self.steady_as(scenario, STEADY).await.map_err(StartError::Unsteady)
-    }
-
-    /// Waits until the operator has found out that nobody talks with it any more.
-    async fn ailing(&self, within: Duration) -> Result<(), String> {
-        let kube = self.kube("system:admin");
-        let (namespace, name) = (&self.scenario.namespace, &self.scenario.cluster);
-        let deadline = tokio::time::Instant::now() + within;
-        while tokio::time::Instant::now() < deadline {
-            let cluster = kube.get(TIDB_CLUSTERS, namespace, name).await.map_err(|e| e.to_string())?;
-            if cluster.is_some_and(|c| js::condition(&c, "Ready") == "False") {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        Err(format!("TidbCluster {namespace}/{name} is still content although everything has expired"))
-    }
-
-    async fn steady_as(&self, scenario: &Scenario, within: Duration) -> Result<(), String> {
-        let (bell, mut tasks) = (Bell::default(), JoinSet::new());
-        let kube = self.kube("system:admin");
-        let mut heard = bell.listen();
-        let kinds: Vec<Kind> = match scenario.operator {
-            Operator::V1 => vec![TIDB_CLUSTERS],
-            Operator::V2 => GROUPS.iter().map(|group| group.group).collect(),
-        };
-        let clusters: Vec<Cache> =
-            kinds.into_iter().map(|kind| Cache::follow(&kube, kind, &bell, &mut tasks)).collect();
-        let deployments = Cache::follow(&kube, DEPLOYMENTS, &bell, &mut tasks);
-        let certificates = (scenario.issued_by == IssuedBy::CertManager)
-            .then(|| Cache::follow(&kube, CERTIFICATES, &bell, &mut tasks));
-        let (namespace, name) = (&scenario.namespace, &scenario.cluster);
-        let missing = || -> Option<String> {
-            let unready = match scenario.operator {
-                Operator::V1 => {
-                    let cluster = clusters.first()?.get(namespace, name)?;
-                    let ready = js::items(&cluster, "/status/conditions")
-                        .iter()
-                        .find(|c| js::text(c, "/type") == "Ready");
-                    let ready = ready.cloned().unwrap_or_else(|| json!({ "reason": "no status yet" }));
-                    (js::text(&ready, "/status") != "True")
-                        .then(|| format!("TidbCluster {namespace}/{name}: {}", js::text(&ready, "/reason")))
-                }
-                Operator::V2 => {
-                    let groups: Vec<_> =
-                        clusters.iter().flat_map(|cache| cache.within(namespace, |_| true)).collect();
-                    if groups.len() < scenario.components.len() {
-                        return None;
-                    }
-                    let unwell = groups.iter().find(|group| !is_well(group));
-                    unwell.map(|group| format!("group {namespace}/{} is not ready", js::name(group)))
-                }
-            };
-            if unready.is_some() {
-                return unready;
-            }
-            let clients: &[&str] = match (scenario.clients, scenario.sql_tls) {
-                (0, _) => &[],
-                (_, false) => &["client"],
-                (_, true) => &["client", "sql-client"],
-            };
-            for component in clients {
-                let client = deployments.get(namespace, &format!("{name}-{component}"))?;
-                let up = js::number(&client, "/status/readyReplicas").unwrap_or(0);
-                let updated = js::number(&client, "/status/updatedReplicas").unwrap_or(0);
-                let wanted = i64::from(scenario.clients);
-                let all = js::number(&client, "/status/replicas").unwrap_or(0);
-                if up != wanted || updated != wanted || all != wanted {
-                    return Some(format!(
-                        "Deployment {namespace}/{name}-{component}: {up} of {wanted} ready"
-                    ));
-                }
-            }
-            let settled = |c: &serde_json::Value| {
-                js::condition(c, "Ready") == "True" && js::condition(c, "Issuing") != "True"
-            };
-            let unsettled = certificates.as_ref().and_then(|cache| {
-                if !cache.synced() {
-                    return Some("Certificates are not there yet".to_owned());
-                }
-                let open = cache.within(namespace, |certificate| !settled(certificate));
-                open.first().map(|c| format!("Certificate {namespace}/{} is not ready", js::name(c)))
-            });
-            Some(unsettled.unwrap_or_default())
-        };
-        let deadline = tokio::time::Instant::now() + within;
-        loop {
-            heard.mark_heard();
-            let found = missing().unwrap_or_else(|| "objects are not there yet".to_owned());
-            if found.is_empty() {
-                return Ok(());
-            }
-            if tokio::time::timeout_at(deadline, heard.rings()).await.is_err() {
-                return Err(found);
-            }
-        }
     }
 
     /// A client of its API, as an administrator.
@@ -447,53 +309,10 @@ impl World {
         all.iter().filter_map(|e| Some((e.pod.clone(), e.party.state()?))).collect()
     }
 
-    /// Who serves and trusts what, and whether every link between pods holds now.
-    pub async fn end_state(&self) -> EndState {
-        let (mut pods, mut broken) = (BTreeMap::new(), Vec::new());
-        for endpoint in self.ctx.directory.all() {
-            let prints =
-                |certs: &stdlib::trust::Certs| certs.0.iter().map(|c| fingerprint(c.as_ref())).collect();
-            let chain = endpoint.party.leaf().map(|leaf| prints(&leaf.chain)).unwrap_or_default();
-            let served = Served {
-                component: endpoint.program.component.to_owned(),
-                chain,
-                anchors: prints(&endpoint.party.anchors.certs),
-                ready: endpoint.is_ready(),
-            };
-            pods.insert(endpoint.pod.clone(), served);
-            if let Some(party) = endpoint.sql.as_ref().map(|side| side.party()) {
-                let chain = party.leaf().map(|leaf| prints(&leaf.chain)).unwrap_or_default();
-                let anchors = prints(&party.anchors.certs);
-                let component = "tidb-sql".to_owned();
-                let served = Served { component, chain, anchors, ready: endpoint.is_ready() };
-                pods.insert(format!("{} (MySQL)", endpoint.pod), served);
-            }
-            let own = Some(endpoint.ip);
-            let dials = endpoint.program.dials;
-            for target in self.ctx.directory.targets(&endpoint.namespace, &endpoint.cluster, dials, own) {
-                let link = format!("{} -> {}:{}", endpoint.pod, target.name, target.port);
-                match dial(&self.ctx, &endpoint.party, &target, &Ask::status()).await {
-                    Outcome::Held(..) => {}
-                    Outcome::Refused(refusal) => broken.push(format!("{link}: {}", refusal.why)),
-                    Outcome::Unreachable(kind) => broken.push(format!("{link}: {kind}")),
-                }
-            }
-        }
-        EndState { pods, broken }
-    }
-
     /// Ends it: every process, connection and task.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
     }
-}
-
-/// Whether a group of operator v2 is as it should be.
-fn is_well(group: &serde_json::Value) -> bool {
-    let holds = |kind: &str| js::condition(group, kind) == "True";
-    js::number(group, "/status/observedGeneration") == Some(js::generation(group))
-        && holds("Ready")
-        && holds("Synced")
 }
 
 struct WorldNet(Arc<Ctx>);
