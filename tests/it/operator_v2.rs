@@ -14,18 +14,20 @@ use sandbox::world::genesis::Pki;
 use sandbox::world::json as js;
 use sandbox::world::kube::{DEPLOYMENTS, SECRETS};
 use sandbox::world::operator::v2::GROUPS;
-use sandbox::world::{EndState as WorldState, Memo, Options as WorldOptions, World};
+use sandbox::world::{EndState as WorldState, Fault, Memo, Options as WorldOptions, Scenario, World};
 use serde_json::json;
 use stdlib::world::Disk as _;
-use tests::operator_v2::{SET, WORKFLOW, files, forward, renewed, scenario, served, sound, there_and_back};
+use tests::operator_v2::{
+    self as stories, SET, SQL, V2, WORKFLOW, files, forward, renewed, scenario, served, sound, there_and_back,
+};
 use tests::stage::Stage;
 
 use crate::lab::{Lab, PKI, START, StopAt, virtual_time};
 
-const V2: &[(&str, &str)] = &[("operator", "v2")];
+const SQL_PKI: &str = "/srv/sql-pki";
 
 /// Whether everything is tried, however long it takes.
-fn all() -> bool {
+pub(crate) fn all() -> bool {
     std::env::var("ROLLOVER_TEST_TIER").is_ok_and(|tier| tier == "all")
 }
 
@@ -52,6 +54,25 @@ async fn lab(seed: u64) -> Lab {
     Lab::with(options(Arc::new(known.fork()))).await
 }
 
+/// Another beginning, in which everything is measured afresh.
+pub(crate) async fn lab_of(seed: u64, scenario: Scenario) -> Lab {
+    let mut lab =
+        Lab::with(WorldOptions { scenario, start: Some(START), ..WorldOptions::in_process(seed) }).await;
+    lab.outage = true;
+    lab.world.set_fault(Fault::NoRestarts);
+    if let Some(sql) = lab.world.pki().sql() {
+        sql.write(&*lab.disk, Path::new(SQL_PKI)).unwrap();
+    }
+    lab
+}
+
+/// What of these a workflow needs here, before what a story says.
+fn with<'a>(name: &str, set: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let own: &[(&str, &str)] =
+        if name == SQL { &[("sql_pki", SQL_PKI), ("login_secret", "basic-tidb-root")] } else { &[] };
+    own.iter().chain(set).copied().collect()
+}
+
 impl Stage for Lab {
     fn world(&self) -> &World {
         &self.world
@@ -66,7 +87,14 @@ impl Stage for Lab {
     }
 
     async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, String> {
-        Lab::forward(self, name, set).await.map_err(|refused| refused.to_string())
+        Lab::forward(self, name, &with(name, set)).await.map_err(|refused| refused.to_string())
+    }
+
+    async fn dies_at(&self, name: &str, set: &[(&str, &str)], record: u64) -> Ending {
+        let stop = Arc::new(StopAt(record, Moment::AfterSync));
+        let ending = self.run(&self.workflow(name), &with(name, set), stop).await.unwrap();
+        self.die();
+        ending
     }
 
     async fn resume(&self) -> Ending {
@@ -96,6 +124,127 @@ fn the_parts_of_the_page_one_after_the_other_replace_the_ca_too() {
             forward(&lab, name, V2).await;
         }
         renewed(&before, &sound(&lab).await);
+    });
+}
+
+#[test]
+fn a_cluster_in_which_everything_has_expired_is_brought_back() {
+    virtual_time(async { stories::brought_back(&lab_of(10, stories::expired()).await).await });
+}
+
+#[test]
+fn brought_back_it_goes_on_wherever_it_was_stopped() {
+    if !all() {
+        println!("only with ROLLOVER_TEST_TIER=all");
+        return;
+    }
+    let records = virtual_time(async { stories::brought_back(&lab_of(11, stories::expired()).await).await });
+    for record in (5..records - 3).step_by(7) {
+        virtual_time(async {
+            stories::brought_back_after(&lab_of(11, stories::expired()).await, record).await;
+        });
+    }
+}
+
+/// Whoever does not restart the operator waits for TiKV for ever.
+#[test]
+fn trap_an_operator_that_keeps_its_client_makes_no_store_anew() {
+    if !all() {
+        println!("only with ROLLOVER_TEST_TIER=all");
+        return;
+    }
+    virtual_time(async {
+        let lab = lab_of(12, stories::expired()).await;
+        let mut workflow = lab.workflow(stories::EXPIRED);
+        let (call, mut cut) = ("    restart_operator(job, p, options.deadline);\n", 0);
+        for text in workflow.sources.files.values_mut() {
+            cut += text.matches(call).count();
+            *text = text.replace(call, "");
+        }
+        assert_eq!(cut, 1);
+        let ending = lab.run(&workflow, V2, Arc::new(journal::NoTripwire)).await.unwrap();
+        assert_ne!(ending.state, EndState::Done);
+        let there = stories::pods(&lab, "tidb").await;
+        let count = |stem: &str| there.keys().filter(|name| name.starts_with(stem)).count();
+        assert_eq!((count("pd-pd-"), count("tikv-tikv-")), (3, 0), "{there:?}: {:?}", ending.failure);
+        lab.restart_operator().await;
+        lab.world.steady(Duration::from_secs(600)).await.unwrap();
+    });
+}
+
+#[test]
+fn the_documented_way_to_a_ca_of_cert_manager_goes_there_and_back() {
+    if !all() {
+        println!("only with ROLLOVER_TEST_TIER=all");
+        return;
+    }
+    virtual_time(async {
+        stories::issued_there_and_back(
+            &lab_of(13, stories::with_cert_manager()).await,
+            "tidb/cert-manager-ca",
+            true,
+        )
+        .await;
+    });
+}
+
+#[test]
+fn a_ca_of_cert_manager_is_replaced_without_a_gap_there_and_back() {
+    if !all() {
+        println!("only with ROLLOVER_TEST_TIER=all");
+        return;
+    }
+    virtual_time(async {
+        let lab = lab_of(14, stories::with_cert_manager()).await;
+        stories::issued_there_and_back(&lab, "tidb/cert-manager-ca-gapless", false).await;
+    });
+}
+
+#[test]
+fn leaves_that_cert_manager_keeps_are_renewed_and_taken_back() {
+    virtual_time(async {
+        let lab = lab_of(15, stories::with_cert_manager()).await;
+        if all() {
+            stories::issued_there_and_back(&lab, "tidb/cert-manager-components", false).await;
+        } else {
+            stories::issued(&lab, "tidb/cert-manager-components").await;
+        }
+    });
+}
+
+#[test]
+fn the_mysql_side_of_a_group_gets_a_new_ca_there_and_back() {
+    virtual_time(async { stories::sql_there_and_back(&lab_of(16, stories::with_sql()).await).await });
+}
+
+#[test]
+fn the_mysql_side_of_a_group_is_renewed_by_a_rolling_restart() {
+    virtual_time(async { stories::sql_by_restart(&lab_of(17, stories::with_sql()).await).await });
+}
+
+#[test]
+fn of_several_groups_with_a_mysql_side_one_is_to_be_named() {
+    virtual_time(async {
+        let lab = lab_of(18, stories::with_sql()).await;
+        let kube = lab.kube();
+        let tidb = GROUPS.iter().find(|group| group.component == "tidb").unwrap().group;
+        let mut second = kube.get(tidb, "tidb", "tidb").await.unwrap().unwrap();
+        second["metadata"] = json!({ "name": "reports" });
+        second["spec"]["replicas"] = json!(0);
+        second.as_object_mut().unwrap().remove("status");
+        kube.create(tidb, "tidb", second).await.unwrap();
+        lab.world.steady(Duration::from_secs(600)).await.unwrap();
+        let asked = async |group: &'static str| {
+            let set = with(SQL, &[("operator", "v2"), ("group", group)]);
+            lab.plan_with(&lab.workflow(SQL), &set, &lab.eyes()).await
+        };
+        let several = asked("").await.unwrap_err().to_string();
+        assert!(several.contains("several of its TiDB groups") && several.contains("reports"), "{several}");
+        let unknown = asked("sales").await.unwrap_err().to_string();
+        assert!(unknown.contains("no such TiDB group"), "{unknown}");
+        let lacking = asked("reports").await.unwrap_err().to_string();
+        assert!(lacking.contains("reports-tidb-server-secret"), "{lacking}");
+        asked("tidb").await.unwrap();
     });
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use journal::{NoTripwire, Why};
 use runner::events::{EndState, Ending};
 use sandbox::world::kube::Kube;
-use sandbox::world::{Fault, World};
-use tests::operator_v2::{SET, WORKFLOW, files, renewed, scenario, served, sound};
+use sandbox::world::{Fault, Scenario, World};
+use tests::operator_v2::{self as stories, SET, WORKFLOW, files, renewed, scenario, served, sound};
 use tests::stage::Stage;
 
 use crate::bench::{Bench, multi};
@@ -30,6 +30,10 @@ impl Stage for Bench {
         self.run(name, set, Arc::new(NoTripwire)).await
     }
 
+    async fn dies_at(&self, name: &str, set: &[(&str, &str)], record: u64) -> Ending {
+        self.run(name, set, Arc::new(StopAt(record))).await.unwrap()
+    }
+
     async fn resume(&self) -> Ending {
         self.open(Why::Resume).resume().await
     }
@@ -40,7 +44,13 @@ impl Stage for Bench {
 }
 
 async fn bench(seed: u64) -> Bench {
-    let bench = Bench::of(seed, scenario()).await;
+    bench_of(seed, scenario()).await
+}
+
+/// The same with another beginning.
+pub(crate) async fn bench_of(seed: u64, scenario: Scenario) -> Bench {
+    let mut bench = Bench::of(seed, scenario).await;
+    bench.outage = true;
     // A rotation does not begin while a process is down.
     bench.world.set_fault(Fault::NoRestarts);
     bench
@@ -85,4 +95,55 @@ fn a_cluster_that_its_schema_does_not_allow_is_refused() {
         let bench = Bench::new(63).await;
         tests::definitions::clusters(&Kube::new(bench.world.client())).await;
     });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_what_has_expired_is_brought_back_and_goes_on_where_it_was_stopped() {
+    multi(async {
+        let records = stories::brought_back(&bench_of(64, stories::expired()).await).await;
+        for part in [1, 2, 3] {
+            let bench = bench_of(64, stories::expired()).await;
+            stories::brought_back_after(&bench, records * part / 4).await;
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_leaves_of_cert_manager_are_renewed_and_taken_back() {
+    multi(async {
+        let bench = bench_of(65, stories::with_cert_manager()).await;
+        stories::issued_there_and_back(&bench, "tidb/cert-manager-components", false).await;
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_a_ca_of_cert_manager_is_replaced_without_a_gap_and_taken_back() {
+    multi(async {
+        let bench = bench_of(66, stories::with_cert_manager()).await;
+        stories::issued_there_and_back(&bench, "tidb/cert-manager-ca-gapless", false).await;
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_the_documented_way_to_a_ca_of_cert_manager_goes_and_is_taken_back() {
+    multi(async {
+        let bench = bench_of(67, stories::with_cert_manager()).await;
+        stories::issued_there_and_back(&bench, "tidb/cert-manager-ca", true).await;
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_the_mysql_side_gets_a_new_ca_and_is_taken_back() {
+    multi(async { stories::sql_there_and_back(&bench_of(68, stories::with_sql()).await).await });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_the_mysql_side_is_renewed_by_a_rolling_restart() {
+    multi(async { stories::sql_by_restart(&bench_of(69, stories::with_sql()).await).await });
 }

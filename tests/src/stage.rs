@@ -16,6 +16,8 @@ pub trait Stage {
     fn pki(&self, name: &str) -> Vec<u8>;
     /// Runs a workflow as far as it goes; an error where it is refused beforehand.
     async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, String>;
+    /// Runs a workflow until this record, where its process dies.
+    async fn dies_at(&self, name: &str, set: &[(&str, &str)], record: u64) -> Ending;
     /// Goes on with the newest run.
     async fn resume(&self) -> Ending;
     /// Takes the newest run back.

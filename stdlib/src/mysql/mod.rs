@@ -8,7 +8,7 @@ pub mod session;
 
 use crate::k8s::param;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
-use crate::tidb::sql::Servers;
+use crate::tidb::sql_servers::Servers;
 
 pub use reload::STATEMENT;
 

@@ -11,7 +11,7 @@ use crate::error::{Code, PrimError};
 use crate::gate::{Gate, Progress};
 use crate::k8s::args;
 use crate::tidb::probe;
-use crate::tidb::sql::Servers;
+use crate::tidb::sql_servers::Servers;
 use crate::world::World;
 
 const PAUSE: Duration = Duration::from_secs(1);

@@ -20,7 +20,7 @@ use crate::k8s::args;
 use crate::k8s::object::text;
 use crate::k8s::restart::Poll;
 use crate::tidb::probe::{self, Endpoint};
-use crate::tidb::sql::{self, Servers};
+use crate::tidb::sql_servers::{self, Servers};
 use crate::tls::TlsFailure;
 use crate::tls::config::Identity;
 use crate::trust::{Ask, Certs, Usage, Verifier, verify};
@@ -251,7 +251,7 @@ impl Round<'_> {
         };
         let now = presented(session.chain());
         session.close().await;
-        let leaf = sql::leaf(&self.servers.server).map(Certificate::fingerprint).unwrap_or_default();
+        let leaf = sql_servers::leaf(&self.servers.server).map(Certificate::fingerprint).unwrap_or_default();
         if now != leaf {
             let why = late(
                 "it was told to load its files and still presents another certificate than its Secret holds"

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod components;
 pub mod config;
+mod consumers;
 mod fact;
 pub mod history;
 pub mod keeper;
@@ -12,6 +13,7 @@ pub mod probe;
 mod prove;
 mod restart;
 pub mod sql;
+pub(crate) mod sql_servers;
 mod sql_view;
 pub mod v1;
 pub mod v2;
@@ -69,16 +71,26 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "tidb::sql",
         kind: Kind::Read,
         params: &[
-            param("namespace", Type::Text, "Namespace of the TidbCluster."),
-            param("name", Type::Text, "Name of the TidbCluster."),
+            param("namespace", Type::Text, "Namespace of the cluster."),
+            param("name", Type::Text, "Name of the TidbCluster (operator v1) or Cluster (operator v2)."),
+            Param::optional(
+                "options",
+                Type::Map,
+                "`operator`: `v1` (where nothing is said) or `v2`; `group`: under operator v2 which TiDBGroup, where several have certificates for MySQL clients.",
+            ),
         ],
         returns: "`{id, namespace, name, target, server, clients, secrets, asks_clients, managed, warnings}`: `server` is the component that MySQL clients dial, `clients` are the workloads that use a Secret of theirs; each secret what `k8s::secret` gives, and `component, request, profile` (`server` or `client`); `asks_clients`, whether servers judge client certificates; the rest as `tidb::cluster` has it",
-        doc: "Reads what MySQL clients of a TiDB cluster see: its servers, the Secrets `CLUSTER-tidb-server-secret` and `CLUSTER-tidb-client-secret`, those of further clients, and who uses them.\n\nFails with `no-target`, `invalid` where TLS for MySQL clients is not enabled, `not-found`, `key-mismatch`, `expired`, `unproved` when the cluster is not ready, or `locked` when it is not because another run is unfinished.",
+        doc: "Reads what MySQL clients of a TiDB cluster see: its servers, the Secrets `CLUSTER-tidb-server-secret` and `CLUSTER-tidb-client-secret` (under operator v2 called after the TiDBGroup, or what it names), those of further clients, and who uses them.\n\nFails with `no-target`, `invalid` where TLS for MySQL clients is not enabled, `not-found`, `key-mismatch`, `expired`, `unproved` when the cluster is not ready, or `locked` when it is not because another run is unfinished.",
         example: "let tidb = tidb::sql(\"tidb\", \"basic\");",
         run: |world, args, gate| Box::pin(sql::run(world, args, gate)),
         restore: None,
         forecast: None,
-        touches: |args| sql::touches(hint(args, 0, ""), hint(args, 1, ""), None),
+        touches: |args| {
+            // Operator v1's Secrets are looked for by all names that they may have.
+            let found = args.get(3).and_then(|answer| answer.get("id"));
+            let known = found.filter(|id| id.get("group").is_some());
+            sql::touches(hint(args, 0, ""), hint(args, 1, ""), args.get(2), known)
+        },
     },
     Primitive {
         name: "tidb::sql_trust",
@@ -91,7 +103,8 @@ pub const PRIMITIVES: &[Primitive] = &[
         restore: None,
         forecast: None,
         touches: |args| {
-            let mut touches = sql::touches(hint(args, 0, "namespace"), hint(args, 0, "name"), args.first());
+            let id = args.first();
+            let mut touches = sql::touches(hint(args, 0, "namespace"), hint(args, 0, "name"), id, id);
             touches.push(Touch::Net { host: "*".into(), port: sql::PORT });
             touches
         },
@@ -219,7 +232,7 @@ const COMPONENT: Param = param("component", Type::Map, "A component, as `tidb::c
 /// What dialling the pods of a component needs.
 fn dials(args: &[Value]) -> Vec<Touch> {
     if args.first().and_then(|part| part.get("mysql")) == Some(&Value::Bool(true)) {
-        return sql::Servers::touches(args, 0);
+        return sql_servers::Servers::touches(args, 0);
     }
     let (namespace, name) = (hint(args, 0, "namespace"), hint(args, 0, "cluster"));
     let port =

@@ -23,7 +23,8 @@ use crate::world::World;
 use super::cluster::{self, Cluster, Runs};
 use super::keeper::{Keeper, Named};
 use super::probe::{self, Answer, Endpoint};
-use super::{components, fact, restart, sql, v1, view};
+use super::sql_servers::Servers;
+use super::{components, fact, restart, v1, view};
 
 /// How long a proof waits for pods that do not answer.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -294,7 +295,7 @@ struct Now {
 impl Now {
     async fn read(world: &World, part: &Map<String, Value>) -> Result<Self, PrimError> {
         if part.get("mysql") == Some(&Value::Bool(true)) {
-            let sql::Servers { wanted, endpoints, client, .. } = sql::Servers::read(world, part).await?;
+            let Servers { wanted, endpoints, client, .. } = Servers::read(world, part).await?;
             return Ok(Self { endpoints, wanted: usize::try_from(wanted).unwrap_or(usize::MAX), client });
         }
         let objects = Objects::of(world)?;

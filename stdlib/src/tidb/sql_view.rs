@@ -8,22 +8,18 @@ use serde_json::Value;
 use crate::error::PrimError;
 use crate::gate::{Gate, Past, Place};
 use crate::k8s::args;
-use crate::k8s::object::{at, text};
+use crate::k8s::object::text;
 use crate::trust::{Link, View};
 use crate::world::World;
 
-use super::cluster::{self, Cluster};
+use super::cluster::Cluster;
 use super::links::RUNNER;
 use super::probe::{self, Answer, Endpoint};
-use super::{sql, view};
+use super::{sql, sql_servers, view};
 
 /// `tidb::sql_trust(id)`.
 pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
     let named = args::map(args, 0, "cluster")?;
-    let object = cluster::reference(
-        args::field(named, "namespace", "cluster")?,
-        args::field(named, "name", "cluster")?,
-    );
     let known: Vec<String> = named
         .get("secrets")
         .and_then(Value::as_array)
@@ -31,14 +27,17 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
         .flatten()
         .filter_map(|name| name.as_str().map(str::to_owned))
         .collect();
-    let cluster = sql::load(world, &object, Some(&known)).await?;
+    let cluster = sql::load(world, &sql::Side::id(args)?, Some(&known)).await?;
     let missing =
         |name: &str| PrimError::not_found("it does not exist").on(cluster.secret_ref(name).to_string());
-    let (server, client) = (sql::server_secret(&object.name), sql::client_secret(&object.name));
-    let server_tls = cluster.secrets.get(&server).ok_or_else(|| missing(&server))?;
-    let client_tls = cluster.secrets.get(&client).ok_or_else(|| missing(&client))?;
-    let servers = cluster.parts.first().map(|part| part.pods.as_slice()).unwrap_or_default();
-    let endpoints = sql::endpoints(&object, servers, server_tls, world.clock.now());
+    let client = &cluster.client_secret;
+    let client_tls = cluster.secrets.get(client).ok_or_else(|| missing(client))?;
+    let mut endpoints = Vec::new();
+    if let Some(part) = cluster.parts.first() {
+        let server_tls = cluster.secrets.get(&part.secret).ok_or_else(|| missing(&part.secret))?;
+        endpoints =
+            sql_servers::endpoints(&part.namespace, &part.name, &part.pods, server_tls, world.clock.now());
+    }
     let identity = probe::identity(client_tls)?;
     let anchors = Arc::new(probe::certs(&client_tls.anchors));
     let answers = probe::all(world, &endpoints, &identity, &anchors).await?;
@@ -73,14 +72,13 @@ fn assemble(cluster: &Cluster, endpoints: &[Endpoint], answers: &[Answer], histo
             if part.port.is_some() { servers.push((id, name)) } else { clients.push(id) }
         }
     }
-    let client = sql::client_secret(&cluster.object.name);
-    if let Some(tls) = cluster.secrets.get(&client) {
-        parties.push(view::rereading(cluster, &client, tls, "runner", RUNNER));
+    let client = &cluster.client_secret;
+    if let Some(tls) = cluster.secrets.get(client) {
+        parties.push(view::rereading(cluster, client, tls, "runner", RUNNER));
         clients.push("runner".into());
     }
     // Without an authority for clients a server asks for no certificate.
-    let disabled = at(&cluster.value, &["spec", sql::SERVER, "tlsClient", "disableClientAuthn"]);
-    let mutual = disabled != Some(&Value::Bool(true));
+    let mutual = sql::asks_clients(cluster);
     let mut links = Vec::new();
     for (server, pod) in &servers {
         let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.pod == *pod) else { continue };

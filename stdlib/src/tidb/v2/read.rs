@@ -107,7 +107,13 @@ fn known(object: &Ref, all: &[Value]) -> Result<(), PrimError> {
 }
 
 /// A group as a part. The only group of a component is called as the component is.
-fn part(object: &Ref, component: &str, group: &Value, alone: bool, all: &[Value]) -> Result<Part, PrimError> {
+pub(in crate::tidb) fn part(
+    object: &Ref,
+    component: &str,
+    group: &Value,
+    alone: bool,
+    all: &[Value],
+) -> Result<Part, PrimError> {
     let name = text(group, &["metadata", "name"]);
     let known = components::by_name(component)
         .ok_or_else(|| PrimError::internal(format!("{component} is not in the table of components")))?;
@@ -139,7 +145,11 @@ fn part(object: &Ref, component: &str, group: &Value, alone: bool, all: &[Value]
 }
 
 /// The Secret that `ca` and `certKeyPair` below a path name, if they do.
-fn one_secret(value: &Value, path: &[&str], object: &Ref) -> Result<Option<String>, PrimError> {
+pub(in crate::tidb) fn one_secret(
+    value: &Value,
+    path: &[&str],
+    object: &Ref,
+) -> Result<Option<String>, PrimError> {
     let Some(tls) = at(value, path) else { return Ok(None) };
     let (ca, pair) = (text(tls, &["ca", "name"]), text(tls, &["certKeyPair", "name"]));
     match (ca, pair) {

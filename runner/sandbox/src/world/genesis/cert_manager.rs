@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::objects::{established, secret_name};
-use super::{Pki, Scenario};
+use super::objects::established;
+use super::{Operator, Pki, Scenario};
 use crate::world::kube::{CERTIFICATE_REQUESTS, CERTIFICATES, CLUSTER_ISSUERS, CRDS, ISSUERS, Kind, Kube};
 
 /// Makes them all.
@@ -22,11 +22,17 @@ pub(super) async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube:
     kube.ensure(ISSUERS, ns, issuer(root.clone(), json!({ "selfSigned": {} }))).await?;
     kube.ensure(CERTIFICATES, ns, authority(scenario, &root)).await?;
     let spec = json!({ "ca": { "secretName": format!("{cluster}-ca-secret") } });
-    kube.ensure(ISSUERS, ns, issuer(format!("{cluster}-tidb-issuer"), spec)).await?;
+    kube.ensure(ISSUERS, ns, issuer(issuer_name(scenario), spec)).await?;
     for component in pki.components() {
         kube.ensure(CERTIFICATES, ns, leaf(scenario, pki, component)).await?;
     }
     Ok(())
+}
+
+/// As the documentation of each operator calls the issuer of leaves.
+fn issuer_name(scenario: &Scenario) -> String {
+    let name = if scenario.operator == Operator::V2 { "certs-issuer" } else { "tidb-issuer" };
+    format!("{}-{name}", scenario.cluster)
 }
 
 /// Smaller keys than cert-manager's own choice, which take long to make.
@@ -46,14 +52,14 @@ fn authority(scenario: &Scenario, issuer: &str) -> Value {
 }
 
 fn leaf(scenario: &Scenario, pki: &Pki, component: &str) -> Value {
-    let name = secret_name(&scenario.cluster, component);
+    let name = scenario.secret_name(component);
     let usages =
         if component == "client" { json!(["client auth"]) } else { json!(["server auth", "client auth"]) };
     let mut spec = json!({
         "secretName": name, "commonName": "TiDB", "subject": { "organizations": ["PingCAP"] },
         "duration": "8760h", "renewBefore": "360h", "usages": usages, "privateKey": private_key(scenario),
         "issuerRef": {
-            "name": format!("{}-tidb-issuer", scenario.cluster), "kind": "Issuer", "group": "cert-manager.io",
+            "name": issuer_name(scenario), "kind": "Issuer", "group": "cert-manager.io",
         },
     });
     let (ips, names): (Vec<String>, Vec<String>) =

@@ -41,7 +41,7 @@ pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result
     }
     if let Some(sql) = pki.sql() {
         for role in ["server", "client"] {
-            let name = format!("{}-tidb-{role}-secret", scenario.cluster);
+            let name = scenario.sql_secret(role);
             if let Some(data) = sql.secret(role) {
                 kube.ensure(SECRETS, &scenario.namespace, object(&name, &scenario.secret_type, data)).await?;
             }
@@ -65,8 +65,8 @@ pub async fn create(kube: &Kube, scenario: &Scenario, pki: &Pki) -> kube::Result
         kube.ensure(DEPLOYMENTS, &scenario.namespace, client).await?;
     }
     if scenario.clients > 0 && scenario.sql_tls {
-        let secret = format!("{}-tidb-client-secret", scenario.cluster);
-        let client = client(scenario, "sql-client", "/var/lib/sql-client-tls", &secret);
+        let client =
+            client(scenario, "sql-client", "/var/lib/sql-client-tls", &scenario.sql_secret("client"));
         kube.ensure(DEPLOYMENTS, &scenario.namespace, client).await?;
     }
     Ok(())

@@ -159,6 +159,11 @@ impl Scenario {
         super::objects::secret_name(self.stem(component), component)
     }
 
+    /// The name of a Secret of the MySQL side: that of the `server` or of the `client`.
+    pub fn sql_secret(&self, role: &str) -> String {
+        format!("{}-tidb-{role}-secret", self.stem("tidb"))
+    }
+
     /// What the names of a component's objects begin with: the cluster's name, or under operator v2 its group's, which is
     /// called as the component is.
     pub fn stem<'a>(&'a self, component: &'a str) -> &'a str {

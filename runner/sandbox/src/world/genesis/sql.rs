@@ -39,7 +39,7 @@ impl SqlPki {
     /// An input is malformed: a bug of ours.
     pub(super) fn make(scenario: &Scenario, now: OffsetDateTime) -> Result<Self, PrimError> {
         let named = |text: &str| {
-            text.replace("basic-", &format!("{}-", scenario.cluster))
+            text.replace("basic-", &format!("{}-", scenario.stem("tidb")))
                 .replace(".tidb", &format!(".{}", scenario.namespace))
         };
         let inputs: BTreeMap<&str, String> = INPUTS.iter().map(|(name, text)| (*name, named(text))).collect();

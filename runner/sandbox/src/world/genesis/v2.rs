@@ -60,6 +60,9 @@ fn group(scenario: &Scenario, component: &str, replicas: u32) -> Value {
         let config = format!("[security]\n{key} = {}\n", json!(scenario.allowed_cn));
         spec.insert("config".into(), json!(config));
     }
+    if scenario.sql_tls && component == "tidb" {
+        spec.insert("security".into(), json!({ "tls": { "mysql": { "enabled": true } } }));
+    }
     json!({
         "metadata": { "name": component },
         "spec": { "cluster": { "name": scenario.cluster }, "replicas": replicas, "template": { "spec": spec } },

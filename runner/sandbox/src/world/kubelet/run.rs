@@ -19,7 +19,7 @@ use crate::world::json as js;
 use crate::world::kube::{EVENTS, Kube, PODS};
 use crate::world::pod::party::Party;
 use crate::world::pod::process::{Process, Who};
-use crate::world::pod::program::{PROGRAMS, Program};
+use crate::world::pod::program::{PROGRAMS, Program, SQL_FOLDER, SQL_FOLDER_V2};
 use crate::world::pod::sql::SqlSide;
 use crate::world::timing::Dice;
 use crate::world::volume::Volume;
@@ -339,7 +339,7 @@ impl State {
         let side = |volume: Volume| {
             SqlSide::start(format!("pod/{pod} (MySQL)"), volume, sql_password(&namespace, &cluster))
         };
-        let sql = program.sql_folder().and_then(mounted).map(side).transpose()?;
+        let sql = [SQL_FOLDER, SQL_FOLDER_V2].into_iter().find_map(mounted).map(side).transpose()?;
         let group = js::label(&self.pod, "pingcap.com/group");
         let stem = if group.is_empty() { cluster.clone() } else { group.to_owned() };
         let who = Who { namespace, cluster, stem, pod };

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::world::json as js;
-use crate::world::pod::program::{Program, program};
+use crate::world::pod::program::{Program, SQL_FOLDER, program};
 
 /// In the order in which they are reconciled.
 pub const ORDER: &[&str] = &["pd", "tiproxy", "tiflash", "tikv", "pump", "tidb", "ticdc"];
@@ -100,8 +100,8 @@ pub fn template(cluster: &Value, program: &Program) -> Value {
         let secret = format!("{name}-{component}-cluster-secret");
         mount(format!("{component}-tls"), &program.folder(), secret);
     }
-    if let Some(folder) = program.sql_folder().filter(|_| sql_tls(cluster)) {
-        mount("tidb-server-tls".to_owned(), folder, format!("{name}-tidb-server-secret"));
+    if program.has_sql() && sql_tls(cluster) {
+        mount("tidb-server-tls".to_owned(), SQL_FOLDER, format!("{name}-tidb-server-secret"));
     }
     if !mounts.is_empty() {
         put(&mut container, "volumeMounts", json!(mounts));

@@ -5,6 +5,11 @@ use stdlib::trust::Verifier;
 /// Where TiDB answers MySQL clients, if they are to speak TLS.
 pub const SQL_PORT: u16 = 4000;
 
+/// The folder in which operator v1 mounts the Secret of TiDB's MySQL side.
+pub const SQL_FOLDER: &str = "/var/lib/tidb-server-tls";
+/// The same under operator v2.
+pub const SQL_FOLDER_V2: &str = "/var/lib/tidb-sql-tls";
+
 /// How a target is named when it is dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
@@ -67,9 +72,9 @@ impl Program {
         }
     }
 
-    /// The folder in which the Secret of its MySQL side is mounted.
-    pub fn sql_folder(&self) -> Option<&'static str> {
-        (self.component == "tidb").then_some("/var/lib/tidb-server-tls")
+    /// Whether MySQL clients dial it.
+    pub fn has_sql(&self) -> bool {
+        self.component == "tidb"
     }
 
     /// The port that says most about it (health, API).
@@ -235,9 +240,8 @@ mod tests {
     fn every_port_that_is_dialled_is_listened_on() {
         let all = PROGRAMS.iter().flat_map(|p| p.dials).chain(OPERATOR_DIALS);
         for dialled in all {
-            let on = |p: &Program| {
-                p.ports.contains(&dialled.port) || (p.sql_folder().is_some() && dialled.port == SQL_PORT)
-            };
+            let on =
+                |p: &Program| p.ports.contains(&dialled.port) || (p.has_sql() && dialled.port == SQL_PORT);
             let listens = program(dialled.target).is_some_and(on);
             assert!(listens, "{} does not listen on {}", dialled.target, dialled.port);
         }

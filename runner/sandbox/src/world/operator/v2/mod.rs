@@ -75,6 +75,8 @@ const KEPT: &[Dials] = &[Dials { target: "pd", port: 2379, by: By::Service, need
 #[derive(Default)]
 struct Memory {
     view: Option<PdView>,
+    /// Whether PD could be asked at the last look.
+    asked: bool,
     evicting: BTreeMap<String, Instant>,
     /// By group: the generation that it has acted on, and when it may act on a newer one.
     seen: BTreeMap<String, (i64, Option<Instant>)>,
@@ -209,13 +211,14 @@ impl Operator {
         let party = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
         let client =
             party.as_ref().map(|party| PdClient { ctx: &ctx, party, namespace: &key.0, cluster: &key.1 });
-        let mut waits = true;
-        if let Some(client) = &client
-            && let Ok(view) = client.view().await
-        {
-            self.memory.entry(key.clone()).or_default().view = Some(view);
-            waits = false;
-        }
+        let told = match &client {
+            Some(client) => client.view().await.ok(),
+            None => None,
+        };
+        let memory = self.memory.entry(key.clone()).or_default();
+        memory.asked = told.is_some();
+        let mut waits = told.is_none();
+        memory.view = told.or(memory.view.take());
         for (kind, (groups, instances)) in GROUPS.iter().zip(self.groups.clone()) {
             let own = groups.within(&key.0, |group| js::text(group, "/spec/cluster/name") == key.1);
             for group in own {
@@ -269,6 +272,7 @@ impl Operator {
             instances: &own,
             pods: &pods,
             pd: memory.view.as_ref(),
+            asked: memory.asked,
             evicting: &evicting,
         };
         let step = next::next(&view);

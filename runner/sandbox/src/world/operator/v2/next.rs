@@ -1,7 +1,8 @@
 //! What operator v2 does next for one group: a pure function. One instance at a time takes the new template; its pod is
 //! deleted once PD's leadership or TiKV's leaders have moved away, and made again under its name.
 //!
-//! What PD said last is believed for as long as PD cannot be asked: so does the operator.
+//! While PD cannot be asked no group is ready: what PD said last counts for the order of a restart alone. A member without a
+//! pod gets one all the same; a store gets none, since the operator asks PD about it first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct View<'a> {
     pub pods: &'a [Arc<Value>],
     /// What PD said last.
     pub pd: Option<&'a PdView>,
+    /// Whether it said so just now.
+    pub asked: bool,
     /// For how long the leaders of a pod have been told to move away.
     pub evicting: &'a BTreeMap<String, Duration>,
 }
@@ -71,10 +74,16 @@ impl View<'_> {
         }
     }
 
-    /// Whether an instance serves, with its template of now.
+    /// Whether an instance serves, with its template of now, as far as was known last.
     pub fn is_available(&self, instance: &Value) -> bool {
         self.pod(instance)
             .is_some_and(|pod| js::ready(pod) && is_current(pod, instance) && self.healthy(js::name(pod)))
+    }
+
+    /// Whether it is known now that an instance serves: of members and stores PD knows it alone.
+    pub fn is_well(&self, instance: &Value) -> bool {
+        let known = self.asked || !matches!(self.component, "pd" | "tikv" | "tiflash");
+        known && self.is_available(instance)
     }
 
     /// Whether an instance has the group's template.
@@ -92,8 +101,11 @@ pub fn next(view: &View<'_>) -> Step {
         let name = pod_name(instance, view.component);
         match view.pod(instance) {
             // What is believed healthy must be seen to be gone first.
-            None if view.component == "pd" && view.pd.is_some() && view.healthy(&name) => {
+            None if view.component == "pd" && view.asked && view.healthy(&name) => {
                 return Step::Wait(format!("{name} is gone, and PD has not said so yet"));
+            }
+            None if view.component == "tikv" && view.pd.is_some() && !view.asked => {
+                return Step::Wait(format!("{name} is gone, and PD cannot be asked about its store"));
             }
             None => return Step::Make(js::name(instance).to_owned()),
             Some(pod) if js::terminating(pod) => return Step::Wait(format!("{name} stops")),
@@ -166,6 +178,7 @@ mod tests {
         instances: Vec<Arc<Value>>,
         pods: Vec<Arc<Value>>,
         pd: PdView,
+        asked: bool,
     }
 
     fn scene(component: &str) -> Scene {
@@ -190,20 +203,26 @@ mod tests {
             pd.stores.push(Store { id, pod, component, up: true, leaders: 3, evicting: false });
         }
         pd.leader = js::name(&pods[0]).to_owned();
-        Scene { kind, group, instances, pods, pd }
+        Scene { kind, group, instances, pods, pd, asked: true }
     }
 
     impl Scene {
         fn next(&self) -> Step {
-            next(&View {
+            next(&self.view(&objects::revision(&self.group)))
+        }
+
+        fn view<'a>(&'a self, revision: &'a str) -> View<'a> {
+            static NONE: BTreeMap<String, Duration> = BTreeMap::new();
+            View {
                 component: self.kind.component,
-                revision: &objects::revision(&self.group),
+                revision,
                 replicas: 2,
                 instances: &self.instances,
                 pods: &self.pods,
                 pd: Some(&self.pd),
-                evicting: &BTreeMap::new(),
-            })
+                asked: self.asked,
+                evicting: &NONE,
+            }
         }
 
         fn restart(&mut self) {
@@ -257,5 +276,19 @@ mod tests {
         assert_eq!(scene.next(), Step::EndEviction("tikv-tikv-a".into(), 0));
         scene.pd.stores[0].evicting = false;
         assert_eq!(scene.next(), Step::Update("tikv-b".into()));
+    }
+
+    #[test]
+    fn while_pd_cannot_be_asked_its_own_pods_are_made_anew_and_stores_wait() {
+        for (component, step) in [("pd", Some("pd-a")), ("tikv", None), ("tidb", Some("tidb-a"))] {
+            let mut silent = Scene { asked: false, ..scene(component) };
+            let well = silent.view("").is_well(&silent.instances[0]);
+            assert_eq!(well, component == "tidb", "{component}");
+            silent.pods.clear();
+            match step {
+                Some(instance) => assert_eq!(silent.next(), Step::Make(instance.into())),
+                None => assert!(matches!(silent.next(), Step::Wait(_)), "{component}"),
+            }
+        }
     }
 }

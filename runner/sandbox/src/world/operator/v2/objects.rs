@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{GROUP_VERSION, Group};
 use crate::world::controllers::template::{hash, owner};
 use crate::world::json as js;
-use crate::world::pod::program::Program;
+use crate::world::pod::program::{Program, SQL_FOLDER_V2};
 
 /// The pod's annotation that holds the template of its instance, by which the operator compares.
 pub const LAST_TEMPLATE: &str = "core.pingcap.com/last-instance-template";
@@ -111,6 +111,14 @@ fn secret(instance: &Value, component: &str) -> String {
     }
 }
 
+/// The Secret of a TiDB group's MySQL side.
+fn sql_secret(instance: &Value) -> String {
+    match js::text(instance, "/spec/security/tls/mysql/certKeyPair/name") {
+        "" => format!("{}-tidb-server-secret", label(instance, "group")),
+        named => named.to_owned(),
+    }
+}
+
 fn allowed_cn(instance: &Value, component: &str) -> String {
     let key = if component == "tidb" { "cluster-verify-cn" } else { "cert-allowed-cn" };
     let config = js::text(instance, "/spec/config");
@@ -146,12 +154,19 @@ pub fn pod(instance: &Value, kind: &Group, program: &Program, tls: bool) -> Valu
     if !cn.is_empty() {
         container.insert("env".into(), json!([{ "name": "CERT_ALLOWED_CN", "value": cn }]));
     }
-    let mut volumes = Vec::new();
+    let (mut mounts, mut volumes) = (Vec::new(), Vec::new());
+    let mut mount = |volume: &str, folder: &str, secret: &str| {
+        mounts.push(json!({ "name": volume, "mountPath": folder, "readOnly": true }));
+        volumes.push(json!({ "name": volume, "secret": { "secretName": secret } }));
+    };
     if tls {
-        let mount = json!([{ "name": "cluster-tls", "mountPath": program.folder(), "readOnly": true }]);
-        container.insert("volumeMounts".into(), mount);
-        volumes
-            .push(json!({ "name": "cluster-tls", "secret": { "secretName": secret(instance, component) } }));
+        mount("cluster-tls", &program.folder(), &secret(instance, component));
+    }
+    if component == "tidb" && instance.pointer("/spec/security/tls/mysql/enabled") == Some(&json!(true)) {
+        mount("tidb-sql-tls", SQL_FOLDER_V2, &sql_secret(instance));
+    }
+    if !mounts.is_empty() {
+        container.insert("volumeMounts".into(), json!(mounts));
     }
     json!({
         "metadata": {

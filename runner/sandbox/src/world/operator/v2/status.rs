@@ -13,7 +13,7 @@ pub fn group(group: &Value, view: &View<'_>, seen: i64, now: &str) -> Value {
     let pod_revision = |pod: &Arc<Value>| label(pod, "instance-revision-hash").to_owned();
     let all = view.instances.len();
     let updated = view.instances.iter().filter(|instance| view.is_updated(instance)).count();
-    let available = view.instances.iter().filter(|instance| view.is_available(instance)).count();
+    let available = view.instances.iter().filter(|instance| view.is_well(instance)).count();
     let synced = updated == all
         && all == view.replicas
         && view.pods.len() == all
