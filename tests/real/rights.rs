@@ -167,6 +167,34 @@ fn the_mysql_side_needs_the_rights_that_are_printed_and_each_of_them() {
     rights_in(scenario, 26, "tidb/server-tls", &[("remove_old_ca", "true")], &[]);
 }
 
+/// What pausing needs is among them where it is asked for: of Argo CD in its namespace, and of Flux in that.
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn pausing_who_keeps_the_secrets_needs_the_rights_that_are_printed_and_each_of_them() {
+    use tests::gitops::{Repository, Tool};
+    multi(async {
+        let bench = crate::operator_v2::bench_of(29, Scenario::default()).await;
+        let of_flux = |secret: &str| secret.starts_with("basic-tidb") || secret.contains("client");
+        let _argo = Repository::diligent(&bench, Tool::Argo, |secret| !of_flux(secret)).await;
+        let _flux = Repository::diligent(&bench, Tool::Flux, of_flux).await;
+        let set = [("managed", "pause")];
+        let plan = bench.plan("tidb/cfssl-rotate", &set, &bench.world.client()).await.unwrap();
+        let all = rbac::rules(&rbac::touches(&plan, stdlib::registry()));
+        for (namespace, resource) in [("argocd", "applications"), ("flux-system", "kustomizations")] {
+            let rule = all[namespace].iter().find(|rule| rule.resources == [resource]);
+            assert_eq!(rule.unwrap().verbs, ["get", "patch"], "{all:#?}");
+        }
+        rights_on(&bench, "tidb/cfssl-rotate", &set).await;
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn under_operator_v2_the_mysql_side_needs_the_rights_that_are_printed_and_each_of_them() {
+    use tests::operator_v2::{SQL, SQL_SET, with_sql};
+    rights_in(with_sql(), 30, SQL, SQL_SET, &[]);
+}
+
 /// How a run is taken back, as a user, that was stopped where it had deleted the CA's Secret and cert-manager was away.
 async fn back_while_away(bench: &Bench, user: &Client) -> EndState {
     let kube = Kube::new(bench.world.client());

@@ -94,6 +94,35 @@ async fn written(
     Ok(all)
 }
 
+/// Waiting for a manager, one look after the other.
+struct Wait<'a> {
+    world: &'a World,
+    gate: &'a dyn Gate,
+    begun: OffsetDateTime,
+    poll: Poll,
+}
+
+impl<'a> Wait<'a> {
+    fn begin(world: &'a World, gate: &'a dyn Gate) -> Self {
+        Self { world, gate, begun: world.clock.now(), poll: Poll::default() }
+    }
+
+    fn late(&self) -> bool {
+        self.world.clock.now() - self.begun > PATIENCE
+    }
+
+    /// Whether a look found nothing to wait for. What it waits for is told, and a while passes.
+    async fn is_over(&mut self, look: Result<Option<String>, PrimError>) -> Result<bool, PrimError> {
+        match self.poll.seen(look)? {
+            Some(None) => return Ok(true),
+            Some(Some(text)) => self.gate.progress(Progress { text, done: None }),
+            None => {}
+        }
+        self.world.clock.sleep(self.poll.pause()).await;
+        Ok(false)
+    }
+}
+
 /// That the manager leaves alone what was written, once it goes on; waits as long as it has not looked.
 async fn proved(
     world: &World,
@@ -102,38 +131,41 @@ async fn proved(
     manager: &Manager,
     was: &Value,
 ) -> Result<(), PrimError> {
-    let begun = world.clock.now();
-    let mut poll = Poll::default();
+    let mut wait = Wait::begin(world, gate);
     loop {
-        let look = async {
-            let value = objects.get(&manager.object).await?;
-            let written = written(world, gate, objects, manager).await?;
-            let judged = written.into_iter().map(|one| {
-                let verdict = if one.at.is_empty() {
-                    Verdict::Unproved("the server does not say when it was written".into())
-                } else {
-                    manager.tool.verdict(&value, was, &one.object, &one.live, &one.at)
-                };
-                (one.object, verdict)
+        let written = judged(world, gate, objects, manager, was).await;
+        let look = written.and_then(|open| {
+            let soon = open.iter().find_map(|(object, verdict)| match verdict {
+                Verdict::Soon(why) => Some(format!("{object}: {why}")),
+                _ => None,
             });
-            Ok(judged.filter(|(_, verdict)| *verdict != Verdict::Stays).collect::<Vec<_>>())
-        };
-        if let Some(open) = poll.seen(look.await)? {
-            let Some((object, verdict)) = open.first() else { return Ok(()) };
-            let soon = open.iter().all(|(_, verdict)| matches!(verdict, Verdict::Soon(_)));
-            if !soon || late(world, begun) {
-                return Err(owed(manager, &open));
-            }
-            if let Verdict::Soon(why) = verdict {
-                gate.progress(Progress { text: format!("{object}: {why}"), done: None });
-            }
+            let all_soon = open.iter().all(|(_, verdict)| matches!(verdict, Verdict::Soon(_)));
+            if open.is_empty() || (all_soon && !wait.late()) { Ok(soon) } else { Err(owed(manager, &open)) }
+        });
+        if wait.is_over(look).await? {
+            return Ok(());
         }
-        world.clock.sleep(poll.pause()).await;
     }
 }
 
-fn late(world: &World, begun: OffsetDateTime) -> bool {
-    world.clock.now() - begun > PATIENCE
+/// Of what this run has written, that of which it is not proved that it stays.
+async fn judged(
+    world: &World,
+    gate: &dyn Gate,
+    objects: &Objects<'_>,
+    manager: &Manager,
+    was: &Value,
+) -> Result<Vec<(Ref, Verdict)>, PrimError> {
+    let value = objects.get(&manager.object).await?;
+    let judged = written(world, gate, objects, manager).await?.into_iter().map(|one| {
+        let verdict = if one.at.is_empty() {
+            Verdict::Unproved("the server does not say when it was written".into())
+        } else {
+            manager.tool.verdict(&value, was, &one.object, &one.live, &one.at)
+        };
+        (one.object, verdict)
+    });
+    Ok(judged.filter(|(_, verdict)| *verdict != Verdict::Stays).collect())
 }
 
 /// What is owed before it may go on.
@@ -166,34 +198,38 @@ async fn settled(
     objects: &Objects<'_>,
     manager: &Manager,
 ) -> Result<(), PrimError> {
-    let begun = world.clock.now();
-    let mut poll = Poll::default();
+    let mut wait = Wait::begin(world, gate);
     loop {
-        let look = async {
-            let value = objects.get(&manager.object).await?;
-            let written = written(world, gate, objects, manager).await?;
-            let newest = written.iter().map(|one| one.at.as_str()).max().unwrap_or_default();
-            // The switch itself may have been set by whoever let it go on.
-            let path = manager.tool.switch();
-            let set = last_write(&value, path.get(..2).unwrap_or(path), None).unwrap_or_default();
-            Ok(manager.tool.looked(&value, newest.max(set)) && manager.tool.busy(&value).is_none())
-        };
-        match poll.seen(look.await)? {
-            // What it found is read once more, after it has.
-            Some(true) => return written(world, gate, objects, manager).await.map(|_| ()),
-            _ if late(world, begun) => {
-                return gate.note(&format!(
-                    "{} goes on, and has not looked yet; what this run wrote is there so far",
-                    manager.object
-                ));
-            }
-            _ => {
-                let text = format!("{}: waits until it has looked at what it keeps", manager.object);
-                gate.progress(Progress { text, done: None });
-            }
+        let looked = has_looked(world, gate, objects, manager).await;
+        if wait.late() && matches!(looked, Ok(false)) {
+            return gate.note(&format!(
+                "{} goes on, and has not looked yet; what this run wrote is there so far",
+                manager.object
+            ));
         }
-        world.clock.sleep(poll.pause()).await;
+        let waits = || format!("{}: waits until it has looked at what it keeps", manager.object);
+        if wait.is_over(looked.map(|looked| (!looked).then(waits))).await? {
+            // What it found is read once more, after it has.
+            return written(world, gate, objects, manager).await.map(|_| ());
+        }
     }
+}
+
+/// Whether it has compared or applied what it keeps since that was written, or since it was let go on. All of it must be
+/// there.
+async fn has_looked(
+    world: &World,
+    gate: &dyn Gate,
+    objects: &Objects<'_>,
+    manager: &Manager,
+) -> Result<bool, PrimError> {
+    let value = objects.get(&manager.object).await?;
+    let written = written(world, gate, objects, manager).await?;
+    let newest = written.iter().map(|one| one.at.as_str()).max().unwrap_or_default();
+    // The switch itself may have been set by whoever let it go on.
+    let path = manager.tool.switch();
+    let set = last_write(&value, path.get(..2).unwrap_or(path), None).unwrap_or_default();
+    Ok(manager.tool.looked(&value, newest.max(set)) && manager.tool.busy(&value).is_none())
 }
 
 /// What it needs.

@@ -1,14 +1,12 @@
-//! Objects that Argo CD or Flux keeps: stories told on the sandbox's API server and on a real one.
-//!
-//! A stand-in keeps the Secrets as its repository has them, and really writes them back. It says of itself what the real
-//! controllers say: Argo CD's in an Application without a subresource for its status, Flux's in a Kustomization with one.
+//! A stand-in for the tools that keep what their repository has: it really writes it back, and says of itself what the real
+//! controllers say, Argo CD's in an Application without a subresource for its status, Flux's in a Kustomization or a
+//! `HelmRelease` with one.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use runner::events::{EndState, Ending};
-use runner::exit_code::ExitCode;
 use sandbox::world::json as js;
 use sandbox::world::kube::{CRDS, Kind, Kube, NAMESPACES, SECRETS, is, kind};
 use serde_json::{Value, json};
@@ -20,34 +18,36 @@ use crate::stage::Stage;
 
 const APPLICATIONS: Kind = kind("argoproj.io/v1alpha1", "Application", "applications", true);
 const KUSTOMIZATIONS: Kind = kind("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "kustomizations", true);
-const WORKFLOW: &str = "tidb/cfssl-components";
-/// One component is enough: what is tried is not its restart.
-const PAUSE: &[(&str, &str)] = &[("components", "tidb"), ("managed", "pause")];
-/// A Secret that the cluster does not use, and one that the runs change.
-const SPARE: &str = "spare";
-const TIDB: &str = "basic-tidb-cluster-secret";
-const NS: &str = "tidb";
+const HELM_RELEASES: Kind = kind("helm.toolkit.fluxcd.io/v2", "HelmRelease", "helmreleases", true);
+/// A Secret that the cluster does not use.
+pub(super) const SPARE: &str = "spare";
+pub(super) const NS: &str = "tidb";
 /// How long the stand-in may take, in its world's time.
 const PATIENCE: Duration = Duration::from_secs(120);
-const PERIOD: Duration = Duration::from_secs(1);
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
 const DISABLED: &str = "kustomize.toolkit.fluxcd.io/reconcile";
 
 /// Data of Secrets by name.
-type Files = BTreeMap<String, Value>;
+pub(super) type Files = BTreeMap<String, Value>;
 
 /// Which tool it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tool {
+pub enum Tool {
+    /// An Application of Argo CD.
     Argo,
+    /// A Kustomization of Flux.
     Flux,
+    /// A `HelmRelease` of Flux that puts back whatever drifts.
+    Helm,
 }
 
 impl Tool {
     /// Its object: kind, namespace, name.
-    fn at(self) -> (Kind, &'static str, &'static str) {
+    pub(super) fn at(self) -> (Kind, &'static str, &'static str) {
         match self {
             Self::Argo => (APPLICATIONS, "argocd", "database"),
             Self::Flux => (KUSTOMIZATIONS, "flux-system", "database"),
+            Self::Helm => (HELM_RELEASES, "flux-system", "database"),
         }
     }
 
@@ -59,6 +59,10 @@ impl Tool {
             }
             Self::Flux => json!({ "labels": { "kustomize.toolkit.fluxcd.io/name": "database",
                 "kustomize.toolkit.fluxcd.io/namespace": "flux-system" } }),
+            Self::Helm => json!({
+                "labels": { "helm.toolkit.fluxcd.io/name": "database", "helm.toolkit.fluxcd.io/namespace": "flux-system" },
+                "annotations": { "meta.helm.sh/release-name": "database", "meta.helm.sh/release-namespace": NS },
+            }),
         }
     }
 
@@ -68,15 +72,20 @@ impl Tool {
             Self::Argo => json!({ "project": "default", "syncPolicy": {
                 "automated": { "prune": true, "selfHeal": true }, "syncOptions": ["CreateNamespace=false"] } }),
             Self::Flux => json!({ "interval": "10m", "prune": true, "path": "./database" }),
+            Self::Helm => {
+                json!({ "interval": "10m", "chartRef": { "kind": "OCIRepository", "name": "database" },
+                "driftDetection": { "mode": "enabled" } })
+            }
         }
     }
 }
 
 /// A tool at work, and its repository.
-struct Repository {
-    tool: Tool,
-    kube: Kube,
+pub struct Repository {
+    pub(super) tool: Tool,
+    pub(super) kube: Kube,
     files: Arc<Mutex<Files>>,
+    diligent: Arc<AtomicBool>,
     works: JoinHandle<()>,
 }
 
@@ -87,7 +96,7 @@ impl Drop for Repository {
 }
 
 /// What the live Secrets hold that the tool keeps.
-async fn live(kube: &Kube) -> Files {
+pub(super) async fn live(kube: &Kube) -> Files {
     let all = kube.list(SECRETS, NS).await.unwrap().0;
     let kept = all.into_iter().filter(|one| js::name(one).starts_with("basic-") || js::name(one) == SPARE);
     kept.map(|one| (js::name(&one).to_owned(), one["data"].clone())).collect()
@@ -95,12 +104,36 @@ async fn live(kube: &Kube) -> Files {
 
 impl Repository {
     /// Defines what the tool knows, hands it the cluster's Secrets, and has it work.
-    async fn new(stage: &impl Stage, tool: Tool) -> Self {
+    pub(super) async fn new(stage: &impl Stage, tool: Tool) -> Self {
+        Self::of(stage, tool, |_| true).await
+    }
+
+    /// One that keeps these of the cluster's Secrets and whose keeper is diligent: while it is paused, he puts into it
+    /// whatever is there, or has told it to leave things alone.
+    pub async fn diligent(stage: &impl Stage, tool: Tool, keeps: impl Fn(&str) -> bool) -> Self {
+        let repository = Self::of(stage, tool, keeps).await;
+        if tool == Tool::Flux {
+            repository.leaves_alone().await;
+        }
+        repository.diligent.store(true, Ordering::Relaxed);
+        repository
+    }
+
+    /// Tells it to leave the cluster's Secrets as they are.
+    pub(super) async fn leaves_alone(&self) {
+        let names: Vec<String> = self.files.lock().unwrap().keys().cloned().collect();
+        for name in names.iter().filter(|name| *name != SPARE) {
+            let told = json!({ "metadata": { "annotations": { DISABLED: "disabled" } } });
+            self.kube.merge(SECRETS, (NS, name), "", &told).await.unwrap();
+        }
+    }
+
+    async fn of(stage: &impl Stage, tool: Tool, keeps: impl Fn(&str) -> bool) -> Self {
         let kube = Kube::new(stage.world().client());
         let (kind, namespace, name) = tool.at();
         let (group, version) = kind.api_version.split_once('/').unwrap();
         let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-        let subresources = if tool == Tool::Flux { json!({ "status": {} }) } else { json!({}) };
+        let subresources = if tool == Tool::Argo { json!({}) } else { json!({ "status": {} }) };
         let definition = json!({
             "metadata": { "name": format!("{}.{group}", kind.plural) },
             "spec": { "group": group, "scope": "Namespaced",
@@ -111,7 +144,7 @@ impl Repository {
                         "spec": open, "status": open, "operation": open } } } }] },
         });
         kube.create(CRDS, "", definition).await.unwrap();
-        kube.create(NAMESPACES, "", json!({ "metadata": { "name": namespace } })).await.unwrap();
+        kube.ensure(NAMESPACES, "", json!({ "metadata": { "name": namespace } })).await.unwrap();
         let object = json!({ "metadata": { "name": name }, "spec": tool.spec() });
         for _ in 0..100 {
             match kube.create(kind, namespace, object.clone()).await {
@@ -122,37 +155,40 @@ impl Repository {
             }
         }
         let spare = json!({ "metadata": { "name": SPARE }, "type": "Opaque", "data": { "word": "b2xk" } });
-        kube.create(SECRETS, NS, spare).await.unwrap();
-        let files = live(&kube).await;
+        kube.ensure(SECRETS, NS, spare).await.unwrap();
+        let mut files = live(&kube).await;
+        files.retain(|name, _| keeps(name));
         for name in files.keys() {
             let sign = json!({ "metadata": tool.sign(name) });
             kube.merge(SECRETS, (NS, name), "", &sign).await.unwrap();
         }
         let files = Arc::new(Mutex::new(files));
         let (clock, theirs, repository) = (stage.world().clock(), kube.clone(), Arc::clone(&files));
+        let diligent = Arc::<AtomicBool>::default();
+        let does_so = Arc::clone(&diligent);
         let works = tokio::spawn(async move {
             loop {
                 // What a server that is away for a moment does not do is done the next time.
-                let _ = works(tool, &theirs, &repository, &*clock).await;
+                let _ = works(tool, &theirs, &repository, &does_so, &*clock).await;
                 tokio::time::sleep(PERIOD).await;
             }
         });
-        Self { tool, kube, files, works }
+        Self { tool, kube, files, diligent, works }
     }
 
-    async fn object(&self) -> Value {
+    pub(super) async fn object(&self) -> Value {
         let (kind, namespace, name) = self.tool.at();
         self.kube.get(kind, namespace, name).await.unwrap().unwrap()
     }
 
     /// Puts into the repository what is there now.
-    async fn commit(&self) {
+    pub(super) async fn commit(&self) {
         let now = live(&self.kube).await;
         *self.files.lock().unwrap() = now;
     }
 
     /// Somebody changes the Secret that nobody uses; whether it is put back within a while.
-    async fn puts_back(&self) -> bool {
+    pub(super) async fn puts_back(&self) -> bool {
         let word = async || self.kube.get(SECRETS, NS, SPARE).await.unwrap().unwrap()["data"]["word"].clone();
         let other = json!({ "data": { "word": "bmV3" } });
         self.kube.merge(SECRETS, (NS, SPARE), "", &other).await.unwrap();
@@ -168,7 +204,7 @@ impl Repository {
     }
 
     /// Waits until the tool says this of every object that it keeps.
-    async fn compared(&self, state: &str) {
+    pub(super) async fn compared(&self, state: &str) {
         let begun = tokio::time::Instant::now();
         loop {
             tokio::time::sleep(2 * PERIOD).await;
@@ -183,20 +219,30 @@ impl Repository {
 }
 
 /// One round of the tool's work.
-async fn works(tool: Tool, kube: &Kube, files: &Mutex<Files>, clock: &dyn Clock) -> kube::Result<()> {
+async fn works(
+    tool: Tool,
+    kube: &Kube,
+    files: &Mutex<Files>,
+    diligent: &AtomicBool,
+    clock: &dyn Clock,
+) -> kube::Result<()> {
     let (kind, namespace, name) = tool.at();
     let Some(object) = kube.get(kind, namespace, name).await? else { return Ok(()) };
     let paused = match tool {
         Tool::Argo => object.pointer("/spec/syncPolicy/automated").is_none(),
-        Tool::Flux => object.pointer("/spec/suspend") == Some(&json!(true)),
+        Tool::Flux | Tool::Helm => object.pointer("/spec/suspend") == Some(&json!(true)),
     };
-    if paused && tool == Tool::Flux {
+    if paused && diligent.load(Ordering::Relaxed) {
+        let now = live(kube).await;
+        files.lock().unwrap().iter_mut().for_each(|(name, file)| *file = now[name].clone());
+    }
+    if paused && tool != Tool::Argo {
         return Ok(());
     }
     let mut wanted = files.lock().unwrap().clone();
     let all = kube.list(SECRETS, NS).await?.0;
     for secret in &all {
-        let disabled = js::annotation(secret, DISABLED) == "disabled";
+        let disabled = tool == Tool::Flux && js::annotation(secret, DISABLED) == "disabled";
         if let Some(file) = wanted.get_mut(js::name(secret)) {
             if *file != secret["data"] && !paused && !disabled {
                 let data = json!({ "data": file });
@@ -215,6 +261,8 @@ async fn works(tool: Tool, kube: &Kube, files: &Mutex<Files>, clock: &dyn Clock)
             let second = clock.now().replace_nanosecond(0).unwrap();
             json!({ "resources": resources, "reconciledAt": second.format(&Rfc3339).unwrap() })
         }
+        Tool::Helm => json!({ "observedGeneration": js::generation(&object),
+            "conditions": [{ "type": "Ready", "status": "True" }] }),
         Tool::Flux => {
             let one = |name: &String| json!({ "id": format!("{NS}_{name}__Secret"), "v": "v1" });
             let entries: Vec<Value> = wanted.keys().map(one).collect();
@@ -223,86 +271,8 @@ async fn works(tool: Tool, kube: &Kube, files: &Mutex<Files>, clock: &dyn Clock)
         }
     };
     if object["status"] != status {
-        let part = if tool == Tool::Flux { "/status" } else { "" };
+        let part = if tool == Tool::Argo { "" } else { "/status" };
         kube.merge(kind, (namespace, name), part, &json!({ "status": status })).await?;
     }
     Ok(())
-}
-
-/// That a run stands where everything is done but something is owed, and names the tool's object.
-fn is_owed(ending: &Ending, object: &str) {
-    assert_eq!((ending.state, ending.exit), (EndState::Stopped, ExitCode::Owed), "{:?}", ending.failure);
-    let why = format!("{:?}", ending.failure);
-    assert!(why.contains(object) && why.contains(TIDB) && why.contains("stays paused"), "{why}");
-}
-
-/// Argo CD: paused for the run, and let go on only when its repository has what the run wrote; taken back it is as it was.
-pub async fn argo(stage: &impl Stage) {
-    let repository = Repository::new(stage, Tool::Argo).await;
-    let policy = async || repository.object().await["spec"]["syncPolicy"].clone();
-    let (whole, before) = (policy().await, live(&repository.kube).await);
-    assert!(repository.puts_back().await, "the stand-in bites");
-
-    // Not asked for, it is refused, and nothing is changed.
-    let refused = stage.forward(WORKFLOW, &[("components", "tidb")]).await.unwrap_err();
-    assert!(refused.contains("managed by Argo CD"), "{refused}");
-    assert_eq!((live(&repository.kube).await, policy().await), (before.clone(), whole.clone()));
-
-    let owed = stage.forward(WORKFLOW, PAUSE).await.unwrap();
-    is_owed(&owed, "Application argocd/database");
-    assert_eq!(policy().await, json!({ "syncOptions": ["CreateNamespace=false"] }), "it is paused");
-    let new = live(&repository.kube).await;
-    assert_ne!(new[TIDB], before[TIDB]);
-    // As long as nothing has come of it, another try says the same.
-    is_owed(&stage.resume().await, "Application argocd/database");
-
-    repository.commit().await;
-    repository.compared("Synced").await;
-    let done = stage.resume().await;
-    assert_eq!(done.state, EndState::Done, "{:?}", done.failure);
-    assert_eq!(policy().await, whole, "it goes on exactly as before");
-    assert!(repository.puts_back().await, "it does go on");
-    assert_eq!(live(&repository.kube).await, new, "and what was written is there");
-
-    // Another run, taken back from where something is owed.
-    is_owed(&stage.forward(WORKFLOW, PAUSE).await.unwrap(), "Application argocd/database");
-    assert_ne!(live(&repository.kube).await[TIDB], new[TIDB]);
-    let back = stage.back().await;
-    assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
-    assert_eq!((live(&repository.kube).await, policy().await), (new, whole));
-    assert!(repository.puts_back().await, "it goes on after that too");
-}
-
-/// Flux: a Kustomization that carries the Secrets stays suspended until somebody lets it go on who knows that it may; one
-/// that was told to leave them alone goes on by itself.
-pub async fn flux(stage: &impl Stage) {
-    let repository = Repository::new(stage, Tool::Flux).await;
-    let suspended = async || repository.object().await["spec"]["suspend"].clone();
-    let (kind, namespace, name) = repository.tool.at();
-    assert!(repository.puts_back().await, "the stand-in bites");
-
-    let before = live(&repository.kube).await;
-    is_owed(&stage.forward(WORKFLOW, PAUSE).await.unwrap(), "Kustomization flux-system/database");
-    assert_eq!(suspended().await, json!(true));
-    let new = live(&repository.kube).await;
-    assert_ne!(new[TIDB], before[TIDB]);
-
-    // `flux resume kustomization database`, once the repository has what was written.
-    repository.commit().await;
-    let resume = json!({ "spec": { "suspend": null } });
-    repository.kube.merge(kind, (namespace, name), "", &resume).await.unwrap();
-    let done = stage.resume().await;
-    assert_eq!(done.state, EndState::Done, "{:?}", done.failure);
-    assert_eq!((live(&repository.kube).await, suspended().await), (new.clone(), Value::Null));
-
-    // Told to leave them alone, it may go on whatever its repository has.
-    for name in new.keys().filter(|name| *name != SPARE) {
-        let told = json!({ "metadata": { "annotations": { DISABLED: "disabled" } } });
-        repository.kube.merge(SECRETS, (NS, name), "", &told).await.unwrap();
-    }
-    let done = stage.forward(WORKFLOW, PAUSE).await.unwrap();
-    assert_eq!(done.state, EndState::Done, "{:?}", done.failure);
-    assert_eq!(suspended().await, Value::Null, "it goes on exactly as before");
-    assert!(repository.puts_back().await, "it does go on");
-    assert_ne!(live(&repository.kube).await[TIDB], new[TIDB], "and what was written is there");
 }
