@@ -2,16 +2,19 @@
 //! nothing stopped, object by object; taken back from the end of each phase, everything is as it was.
 //!
 //! `ROLLOVER_KILLS` is at how many records, 20 where it is not said. Whoever goes on is killed too, so that each run dies five
-//! times; a rotation as a whole is also killed once a run.
+//! times.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbox::world::kube::Kube;
-use sandbox::world::{EndState, Expired, Fault, IssuedBy, RotationPolicy, Scenario};
+use sandbox::world::{EndState, Expired, Fault, IssuedBy, Scenario};
+use serde_json::json;
 use stdlib::files::SystemDisk;
 use tests::kills::Town;
+use tests::operator_v2 as v2;
 use tests::program::Program;
 use tests::state::{Files, Look, Markers, Names, State, difference, renamed};
 
@@ -21,6 +24,8 @@ use crate::rotate::served;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a run dies, and whoever goes on with it.
 const DEATHS: u64 = 5;
+/// The word by which an outage is accepted.
+const OUTAGE: &str = "--accept-outage";
 
 /// A town on a real server. Its world goes on while the test waits for the program.
 struct Place {
@@ -30,11 +35,7 @@ struct Place {
 }
 
 impl Place {
-    fn new(seed: u64) -> Self {
-        Self::of(seed, Scenario::default(), "tidb/cfssl-rotate", &["--set", "remove_old_ca=true"])
-    }
-
-    /// Another beginning, and another workflow with these words of its own.
+    /// Such a beginning, and a workflow with these words of its own.
     fn of(seed: u64, scenario: Scenario, workflow: &'static str, words: &[&str]) -> Self {
         let world = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let issued = scenario.issued_by == IssuedBy::CertManager;
@@ -45,19 +46,27 @@ impl Place {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let kube = Kube::new(runtime.block_on(tests::control_plane::client(&kubeconfig)).unwrap());
         let reach = vec!["--kubeconfig".to_owned(), kubeconfig.display().to_string()];
-        let mut begins = reach.clone();
+        let sql = workflow == v2::SQL;
+        let pki = if sql { bench.dir.path().join("sql-pki") } else { bench.pki("") };
+        let (mut begins, mut goes_on) = (reach.clone(), reach);
         if !issued {
-            begins.extend(["--set".to_owned(), format!("pki={}", bench.pki("").display())]);
+            let name = if sql { "sql_pki" } else { "pki" };
+            begins.extend(["--set".to_owned(), format!("{name}={}", pki.display())]);
+        }
+        if sql {
+            begins.extend(["--set", "login_secret=basic-tidb-root"].map(str::to_owned));
         }
         begins.extend(words.iter().map(|word| (*word).to_owned()));
+        // To go back is an outage as well, and its own to accept.
+        goes_on.extend(words.iter().filter(|word| **word == OUTAGE).map(|word| (*word).to_owned()));
         let counted = Arc::clone(&bench);
         let town = Town {
             program: Program::new(),
             workflow,
             scenario,
             begins,
-            goes_on: reach,
-            pki: bench.pki(""),
+            goes_on,
+            pki,
             kube,
             runtime,
             counters: Box::new(move || serde_json::to_value(counted.world.counters()).unwrap()),
@@ -108,8 +117,7 @@ impl Place {
         let ca = &before.files[&self.town.pki.join("ca.pem")];
         let ca = stdlib::cert::parse_many(ca, "ca.pem").unwrap().remove(0).fingerprint();
         let retired = ca.trim_start_matches("sha256:").get(..16).unwrap().to_owned();
-        let revision = revision(&state);
-        renamed(&state, &[(&retired, "OLD"), (&revision, "\"deployment.kubernetes.io/revision\":\"N\"")])
+        renamed(&state, &[(&retired, "OLD")])
     }
 
     /// Runs another workflow of the same folder to its end.
@@ -159,87 +167,93 @@ impl Place {
     }
 
     fn before(&self) -> Before {
-        Before { secrets: self.town.secrets(), files: self.files() }
+        Before { secrets: self.town.secrets(), files: self.files(), served: self.served() }
     }
-}
 
-/// How often the client was rolled out so far: the server counts.
-fn revision(state: &State) -> String {
-    let key = "deployment.kubernetes.io/revision";
-    let count = &state["Deployment basic-client"]["annotations"][key];
-    format!("\"{key}\":{count}")
+    /// What each component presents, as soon as the kubelet has brought it what its Secret holds.
+    fn served(&self) -> BTreeMap<String, Vec<String>> {
+        let begun = Instant::now();
+        loop {
+            let (served, secrets) = (served(&self.end()), self.town.secrets());
+            let held = |component: &str, chain: &[String]| {
+                let file = format!("{}/tls.crt", self.town.scenario.secret_name(component));
+                let Some(pem) = secrets.get(&file) else { return true };
+                let leaf = stdlib::cert::parse_many(pem, &file).unwrap().remove(0).fingerprint();
+                chain.first().is_some_and(|print| leaf.ends_with(print.as_str()))
+            };
+            if served.iter().all(|(component, chain)| held(component, chain)) {
+                return served;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{served:?} is not what the Secrets hold");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// What is to be the same after every run that ends alike: everything, object by object. Of what cert-manager keeps,
+    /// which of it is what was there before.
+    fn found(&self, run: &str, before: &Before, markers: Markers) -> State {
+        if self.town.scenario.issued_by == IssuedBy::Cfssl {
+            return self.state(run, before, markers);
+        }
+        let told = |same: bool| json!(if same { "as before" } else { "another" });
+        let served = self.served().into_iter();
+        let served = served.map(|(component, chain)| {
+            let same = before.served.get(&component) == Some(&chain);
+            (format!("served by {component}"), told(same))
+        });
+        let secrets = self.town.secrets().into_iter();
+        let secrets =
+            secrets.map(|(file, bytes)| (file.clone(), told(before.secrets.get(&file) == Some(&bytes))));
+        served.chain(secrets).collect()
+    }
+
+    /// Everything is as it was, and nobody was refused on the way unless that was accepted.
+    fn is_as_before(&self, before: &Before) {
+        if self.town.scenario.issued_by == IssuedBy::Cfssl {
+            let folder = before.files.iter().map(|(path, bytes)| (path.display().to_string(), bytes.clone()));
+            self.town.is_as_before(&before.secrets, &folder.collect());
+        } else if !self.town.goes_on.iter().any(|word| word == OUTAGE) {
+            self.town.nobody_was_refused();
+        }
+    }
 }
 
 /// What was there before a run.
 struct Before {
     secrets: tests::kills::Files,
     files: Files,
+    served: BTreeMap<String, Vec<String>>,
 }
 
 fn kills() -> u64 {
     std::env::var("ROLLOVER_KILLS").map_or(20, |kills| kills.parse().unwrap())
 }
 
-#[test]
-#[ignore = "needs a real control plane: tests/control-plane"]
-fn killed_at_records_all_over_a_rotation_goes_on_to_the_same_end() {
-    let kills = kills();
-    let mut place = Place::new(41);
-    let before = place.before();
-    let (mut child, run) = place.town.begins();
-    assert!(child.wait().unwrap().success(), "a rotation that nothing stops");
-    let records = place.town.records(&run);
-    let whole = place.state(&run, &before, Markers::Kept);
-
-    for kill in 0..kills {
-        let before = place.before();
-        let old = before.files[&place.town.pki.join("ca.pem")].clone();
-        let (run, at) = place.killed(kill, kills, records);
-        place.town.goes_on("resume", &run, None, &["done"]);
-        place.town.is_rotated(&old);
-        let found = difference(&whole, &place.state(&run, &before, Markers::Kept));
-        assert!(found.is_empty(), "killed at record {at} of {records} it ends otherwise: {found:#?}");
-    }
-    assert_eq!(place.town.kills as u64, kills);
-}
-
-/// A rotation or a part of one, begun after these others: killed all over it goes on to the same end each time; from there,
-/// and from the end of each phase, it goes back to where it began.
-fn forth_and_back(seed: u64, workflow: &'static str, words: &[&str], after: &[&'static str]) {
-    forth_and_back_in(Scenario::default(), seed, workflow, words, after);
-}
-
-/// The same in a cluster of this kind.
-fn forth_and_back_in(
-    scenario: Scenario,
-    seed: u64,
-    workflow: &'static str,
-    words: &[&str],
-    after: &[&'static str],
-) {
-    let kills = kills();
-    let mut place = Place::of(seed, scenario, workflow, words);
+/// A run, or one begun after these others: killed all over it goes on to the same end each time; from there, and from the end
+/// of each phase, it goes back to where it began.
+fn forth_and_back(mut place: Place, after: &[&'static str]) {
+    let (kills, workflow) = (kills(), place.town.workflow);
     for earlier in after {
         place.runs(earlier);
     }
-    let (secrets, folder) = (place.town.secrets(), place.town.folder());
     let before = place.before();
-    let was = place.state("", &before, Markers::Dropped);
+    let was = place.found("", &before, Markers::Dropped);
     let (mut child, run) = place.town.begins();
     assert!(child.wait().unwrap().success(), "a run that nothing stops");
     let (records, phases) = (place.town.records(&run), place.town.ended(&run));
-    let whole = place.state(&run, &before, Markers::Kept);
+    let whole = place.found(&run, &before, Markers::Kept);
+    assert!(!difference(&was, &whole).is_empty(), "{workflow} changes something");
     let back = |place: &mut Place, run: &str, from: &str| {
         place.town.goes_on("rollback", run, None, &["rolled back"]);
-        place.town.is_as_before(&secrets, &folder);
-        let found = difference(&was, &place.state(run, &before, Markers::Dropped));
+        place.is_as_before(&before);
+        let found = difference(&was, &place.found(run, &before, Markers::Dropped));
         assert!(found.is_empty(), "{workflow}, taken back from {from}, is otherwise: {found:#?}");
     };
     back(&mut place, &run, "its end");
     for first in 0..kills.div_ceil(DEATHS) {
         let (run, died) = place.killed_often(first, kills, records);
         place.town.goes_on("resume", &run, None, &["done"]);
-        let found = difference(&whole, &place.state(&run, &before, Markers::Kept));
+        let found = difference(&whole, &place.found(&run, &before, Markers::Kept));
         assert!(found.is_empty(), "{workflow}, killed at {died:?} of {records}, ends otherwise: {found:#?}");
         back(&mut place, &run, &format!("its end, after kills at {died:?}"));
     }
@@ -250,96 +264,99 @@ fn forth_and_back_in(
     }
 }
 
+const REMOVE: [&str; 2] = ["--set", "remove_old_ca=true"];
+const V2: [&str; 2] = ["--set", "operator=v2"];
+
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_a_rotation_goes_on_and_back() {
-    forth_and_back(42, "tidb/cfssl-rotate", &["--set", "remove_old_ca=true"], &[]);
+    forth_and_back(Place::of(42, Scenario::default(), "tidb/cfssl-rotate", &REMOVE), &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_a_rotation_under_operator_v2_goes_on_and_back() {
-    let words = ["--set", "operator=v2", "--set", "remove_old_ca=true"];
-    forth_and_back_in(tests::operator_v2::scenario(), 50, "tidb/cfssl-rotate", &words, &[]);
+    let words = [V2, REMOVE].concat();
+    forth_and_back(Place::of(50, v2::scenario(), "tidb/cfssl-rotate", &words), &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_a_new_ca_goes_on_and_back() {
-    forth_and_back(43, "tidb/cfssl-ca", &[], &[]);
+    forth_and_back(Place::of(43, Scenario::default(), "tidb/cfssl-ca", &[]), &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_new_certificates_go_on_and_back() {
-    forth_and_back(44, "tidb/cfssl-components", &[], &[]);
+    forth_and_back(Place::of(44, Scenario::default(), "tidb/cfssl-components", &[]), &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_the_removal_of_the_old_ca_goes_on_and_back() {
-    forth_and_back(45, "tidb/cfssl-remove-old-ca", &[], &["tidb/cfssl-ca", "tidb/cfssl-components"]);
+    let place = Place::of(45, Scenario::default(), "tidb/cfssl-remove-old-ca", &[]);
+    forth_and_back(place, &["tidb/cfssl-ca", "tidb/cfssl-components"]);
 }
 
-/// What cert-manager keeps: killed all over, it ends with other certificates that everybody accepts, and goes back to those
-/// that were there, byte for byte.
-fn kept_by_cert_manager(seed: u64, workflow: &'static str, policy: RotationPolicy) {
-    let kills = kills();
-    let scenario =
-        Scenario { issued_by: IssuedBy::CertManager, rotation_policy: policy, ..Scenario::default() };
-    let mut place = Place::of(seed, scenario, workflow, &["--accept-outage"]);
-    // To go back is an outage as well, and its own to accept.
-    place.town.goes_on.push("--accept-outage".into());
-    let at_first = served(&place.end());
-    let secrets = place.town.secrets();
-    let back = |place: &mut Place, run: &str, from: &str| {
-        place.town.goes_on("rollback", run, None, &["rolled back"]);
-        assert_eq!(served(&place.end()), at_first, "{workflow}, taken back from {from}");
-        assert!(place.town.secrets() == secrets, "{workflow}, taken back from {from}: other Secrets");
-    };
-    let (mut child, run) = place.town.begins();
-    assert!(child.wait().unwrap().success(), "a run that nothing stops");
-    let (records, phases) = (place.town.records(&run), place.town.ended(&run));
-    back(&mut place, &run, "its end");
-    for first in 0..kills.div_ceil(DEATHS) {
-        let (run, died) = place.killed_often(first, kills, records);
-        place.town.goes_on("resume", &run, None, &["done"]);
-        let now = served(&place.end());
-        assert!(now.iter().all(|(component, chain)| at_first[component] != *chain), "{workflow}: {died:?}");
-        back(&mut place, &run, &format!("its end, after kills at {died:?} of {records}"));
-    }
-    assert!(place.town.kills as u64 >= kills);
-    for phase in phases {
-        let run = place.killed_after(&phase);
-        back(&mut place, &run, &format!("the end of {phase}"));
-    }
+/// A cluster whose certificates cert-manager keeps.
+fn issued() -> Scenario {
+    Scenario { issued_by: IssuedBy::CertManager, ..Scenario::default() }
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_the_leaves_that_cert_manager_keeps_go_on_and_back() {
-    kept_by_cert_manager(46, "tidb/cert-manager-components", RotationPolicy::Always);
+    forth_and_back(Place::of(46, issued(), "tidb/cert-manager-components", &[]), &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_a_ca_of_cert_manager_without_a_gap_goes_on_and_back() {
-    kept_by_cert_manager(47, "tidb/cert-manager-ca-gapless", RotationPolicy::Always);
+    forth_and_back(Place::of(47, issued(), "tidb/cert-manager-ca-gapless", &[]), &[]);
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn killed_all_over_the_documented_way_to_a_ca_of_cert_manager_goes_on_and_back() {
-    kept_by_cert_manager(48, "tidb/cert-manager-ca", RotationPolicy::Always);
+    forth_and_back(Place::of(48, issued(), "tidb/cert-manager-ca", &[OUTAGE]), &[]);
 }
 
-/// It only goes forward, so each run has a cluster of its own.
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
-fn killed_all_over_what_brings_an_expired_cluster_back_goes_on() {
+fn killed_all_over_the_leaves_that_cert_manager_keeps_under_operator_v2_go_on_and_back() {
+    forth_and_back(Place::of(51, v2::with_cert_manager(), "tidb/cert-manager-components", &V2), &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_a_ca_of_cert_manager_under_operator_v2_goes_on_and_back() {
+    forth_and_back(Place::of(52, v2::with_cert_manager(), "tidb/cert-manager-ca-gapless", &V2), &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_the_documented_way_to_a_ca_under_operator_v2_goes_on_and_back() {
+    let words = [&V2[..], &[OUTAGE]].concat();
+    forth_and_back(Place::of(53, v2::with_cert_manager(), "tidb/cert-manager-ca", &words), &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_the_mysql_side_goes_on_and_back() {
+    let scenario = Scenario { sql_tls: true, ..Scenario::default() };
+    forth_and_back(Place::of(54, scenario, v2::SQL, &REMOVE), &[]);
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_the_mysql_side_under_operator_v2_goes_on_and_back() {
+    forth_and_back(Place::of(55, v2::with_sql(), v2::SQL, &[V2, REMOVE].concat()), &[]);
+}
+
+/// What brings an expired cluster back only goes forward, so each run has a cluster of its own.
+fn forth(new: impl Fn() -> Place) {
     let kills = kills();
-    let expired = || Scenario { expired: Expired::Everything, ..Scenario::default() };
-    let new = || Place::of(49, expired(), "tidb/cfssl-expired", &["--accept-outage"]);
     let whole = new();
     let (mut child, run) = whole.town.begins();
     assert!(child.wait().unwrap().success(), "a run that nothing stops");
@@ -353,4 +370,17 @@ fn killed_all_over_what_brings_an_expired_cluster_back_goes_on() {
         assert!(place.end().holds(), "killed at {died:?} of {records}");
         place.town.serves_its_secrets();
     }
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_what_brings_an_expired_cluster_back_goes_on() {
+    let scenario = Scenario { expired: Expired::Everything, ..Scenario::default() };
+    forth(|| Place::of(49, scenario.clone(), v2::EXPIRED, &[OUTAGE]));
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn killed_all_over_what_brings_an_expired_cluster_of_operator_v2_back_goes_on() {
+    forth(|| Place::of(56, v2::expired(), v2::EXPIRED, &[&V2[..], &[OUTAGE]].concat()));
 }

@@ -1,19 +1,17 @@
 //! TiDB's MySQL side on a real API server: its certificates and their CA replaced by the statement, stopped at records all over
 //! and gone on, taken back from the end of each phase.
 //!
-//! `ROLLOVER_STOPS` is how many records a run is stopped at: 4 where it is not said. `ROLLOVER_KILLS` is at how many records the
-//! program itself is killed: 20 where it is not said.
+//! `ROLLOVER_STOPS` is how many records a run is stopped at: 4 where it is not said. `kills` kills the program itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use journal::{Direction, Event, Moment, NoTripwire, Tripwire, Why};
 use runner::events::EndState;
 use sandbox::world::kube::{Kube, SECRETS};
 use sandbox::world::{Fault, Scenario, json as js};
 use serde_json::Value;
-use tests::program::{Program, says};
 
 use crate::bench::{Bench, multi};
 use crate::rotate::StopAt;
@@ -136,80 +134,6 @@ fn by_a_rolling_restart_the_ca_of_the_mysql_side_is_replaced_on_a_real_server() 
         let back = bench.open(Why::Rollback).back("test").await;
         assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
         assert_eq!(held(&bench).await, before);
-        assert_eq!(bench.world.counters().refused, 0, "{:#?}", bench.world.counters().refusals);
-    });
-}
-
-/// The program at its terminal, killed with SIGKILL when its record is as long as this.
-fn killed_at(program: &Program, begin: &[&str], at: u64) -> String {
-    let known = program.runs();
-    let mut child = program.begins(begin);
-    let begun = Instant::now();
-    loop {
-        let run = program.runs().into_iter().find(|run| !known.contains(run));
-        if let Some(run) = run.filter(|run| records(program, run) >= at) {
-            child.kill().unwrap();
-            assert!(child.wait().unwrap().code().is_none(), "it ended before record {at}");
-            return run;
-        }
-        assert!(child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE, "it never came to {at}");
-        std::thread::sleep(Duration::from_millis(3));
-    }
-}
-
-fn records(program: &Program, run: &str) -> u64 {
-    let journal = program.state().join("runs").join(run).join("journal.jsonl");
-    std::fs::read(journal).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count() as u64
-}
-
-#[test]
-#[ignore = "needs a real control plane: tests/control-plane"]
-fn killed_at_records_all_over_it_goes_on_to_the_same_end() {
-    let kills: u64 = std::env::var("ROLLOVER_KILLS").map_or(20, |kills| kills.parse().unwrap());
-    multi(async {
-        let bench = Bench::of(74, Scenario { sql_tls: true, ..Scenario::default() }).await;
-        bench.world.set_fault(Fault::NoRestarts);
-        let program = Program::new();
-        let kubeconfig = bench.plane.admin_kubeconfig().display().to_string();
-        let folder = format!("sql_pki={}", bench.dir.path().join("sql-pki").display());
-        let reach = ["--yes", "--kubeconfig", kubeconfig.as_str()];
-        let set = [
-            "--set",
-            folder.as_str(),
-            "--set",
-            "login_secret=basic-tidb-root",
-            "--set",
-            "remove_old_ca=true",
-        ];
-        let begin: Vec<&str> = ["run", WORKFLOW].into_iter().chain(reach).chain(set).collect();
-        let goes_on = |how: &'static str, run: &str| {
-            let words: Vec<String> = [how, run].into_iter().chain(reach).map(str::to_owned).collect();
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            tokio::task::block_in_place(|| says(&program.types(&words), 0, &[]));
-            says(&program.types(&["audit", "verify", run]), 0, &["ok   integrity", "ok   completeness"]);
-        };
-        tokio::task::block_in_place(|| says(&program.types(&begin), 0, &["Done."]));
-        let whole = records(&program, &program.runs()[0]);
-        let mut dice = 74_u64;
-        for kill in 0..kills {
-            let before = held(&bench).await;
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // One in each part of the record, anywhere in it.
-            let width = (whole - 6) / kills;
-            let at = 2 + kill * width + (dice >> 33) % width;
-            let run = tokio::task::block_in_place(|| killed_at(&program, &begin, at));
-            let back = kill % 4 == 3;
-            goes_on(if back { "rollback" } else { "resume" }, &run);
-            let after = held(&bench).await;
-            if back {
-                assert_eq!(after, before, "killed at record {at} of {whole} and taken back");
-                continue;
-            }
-            for (pod, (chain, anchors)) in &after.served {
-                let (old_chain, old_anchors) = &before.served[pod];
-                assert!(chain != old_chain && anchors != old_anchors && anchors.len() == 1, "{at}: {pod}");
-            }
-        }
         assert_eq!(bench.world.counters().refused, 0, "{:#?}", bench.world.counters().refusals);
     });
 }

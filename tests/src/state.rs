@@ -17,13 +17,14 @@ use stdlib::world::Disk;
 
 const LEASES: Kind =
     Kind { api_version: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
-/// What the server draws, labels that name a digest of a template, and with it of a marker, and the head of a record.
-const DRAWN: [&str; 6] = [
+/// What the server draws or counts, labels that name a digest of a template, and with it of a marker, and the head of a record.
+const DRAWN: [&str; 7] = [
     "clusterIP",
     "clusterIPs",
     "controller-revision-hash",
     "pod-template-hash",
     "pingcap.com/instance-revision-hash",
+    "deployment.kubernetes.io/revision",
     lease::LAST,
 ];
 /// What a restart leaves: its marker, and how far the operator has let it come.
