@@ -39,8 +39,9 @@ pub(super) fn goes_on(program: &Program, words: &[&str], seed: &mut usize) -> us
     loop {
         *seed = (*seed * 1_103_515_245 + 12_345) % (1 << 31);
         let line: Vec<&str> = words.iter().map(String::as_str).collect();
-        // A session writes some records before it goes on; what it has done is never done again.
-        if !killed_after(program, &line, 4 + *seed / 65_536 % 9) {
+        // What a session has done is never done again; but it writes some records before it goes on, an intent for each
+        // step of a group that runs side by side among them: were it killed within these always, it would never end.
+        if !killed_after(program, &line, 4 + *seed / 65_536 % 29) {
             return kills;
         }
         kills += 1;
