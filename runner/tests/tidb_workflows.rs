@@ -295,8 +295,9 @@ fn a_ca_that_signs_for_others_too_is_left_alone() {
             answer: answer.clone(),
             at: at.clone(),
         };
+        let operator = json!({"operator": "v1", "operator_namespace": "tidb-admin"});
         let facts = [
-            fact("tidb::cluster", json!(["tidb", "basic"]), &site.cluster),
+            fact("tidb::cluster", json!(["tidb", "basic", operator]), &site.cluster),
             fact("certmanager::certificates", json!(["tidb", names]), &found),
         ];
         let input = Input {

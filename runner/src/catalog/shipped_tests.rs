@@ -168,9 +168,8 @@ fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
     cluster.answer["managed"] = json!([]);
     if workflow.name == "tidb/cfssl-expired" {
         cluster.primitive = "tidb::expired_cluster".into();
-    } else if workflow.name.starts_with("tidb/cfssl-") {
-        cluster.args.push(json!({"operator": "v1", "operator_namespace": "tidb-admin"}));
     }
+    cluster.args.push(json!({"operator": "v1", "operator_namespace": "tidb-admin"}));
     for part in cluster.answer["components"].as_array_mut().unwrap() {
         part["selector"] = json!("x");
     }

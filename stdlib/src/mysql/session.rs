@@ -190,7 +190,7 @@ impl Session {
     }
 
     async fn log_in(&mut self, greeting: &[u8], login: &Login) -> Result<(), Failure> {
-        let greeting: HandshakePacket<'_> = ParseBuf(greeting).parse(()).map_err(|error| no_mysql(&error))?;
+        let greeting = handshake(greeting).map_err(|error| no_mysql(&error))?;
         let mut nonce = greeting.nonce();
         let offered = greeting.auth_plugin().unwrap_or(AuthPlugin::MysqlNativePassword);
         let (mut procedure, plugin) = match offered.init() {
@@ -345,6 +345,20 @@ async fn in_time<T>(
     }
 }
 
+/// Reads a greeting (protocol version 10). A length of the nonce beyond what any server has is refused here: the crate
+/// subtracts from it as a signed byte.
+fn handshake(packet: &[u8]) -> io::Result<HandshakePacket<'_>> {
+    // After the version: thread 4, nonce 8, filler 1, capabilities 2, collation 1, status 2, capabilities 2.
+    const NONCE_LENGTH: usize = 20;
+    let version = packet.iter().skip(1).position(|byte| *byte == 0).map(|length| length + 2);
+    let length = version.and_then(|end| packet.get(end + NONCE_LENGTH));
+    if let Some(length) = length.filter(|length| **length > 127) {
+        let text = format!("its greeting announces a nonce of {length} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    ParseBuf(packet).parse(())
+}
+
 fn no_mysql(error: &io::Error) -> Failure {
     Failure::Protocol(format!("this is no MySQL server: {error}"))
 }
@@ -397,12 +411,29 @@ mod tests {
         assert!(matches!(said_no(&[0xff, 1]), Failure::Protocol(_)));
     }
 
+    #[test]
+    fn a_greeting_with_a_nonce_that_nobody_has_is_refused() {
+        let greeting = |length: u8| {
+            let mut packet = b"\x0a8.0\0".to_vec();
+            packet.extend([0; 20]);
+            packet.push(length);
+            packet.extend([0; 10 + 13]);
+            packet[18..20].copy_from_slice(&[0xff, 0xff]);
+            packet
+        };
+        assert!(handshake(&greeting(21)).is_ok());
+        for length in 128..=255 {
+            let error = handshake(&greeting(length)).unwrap_err();
+            assert!(error.to_string().contains(&format!("a nonce of {length} bytes")), "{error}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn any_packet_is_read_without_panic(packet: Vec<u8>) {
             let _ = cells(&packet);
             let _ = said_no(&packet);
-            let _ = ParseBuf(&packet).parse::<HandshakePacket<'_>>(());
+            let _ = handshake(&packet);
             let _ = ParseBuf(&packet).parse::<AuthSwitchRequest<'_>>(());
         }
     }
