@@ -387,6 +387,8 @@ fn old_certificates_are_not_gone_while_the_operator_may_present_one() {
         let at = ("tidb", js::name(&client));
         lab.kube().merge(SECRETS, at, "", &json!({ "data": data })).await.unwrap();
         tokio::time::sleep(Duration::from_secs(180)).await;
+        // A pod that has just restarted by itself would refuse the run.
+        lab.world.steady(Duration::from_secs(600)).await.unwrap();
         let ending = lab.forward("tidb/cfssl-remove-old-ca", V2).await.unwrap();
         let why = format!("{:?}", ending.failure);
         assert!(why.contains("pod/tidb-operator-") && why.contains("restart it"), "{why}");

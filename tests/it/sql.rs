@@ -222,6 +222,7 @@ fn from_the_end_of_each_phase_it_goes_back_and_on() {
             assert_eq!(held(&lab).await, before, "{phase}");
             // Runs are listed by when they began.
             tokio::time::sleep(Duration::from_secs(2)).await;
+            lab.world.steady(Duration::from_secs(600)).await.unwrap();
             let stopped = lab.run(&lab.workflow(WORKFLOW), &with(&[REMOVE]), at_end()).await.unwrap();
             assert_eq!(stopped.state, EndState::Killed, "{phase}: {:?}", stopped.failure);
             lab.die();
@@ -350,6 +351,7 @@ fn files_that_do_not_fit_are_refused_by_the_server_which_keeps_its_own() {
         lab.world.set_fault(Fault::PropagationStuck { pod: pod.into() });
         kube.merge(SECRETS, ("tidb", SECRET), "", &json!({ "data": whole })).await.unwrap();
         tokio::time::sleep(Duration::from_secs(100)).await;
+        lab.world.steady(Duration::from_secs(600)).await.unwrap();
         let ending = lab.run(&lab.workflow(WORKFLOW), &with(&[]), Arc::new(NoTripwire)).await.unwrap();
         assert_eq!(ending.state, EndState::Stopped);
         let told = ending.failure.unwrap().to_string();
