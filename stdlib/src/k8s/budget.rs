@@ -3,8 +3,6 @@
 //! The controllers of Deployments, StatefulSets and DaemonSets do not ask them; a restart that begins while others are
 //! about it would leave fewer pods than the budget promises. So we ask before we begin, and evict where we take pods away.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt as _};
 use serde_json::Value;
 
 use crate::error::{Code, PrimError};
@@ -14,7 +12,8 @@ use crate::world::World;
 use super::client::Objects;
 use super::discovery;
 use super::object::{Ref, at, number, text};
-use super::restart::{Poll, selector};
+use super::owned::{self, Own};
+use super::restart::Poll;
 
 /// Whether a pod may be missing now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,16 +69,8 @@ pub fn room(budgets: &[Value], pods: &[Value]) -> Room {
 
 /// Whether a budget is about a pod. One without a selector is about none.
 fn covers(budget: &Value, pod: &Value) -> bool {
-    let Some(wanted) = at(budget, &["spec", "selector"]).filter(|wanted| wanted.is_object()) else {
-        return false;
-    };
-    let Ok(Ok(wanted)) = serde_json::from_value::<LabelSelector>(wanted.clone()).map(Selector::try_from)
-    else {
-        return false;
-    };
-    let labels = at(pod, &["metadata", "labels"]).and_then(Value::as_object).into_iter().flatten();
-    let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
-    wanted.matches(&labels)
+    let wanted = at(budget, &["spec", "selector"]).and_then(owned::read);
+    wanted.is_some_and(|wanted| owned::finds(&wanted, pod))
 }
 
 /// Waits until the budgets of a workload's pods let its restart begin.
@@ -91,7 +82,7 @@ pub async fn wait(
 ) -> Result<(), PrimError> {
     let known = discovery::kind_of(objects, "policy", "poddisruptionbudgets").await?;
     let Some((version, kind)) = known else { return Ok(()) };
-    let mut poll = Poll::default();
+    let (mut poll, mut own) = (Poll::default(), Own::default());
     loop {
         let look = async {
             let budgets = objects.list(&version, &kind, &object.namespace, "").await?;
@@ -99,7 +90,7 @@ pub async fn wait(
             if budgets.is_empty() || taken(&object.kind, &value) == 0 {
                 return Ok(Room::Free);
             }
-            let pods = objects.list("v1", "Pod", &object.namespace, &selector(&value)).await?;
+            let pods = own.pods(objects, object, &value).await?;
             Ok(room(&budgets, &pods))
         };
         match poll.seen(look.await)? {

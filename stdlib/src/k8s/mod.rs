@@ -24,6 +24,7 @@ mod get;
 mod managers;
 pub mod marker;
 pub mod object;
+pub mod owned;
 pub mod owner;
 pub mod partition;
 mod patch;

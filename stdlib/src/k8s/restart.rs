@@ -15,9 +15,10 @@ use super::budget;
 use super::client::Objects;
 use super::data::ABSENT;
 use super::marker::{self, Spot};
-use super::object::{self, Ref, at, text};
+use super::object::{self, Ref, text};
+use super::owned::Own;
 use super::partition;
-use super::rollout::{Waiting, next_to_go, pod, workload};
+use super::rollout::{Waiting, next_to_go, workload};
 use super::why;
 
 /// Polling starts fast, for a small cluster, and slows down, for the sake of the server.
@@ -79,8 +80,11 @@ pub fn touches(kind: &str, namespace: &str, name: &str) -> Vec<Touch> {
         object::touch("v1", "Pod", namespace, "", &["list"]),
         object::touch("policy/v1", "PodDisruptionBudget", namespace, "", &["list"]),
     ];
-    // Only these can be told to leave it to others.
-    if kind != "Deployment" {
+    if kind == "Deployment" {
+        // They say which pods are its own.
+        touches.push(object::touch("apps/v1", "ReplicaSet", namespace, "", &["list"]));
+    } else {
+        // Only these can be told to leave it to others.
         touches.push(Touch::Kube {
             group: String::new(),
             resource: "pods/eviction".into(),
@@ -120,11 +124,11 @@ async fn roll(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Value, Pri
     let held = partition::lower(world, gate, object, &objects.get(object).await?).await?;
     let (namespace, kind, name) = (&object.namespace, object.kind.to_lowercase(), &object.name);
     let hint = format!("`kubectl --namespace {namespace} describe {kind} {name}`");
-    let mut poll = Poll::default();
+    let (mut poll, mut own) = (Poll::default(), Own::default());
     loop {
         let state = async {
             let value = objects.get(object).await?;
-            let pods = objects.list("v1", "Pod", &object.namespace, &selector(&value)).await?;
+            let pods = own.pods(&objects, object, &value).await?;
             let mut waiting = workload(&object.kind, &value, &pods, spot.key, &marker);
             if let (Waiting::For(why, ..), Some(old)) =
                 (&mut waiting, next_to_go(&value, &pods, spot.key, &marker))
@@ -199,22 +203,6 @@ async fn evict(
 /// A reason, with what the cluster says of the pod in question.
 fn because(why: String, told: Option<String>) -> String {
     told.map_or(why.clone(), |told| format!("{why}. {told}"))
-}
-
-/// The label selector of a workload as a query.
-pub fn selector(workload: &Value) -> String {
-    at(workload, &["spec", "selector", "matchLabels"])
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)))
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-/// Names of pods that are not ready, for messages.
-pub fn unready(pods: &[Value]) -> Vec<&str> {
-    pods.iter().map(pod).filter(|p| !p.ready).map(|p| p.name).collect()
 }
 
 /// The rhythm of a wait: fast at first, forgiving a server that is away for a moment.

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::k8s::object::{Ref, at, text};
+use crate::k8s::owned::{self, Owners};
 use crate::k8s::partition::partition;
-use crate::k8s::restart::selector;
 use crate::k8s::rollout::replicas;
 use crate::trust::Verifier;
 
@@ -45,12 +45,16 @@ pub(super) fn users(
     } else {
         replicas(workload)
     };
-    let selector = selector(workload);
+    // Without one its pods are those of nobody, and its restart is refused.
+    let own = Ref::new("apps/v1", kind, &object.namespace, name);
+    let selector = owned::selector(&own, workload).ok();
+    let owners = Owners::new();
     let matches = |pod: &&Value| {
-        !selector.is_empty()
-            && selector.split(',').all(|pair| pair.split_once('=').is_some_and(|(k, v)| label(pod, k) == v))
+        selector.as_ref().is_some_and(|selector| owned::finds(selector, pod))
+            && owned::is_own(kind, workload, pod, &owners)
     };
     let pods: Vec<Value> = pods.iter().filter(matches).cloned().collect();
+    let selector = selector.map(|selector| selector.to_string()).unwrap_or_default();
     let short = name.strip_prefix(&format!("{}-", object.name)).unwrap_or(name);
     let part = |(n, secret): (usize, String)| Part {
         component: match identities.of(&secret) {
@@ -199,16 +203,28 @@ mod tests {
         });
         assert!(consumer(&scheme(), &cluster, "StatefulSet", &own, &[]).is_empty());
         let client = json!({
-            "metadata": {"name": "basic-client"},
-            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "client"}}, "template": template},
+            "metadata": {"name": "basic-client", "uid": "u"},
+            "spec": {"replicas": 1, "template": template, "selector": {
+                "matchExpressions": [{"key": "app", "operator": "In", "values": ["client"]}]}},
         });
+        let pod = |name: &str, app: &str, kind: &str, owner: &str| {
+            json!({"metadata": {"name": name, "labels": {"app": app}, "ownerReferences": [
+                {"kind": kind, "uid": owner, "controller": true}]}})
+        };
         let pods = [
-            json!({"metadata": {"name": "basic-client-1", "labels": {"app": "client"}}}),
-            json!({"metadata": {"name": "elsewhere", "labels": {"app": "other"}}}),
+            pod("basic-client-1", "client", "ReplicaSet", "rs"),
+            pod("basic-client-0", "client", "StatefulSet", "u"),
+            pod("basic-batch-0", "client", "StatefulSet", "another"),
+            pod("elsewhere", "other", "ReplicaSet", "rs"),
         ];
-        let parts = consumer(&scheme(), &cluster, "Deployment", &client, &pods);
-        let [part] = parts.as_slice() else { panic!("{parts:?}") };
-        assert!(part.component == "client" && part.pods.len() == 1 && part.port.is_none());
+        for (kind, own) in [("Deployment", "basic-client-1"), ("StatefulSet", "basic-client-0")] {
+            let parts = consumer(&scheme(), &cluster, kind, &client, &pods);
+            let [part] = parts.as_slice() else { panic!("{parts:?}") };
+            assert!(part.component == "client" && part.port.is_none());
+            assert_eq!(part.selector, "app in (client)");
+            let names: Vec<&str> = part.pods.iter().map(|pod| text(pod, &["metadata", "name"])).collect();
+            assert_eq!(names, [own], "{kind}: what its selector finds and its controller made");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::{Code, PrimError};
 use crate::k8s::client::Objects;
 use crate::k8s::object::{Ref, at, text};
-use crate::k8s::restart::selector;
+use crate::k8s::owned::{self, Owners};
 use crate::k8s::rollout::replicas;
 use crate::tidb::cluster::{Identity, Part, Runs};
 use crate::tidb::components::{self, CLIENT};
@@ -176,13 +176,17 @@ async fn operators(objects: &Objects<'_>, namespace: &str, secret: &str) -> Resu
     }
     let mut parts = Vec::new();
     for deployment in found {
-        let selector = selector(&deployment);
+        let name = text(&deployment, &["metadata", "name"]).to_owned();
+        let own = Ref::new("apps/v1", "Deployment", namespace, &name);
+        let selector = owned::selector(&own, &deployment)?.to_string();
+        let mut pods = objects.list("v1", "Pod", namespace, &selector).await?;
+        pods.retain(|pod| owned::is_own("Deployment", &deployment, pod, &Owners::new()));
         parts.push(Part {
             component: links::OPERATOR.to_owned(),
             role: links::OPERATOR_PD.to_owned(),
             runs: Runs::Workload("Deployment"),
             namespace: namespace.to_owned(),
-            name: text(&deployment, &["metadata", "name"]).to_owned(),
+            name,
             group: None,
             replicas: replicas(&deployment),
             partition: 0,
@@ -190,7 +194,7 @@ async fn operators(objects: &Objects<'_>, namespace: &str, secret: &str) -> Resu
             verifier: Verifier::Go,
             port: None,
             allowed_cn: Vec::new(),
-            pods: objects.list("v1", "Pod", namespace, &selector).await?,
+            pods,
             selector,
         });
     }
