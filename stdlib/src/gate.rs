@@ -95,6 +95,14 @@ pub trait Gate: Send + Sync {
     /// Shows progress; may be lost.
     fn progress(&self, progress: Progress);
 
+    /// Whether the step's deadline is near: what waits then says once why, by [`Gate::explain`].
+    fn is_late(&self) -> bool {
+        false
+    }
+
+    /// Says why the step still waits: it is told where the deadline passes. May be lost.
+    fn explain(&self, _why: &str) {}
+
     /// A text unique to this run, phase and direction, and the same again when the step is resumed: restart markers.
     fn marker(&self) -> String;
 

@@ -211,7 +211,7 @@ impl Core {
                 let text = format!("`{}` does not know how to put back what it changed", primitive.name);
                 PrimError::internal(text).on(effect.place.0.clone())
             })?;
-            let gate = self.step_gate(id, primitive.name, Role::Change).restoring(all.clone(), turn);
+            let gate = self.step_gate(id, primitive.name, Role::Change, until).restoring(all.clone(), turn);
             self.bounded(restore(&self.world, &restoring.effect, &gate), &gate, until).await?;
         }
         Ok(())

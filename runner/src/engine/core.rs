@@ -54,7 +54,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn step_gate(&self, id: &StepId, primitive: &str, role: Role) -> StepGate {
+    pub(crate) fn step_gate(&self, id: &StepId, primitive: &str, role: Role, until: Instant) -> StepGate {
         StepGate::new(
             self.ledger.clone(),
             self.hub.clone(),
@@ -65,6 +65,7 @@ impl Core {
             role,
         )
         .holding(self.held.borrow().clone())
+        .until(until)
     }
 
     pub(crate) fn primitive(&self, name: &str) -> Result<&'static Primitive, PrimError> {

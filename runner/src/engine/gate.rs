@@ -8,11 +8,14 @@ use stdlib::PrimError;
 use stdlib::error::Code;
 use stdlib::gate::{Effect, Gate, Past, Permit, Place, Progress, RecordedEffect, Table};
 
+use tokio::time::Instant;
+
 use super::cancel::Cancel;
 use super::judge::{Seen, Verdict, judge, judge_restore};
 use super::ledger::{Ledger, StepId};
 use super::lock::HeldLock;
 use super::options::Hub;
+use super::waited::Waited;
 use crate::events::Event;
 use crate::plan::Role;
 
@@ -37,6 +40,7 @@ pub(crate) struct StepGate {
     pub primitive: String,
     pub role: Role,
     pub restoring: Vec<Restoring>,
+    pub waited: Waited,
     /// The one of these whose turn it is. A step may have changed one place several times.
     turn: usize,
     sticky: Mutex<Option<PrimError>>,
@@ -62,6 +66,7 @@ impl StepGate {
             primitive,
             role,
             restoring: Vec::new(),
+            waited: Waited::default(),
             turn: 0,
             sticky: Mutex::new(None),
         }
@@ -70,6 +75,12 @@ impl StepGate {
     /// The lock without which nothing is written.
     pub(crate) fn holding(mut self, held: Option<Arc<dyn HeldLock>>) -> Self {
         self.held = held;
+        self
+    }
+
+    /// Until when its step may run.
+    pub(crate) fn until(mut self, until: Instant) -> Self {
+        self.waited = Waited::until(until);
         self
     }
 
@@ -179,11 +190,20 @@ impl Gate for StepGate {
     }
 
     fn progress(&self, progress: Progress) {
+        self.waited.keep(&progress);
         self.hub.tell(&Event::StepProgress {
             step: self.id.key.clone(),
             text: progress.text,
             done: progress.done,
         });
+    }
+
+    fn is_late(&self) -> bool {
+        self.waited.is_late()
+    }
+
+    fn explain(&self, why: &str) {
+        self.waited.explain(why);
     }
 
     fn marker(&self) -> String {

@@ -28,6 +28,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 pub mod trust;
+mod waited;
 mod x509;
 
 pub use gate::MayTouch;

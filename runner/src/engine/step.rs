@@ -47,7 +47,7 @@ impl Core {
         loop {
             self.started(id, step);
             let begun = Instant::now();
-            let gate = self.step_gate(id, primitive.name, step.role);
+            let gate = self.step_gate(id, primitive.name, step.role, until);
             let work = (primitive.run)(&self.world, &args, &gate);
             let result = self.bounded(work, &gate, until).await;
             self.ledger.alive()?;
@@ -100,8 +100,7 @@ impl Core {
         let result = match tokio::time::timeout_at(until, caught).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(PrimError::internal("the primitive panicked")),
-            Err(_) => Err(PrimError::new(Code::Timeout, "its deadline has passed")
-                .hint("give the step a longer `.deadline`, or find out what it waits for")),
+            Err(_) => Err(gate.waited.over()),
         };
         gate.refusal().map_or(result, Err)
     }
@@ -182,7 +181,7 @@ impl Core {
             return Ok((args, staged));
         }
         let primitive = self.primitive(&unit.step.action.primitive)?;
-        let gate = self.step_gate(&unit.id, primitive.name, unit.step.role);
+        let gate = self.step_gate(&unit.id, primitive.name, unit.step.role, until);
         let work = (primitive.run)(&self.world, &args, &gate);
         let output = self.bounded(work, &gate, until).await?;
         is_data(&output)?;

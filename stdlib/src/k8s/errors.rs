@@ -24,6 +24,8 @@ pub fn rule(attempt: &Attempt<'_>) -> String {
     // `create` and `list` cannot be limited to a name.
     let streamed = matches!(attempt.part, "portforward" | "exec");
     let nameless = streamed || matches!(attempt.verb, "create" | "list" | "watch");
+    // Nor is a pod that is made anew called as the last one.
+    let nameless = nameless || attempt.part == "log";
     let names = if attempt.object.name.is_empty() || nameless {
         String::new()
     } else {
@@ -154,6 +156,8 @@ mod tests {
         );
         let list = Attempt { verb: "list", object: &Ref::new("apps/v1", "Deployment", "tidb", ""), part: "" };
         assert_eq!(rule(&list), "- {apiGroups: [\"apps\"], resources: [\"deployments\"], verbs: [\"list\"]}");
+        let log = Attempt { verb: "get", object: &Ref::new("v1", "Pod", "tidb", "basic-pd-0"), part: "log" };
+        assert_eq!(rule(&log), "- {apiGroups: [\"\"], resources: [\"pods/log\"], verbs: [\"get\"]}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::client::Objects;
 use super::errors::Attempt;
 use super::forward::VERBS;
 use super::object::{Ref, collection, text, touch};
-use super::rollout;
+use super::pod;
 use crate::error::{Code, PrimError};
 use crate::gate::{Gate, Progress};
 use crate::registry::Touch;
@@ -164,7 +164,7 @@ async fn pods_of(world: &World, pods: &Map<String, Value>) -> Result<Vec<Ref>, P
         return Ok(vec![Ref::new("v1", "Pod", namespace, name)]);
     }
     let found = Objects::of(world)?.list("v1", "Pod", namespace, selector).await?;
-    let ready = found.iter().map(rollout::pod).filter(|pod| pod.ready && !pod.terminating);
+    let ready = found.iter().map(pod::pod).filter(|pod| pod.ready && !pod.terminating);
     let mut ready: Vec<Ref> = ready.map(|pod| Ref::new("v1", "Pod", namespace, pod.name)).collect();
     ready.sort();
     if ready.is_empty() {

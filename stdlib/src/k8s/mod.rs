@@ -29,6 +29,8 @@ pub mod owner;
 pub mod partition;
 mod patch;
 mod patch_secret;
+pub mod patience;
+pub mod pod;
 mod recreate_pods;
 pub mod restart;
 pub mod rollout;
@@ -264,7 +266,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             },
         ],
         returns: "`{pods, marker}`",
-        doc: "Deletes all pods of some StatefulSets at once, and waits until as many successors are ready: for what a rolling restart cannot do, since old and new pods refuse each other. It is an outage, and does not ask PodDisruptionBudgets.\n\nEach pod is deleted by its uid, so none is deleted twice. Fails with `unproved` when a successor does not start.",
+        doc: "Deletes all pods of some StatefulSets at once, and waits until as many successors are ready: for what a rolling restart cannot do, since old and new pods refuse each other. It is an outage, and does not ask PodDisruptionBudgets.\n\nEach pod is deleted by its uid, so none is deleted twice. Fails with `unproved` when a successor does not start or become ready, judged as in a restart.",
         example: "p.settle(\"all pods\", k8s::recreate_pods(tidb.components));",
         run: |world, args, gate| Box::pin(recreate_pods::run(world, args, gate)),
         restore: None,
@@ -384,7 +386,9 @@ pub const PRIMITIVES: &[Primitive] = &[
             },
         ],
         returns: "`{marker}`",
-        doc: "Restarts a workload by a marker in its pod template that is unique to run and phase, and waits until no old pod lives and every new one is ready. It begins when the PodDisruptionBudgets of its pods let one be missing; where the update strategy is `OnDelete`, it evicts the pods one by one. A partition that keeps pods of a StatefulSet back is refused before anything is written, or with `lower` 0 as long as the restart takes and then as it was.\n\nFails with `refused` when a budget never lets a pod be missing, and with `unproved` when the rollout cannot finish by itself (paused, given up).",
+        doc: "Restarts a workload by a marker in its pod template that is unique to run and phase, and waits until no old pod lives and every new one is ready. It begins when the PodDisruptionBudgets of its pods let one be missing; where the update strategy is `OnDelete`, it evicts the pods one by one. A partition that keeps pods of a StatefulSet back is refused before anything is written, or with `lower` 0 as long as the restart takes and then as it was.\n\nA pod is the workload's own where its selector finds it and its controller made it; no other is counted or evicted.
+
+Fails with `refused` when a budget never lets a pod be missing, with `invalid` when its selector would find every pod of the namespace, and with `unproved` when the rollout cannot finish by itself: paused, given up by its controller, a pod that was started in vain five times, or one that for ten minutes does not begin or become ready.",
         example: "p.settle(\"client\", k8s::rollout_restart(#{ kind: \"deployment\", namespace: \"tidb\", name: \"basic-client\" }));",
         run: |world, args, gate| Box::pin(restart::run(world, args, gate)),
         restore: None,

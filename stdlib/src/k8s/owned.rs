@@ -58,6 +58,11 @@ pub fn is_own(kind: &str, workload: &Value, pod: &Value, owners: &Owners) -> boo
     }
 }
 
+/// Whether none of its processes runs any more: one that was evicted from its node lies about and holds nothing.
+fn has_ended(pod: &Value) -> bool {
+    matches!(text(pod, &["status", "phase"]), "Failed" | "Succeeded")
+}
+
 /// The owner that controls an object.
 fn controller(object: &Value) -> Option<&Value> {
     let owners = at(object, &["metadata", "ownerReferences"])?.as_array()?;
@@ -69,7 +74,7 @@ fn controller(object: &Value) -> Option<&Value> {
 pub struct Own(Owners);
 
 impl Own {
-    /// The pods, terminating ones too.
+    /// The pods, terminating ones too; not those that have ended.
     pub async fn pods(
         &mut self,
         objects: &Objects<'_>,
@@ -84,7 +89,7 @@ impl Own {
                 self.0.insert(text(&set, &["metadata", "uid"]).to_owned(), owner.to_owned());
             }
         }
-        pods.retain(|pod| is_own(&object.kind, workload, pod, &self.0));
+        pods.retain(|pod| is_own(&object.kind, workload, pod, &self.0) && !has_ended(pod));
         Ok(pods)
     }
 

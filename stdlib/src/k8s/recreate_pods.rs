@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Code, PrimError};
-use crate::gate::{Effect, EffectClass, Gate, Past, Permit, Progress};
+use crate::gate::{Effect, EffectClass, Gate, Past, Permit};
 use crate::world::World;
 
 use super::args;
 use super::client::{Deletion, Objects};
 use super::data::ABSENT;
-use super::object::{Ref, number, text};
-use super::restart::Poll;
-use super::rollout::pod;
+use super::object::{Ref, text};
+use super::patience::{Ailment, Patience, ailing, hopeless};
+use super::pod::{late, pod};
+use super::restart::{Poll, is_done};
+use super::rollout::Waiting;
 
 /// How often a deletion that lost against a new status of the pod is tried anew.
 const ROUNDS: usize = 20;
-/// A container that failed to start this often will not heal by waiting.
-const HOPELESS_RESTARTS: i64 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Pods that are deleted together.
@@ -142,49 +142,65 @@ async fn wait(
     sets: &[Set],
     doomed: &BTreeMap<Ref, String>,
 ) -> Result<(), PrimError> {
-    let wanted = sets.iter().map(|set| set.replicas).sum();
     let mut poll = Poll::default();
+    let mut patience = Patience::default();
+    let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
+    let about = Ref::new("", "Pods", sets.first().map_or("", |set| &set.namespace), &names.join(", "));
+    let hint = sets
+        .iter()
+        .map(|set| format!("`kubectl --namespace {} get pods -l {}`", set.namespace, set.selector));
+    let hint = format!("{}, and their logs, say why", hint.collect::<Vec<_>>().join(", "));
     loop {
         let state = async {
-            let (mut back, mut late) = (0, None);
+            let mut seen = Vec::new();
             for set in sets {
-                let pods = objects.list("v1", "Pod", &set.namespace, &set.selector).await?;
-                let ready = back_again(set, &pods, doomed)?;
-                if ready < set.replicas && late.is_none() {
-                    late = Some(format!("{}: {ready} of {} pods are back", set.name, set.replicas));
-                }
-                back += ready.min(set.replicas);
+                let mut pods = objects.list("v1", "Pod", &set.namespace, &set.selector).await?;
+                pods.retain(|value| is_successor(set, value, doomed));
+                seen.push((set, pods));
             }
-            Ok((back, late))
+            let (waiting, ailments) = judge(&seen);
+            let waiting = patience.judge(waiting, &ailments, world.clock.now());
+            Ok((waiting, seen.into_iter().flat_map(|(_, pods)| pods).collect()))
         };
-        match poll.seen(state.await)? {
-            Some((_, None)) => return Ok(()),
-            Some((back, Some(text))) => gate.progress(Progress { text, done: Some((back, wanted)) }),
-            None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
+        let state = state.await;
+        if is_done(world, gate, &mut poll, (&about, &hint), state).await? {
+            return Ok(());
         }
-        world.clock.sleep(poll.pause()).await;
     }
 }
 
-/// How many successors are ready.
-fn back_again(set: &Set, pods: &[Value], doomed: &BTreeMap<Ref, String>) -> Result<u64, PrimError> {
-    let mut ready = 0;
-    for value in pods {
-        let state = pod(value);
-        let object = Ref::new("v1", "Pod", &set.namespace, state.name);
-        if doomed.get(&object).is_some_and(|uid| uid == text(value, &["metadata", "uid"])) {
-            continue;
+/// Whether a pod has come after those that are deleted.
+fn is_successor(set: &Set, value: &Value, doomed: &BTreeMap<Ref, String>) -> bool {
+    let object = Ref::new("v1", "Pod", &set.namespace, pod(value).name);
+    doomed.get(&object).is_none_or(|uid| uid != text(value, &["metadata", "uid"]))
+}
+
+/// What the successors of each set come to, and what ails.
+fn judge(seen: &[(&Set, Vec<Value>)]) -> (Waiting, Vec<Ailment>) {
+    let wanted: u64 = seen.iter().map(|(set, _)| set.replicas).sum();
+    let (mut back, mut why, mut ailments) = (0, None, Vec::new());
+    for (set, pods) in seen {
+        if let Some(why) = hopeless(pods) {
+            return (Waiting::Stuck(why), ailments);
         }
-        let restarts = value.pointer("/status/containerStatuses").and_then(Value::as_array);
-        let often = restarts.into_iter().flatten().any(|c| number(c, &["restartCount"]) >= HOPELESS_RESTARTS);
-        if let (Some(trouble), true) = (state.trouble, often) {
-            return Err(PrimError::new(Code::Unproved, format!("it does not start ({trouble})"))
-                .on(object.to_string())
-                .hint(format!("`kubectl --namespace {} logs {}` says why", set.namespace, state.name)));
+        let ready = pods.iter().map(pod).filter(|p| p.ready && !p.terminating).count() as u64;
+        if ready < set.replicas {
+            let (name, all) = (&set.name, set.replicas);
+            let starting = pods.iter().find(|value| !pod(value).ready && !pod(value).terminating);
+            why = why.or_else(|| {
+                let first = starting.map(|value| late(value, "starts", ("", "")));
+                let first = first.map(|first| format!("; {first}")).unwrap_or_default();
+                Some(format!("{name}: {ready} of {all} pods are back{first}"))
+            });
+            if (pods.len() as u64) < all {
+                let there = pods.len();
+                ailments.push(Ailment::new(format!("{name}: {there} of {all} pods are made anew")));
+            }
         }
-        ready += u64::from(state.ready && !state.terminating);
+        ailments.extend(ailing(pods, |_| true));
+        back += ready.min(set.replicas);
     }
-    Ok(ready)
+    (why.map_or(Waiting::Done, |why| Waiting::For(why, back, wanted)), ailments)
 }
 
 #[cfg(test)]
@@ -221,6 +237,31 @@ mod tests {
             value("basic-pd-1", "new", "True"),
             value("basic-pd-2", "y", "False"),
         ];
-        assert_eq!(back_again(&set, &pods, &doomed).unwrap(), 1);
+        let successors: Vec<Value> =
+            pods.into_iter().filter(|value| is_successor(&set, value, &doomed)).collect();
+        let (waiting, ailments) = judge(&[(&set, successors)]);
+        let why = "basic-pd: 1 of 3 pods are back; basic-pd-2: starts (it is not ready)";
+        assert_eq!(waiting, Waiting::For(why.into(), 1, 3));
+        let told: Vec<&str> = ailments.iter().map(|ailment| ailment.what.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "basic-pd: 2 of 3 pods are made anew",
+                "basic-pd-2 was restarted, runs and does not become ready"
+            ]
+        );
+    }
+
+    #[test]
+    fn successors_that_are_hopeless_or_never_begin_are_given_up_as_those_of_a_rollout_are() {
+        let set = Set { namespace: "tidb".into(), name: "web".into(), selector: "a=b".into(), replicas: 1 };
+        let crashing = json!({"metadata": {"name": "web-0"}, "status": {"containerStatuses":
+            [{"restartCount": 5, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}});
+        assert!(matches!(judge(&[(&set, vec![crashing])]).0, Waiting::Stuck(_)));
+        for (value, why) in crate::k8s::pod::tests::never_begun() {
+            let (waiting, ailments) = judge(&[(&set, vec![value])]);
+            assert!(matches!(waiting, Waiting::For(..)));
+            assert!(ailments.iter().any(|ailment| ailment.what.contains(why)), "{ailments:?}");
+        }
     }
 }

@@ -18,7 +18,8 @@ use super::marker::{self, Spot};
 use super::object::{self, Ref, text};
 use super::owned::Own;
 use super::partition;
-use super::rollout::{Waiting, next_to_go, workload};
+use super::patience::Patience;
+use super::rollout::{Waiting, ailments, next_to_go, workload};
 use super::why;
 
 /// Polling starts fast, for a small cluster, and slows down, for the sake of the server.
@@ -124,18 +125,23 @@ async fn roll(world: &World, gate: &dyn Gate, object: &Ref) -> Result<Value, Pri
     let held = partition::lower(world, gate, object, &objects.get(object).await?).await?;
     let (namespace, kind, name) = (&object.namespace, object.kind.to_lowercase(), &object.name);
     let hint = format!("`kubectl --namespace {namespace} describe {kind} {name}`");
-    let (mut poll, mut own) = (Poll::default(), Own::default());
+    let (mut poll, mut own, mut patience) = (Poll::default(), Own::default(), Patience::default());
     loop {
         let state = async {
             let value = objects.get(object).await?;
             let pods = own.pods(&objects, object, &value).await?;
-            let mut waiting = workload(&object.kind, &value, &pods, spot.key, &marker);
+            let (kind, key) = (object.kind.as_str(), spot.key);
+            let ailments = ailments(kind, &value, &pods, key, &marker);
+            let waiting = workload(kind, &value, &pods, key, &marker);
+            let mut waiting = patience.judge(waiting, &ailments, world.clock.now());
             if let (Waiting::For(why, ..), Some(old)) =
-                (&mut waiting, next_to_go(&value, &pods, spot.key, &marker))
+                (&mut waiting, next_to_go(&value, &pods, key, &marker))
             {
                 *why = evict(&objects, gate, object, old, &marker).await?;
             }
-            if let Waiting::For(why, ..) = &mut waiting {
+            if let Waiting::For(why, ..) = &mut waiting
+                && !why.starts_with(&format!("{}-", object.name))
+            {
                 *why = format!("{}: {why}", object.name);
             }
             Ok((waiting, pods))
@@ -162,11 +168,16 @@ pub async fn is_done(
     match poll.seen(state)? {
         Some((Waiting::Done, _)) => return Ok(true),
         Some((Waiting::Stuck(why), pods)) => {
-            let why = because(why, why::unready(&Objects::of(world)?, &pods).await);
+            let why = because(why, why::waits(&Objects::of(world)?, object, &pods).await);
             return Err(PrimError::new(Code::Unproved, why).on(object.to_string()).hint(hint));
         }
-        Some((Waiting::For(text, done, total), _)) => {
+        Some((Waiting::For(text, done, total), pods)) => {
             gate.progress(Progress { text, done: Some((done, total)) });
+            if gate.is_late() && !poll.explained {
+                poll.explained = true;
+                let why = why::waits(&Objects::of(world)?, object, &pods).await;
+                why.into_iter().for_each(|why| gate.explain(&why));
+            }
         }
         None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
     }
@@ -210,6 +221,8 @@ fn because(why: String, told: Option<String>) -> String {
 pub struct Poll {
     polls: u32,
     lost: u32,
+    /// Whether it was said why the wait may not end in time.
+    explained: bool,
 }
 
 impl Poll {

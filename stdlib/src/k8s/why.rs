@@ -2,13 +2,15 @@
 //! the last lines of its log.
 //!
 //! Nothing rests on it, so it asks for no right of its own: without those to list events and to get `pods/log`, it says
-//! what the pod itself says.
+//! what the pod itself says, and which rule would let it say more.
 
 use serde_json::Value;
 
+use crate::error::{Code, PrimError};
+
 use super::client::Objects;
 use super::object::{Ref, at, number, text};
-use super::rollout::pod;
+use super::pod::{containers as all_containers, hindrance};
 
 /// How many warnings are told.
 const WARNINGS: usize = 3;
@@ -16,29 +18,58 @@ const WARNINGS: usize = 3;
 const LINES: u32 = 3;
 const WIDTH: usize = 200;
 
-/// What is known of the first of these pods that is not ready; nothing where all are.
-pub async fn unready(objects: &Objects<'_>, pods: &[Value]) -> Option<String> {
-    let late = pods.iter().find(|value| !pod(value).ready)?;
+/// What is known of why this object waits: of one of its pods that is not ready, first one that does not even run; where
+/// all are, what was warned of about the object itself.
+pub async fn waits(objects: &Objects<'_>, object: &Ref, pods: &[Value]) -> Option<String> {
+    let late = pods.iter().filter_map(|value| Some((value, hindrance(value)?)));
+    let Some((late, _)) = late.min_by_key(|(_, hindrance)| hindrance.runs()) else {
+        // Several at once have none.
+        if object.api_version.is_empty() {
+            return None;
+        }
+        let fields = format!("involvedObject.kind={},involvedObject.name={}", object.kind, object.name);
+        let said = events(objects, &object.namespace, &fields).await;
+        return (!said.is_empty()).then(|| format!("{object}: {}", said.join("; ")));
+    };
     let (namespace, name) = (text(late, &["metadata", "namespace"]), text(late, &["metadata", "name"]));
     let fields =
         format!("involvedObject.name={name},involvedObject.uid={}", text(late, &["metadata", "uid"]));
-    let events = objects.list_where("v1", "Event", namespace, "", &fields).await.unwrap_or_default();
-    let object = Ref::new("v1", "Pod", namespace, name);
-    let mut said = [conditions(late), containers(late), warnings(&events)].concat();
+    let own = Ref::new("v1", "Pod", namespace, name);
+    let mut said = [conditions(late), containers(late), events(objects, namespace, &fields).await].concat();
     if let Some((container, before)) = talkative(late) {
-        let log = objects.log(&object, container, before, LINES).await.unwrap_or_default();
-        said.extend(last_words(&log).map(|words| format!("the last lines of {container} were: {words}")));
+        match objects.log(&own, container, before, LINES).await {
+            Ok(log) => said
+                .extend(last_words(&log).map(|words| format!("the last lines of {container} were: {words}"))),
+            Err(error) => said.push(unread(&format!("the log of {container}"), &error)),
+        }
     }
-    (!said.is_empty()).then(|| format!("{object}: {}", said.join("; ")))
+    (!said.is_empty()).then(|| format!("{own}: {}", said.join("; ")))
 }
 
-/// The container whose log may say why, and whether that of its last life does.
+/// The warnings about an object, or why they are not known.
+async fn events(objects: &Objects<'_>, namespace: &str, fields: &str) -> Vec<String> {
+    match objects.list_where("v1", "Event", namespace, "", fields).await {
+        Ok(events) => warnings(&events),
+        Err(error) => vec![unread("the events", &error)],
+    }
+}
+
+/// That something could not be read, and what would help.
+fn unread(what: &str, error: &PrimError) -> String {
+    match (error.code, &error.hint) {
+        (Code::Forbidden, Some(hint)) => format!("{what} may not be read; to see more, {hint}"),
+        _ => format!("{what} could not be read: {}", error.message),
+    }
+}
+
+/// The container whose log may say why, and whether that of its last life does. One that has not begun has none.
 fn talkative(value: &Value) -> Option<(&str, bool)> {
-    let container = list(value, &["status", "containerStatuses"])
-        .find(|container| at(container, &["ready"]) != Some(&Value::Bool(true)))?;
-    let ended = at(container, &["lastState", "terminated"]).is_some_and(Value::is_object);
-    let running = at(container, &["state", "running"]).is_some_and(Value::is_object);
-    Some((text(container, &["name"]), ended && !running))
+    let is = |container: &Value, path: &[&str]| at(container, path).is_some_and(Value::is_object);
+    all_containers(value)
+        .filter(|container| at(container, &["ready"]) != Some(&Value::Bool(true)))
+        .map(|c| (text(c, &["name"]), is(c, &["lastState", "terminated"]), is(c, &["state", "running"])))
+        .find(|(_, ended, running)| *ended || *running)
+        .map(|(name, ended, running)| (name, ended && !running))
 }
 
 /// Some lines of a log, without what may be secret: a log is not ours, and what is told is recorded.
@@ -71,7 +102,7 @@ fn conditions(value: &Value) -> Vec<String> {
 
 fn containers(value: &Value) -> Vec<String> {
     let mut said = Vec::new();
-    for container in list(value, &["status", "containerStatuses"]) {
+    for container in all_containers(value) {
         let name = text(container, &["name"]);
         let waiting = text(container, &["state", "waiting", "reason"]);
         if !waiting.is_empty() {
@@ -116,9 +147,23 @@ mod tests {
         let log = "starting\n\nlogin with password=hunter2\n-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\ncannot read /tls/tls.crt\n";
         assert_eq!(last_words(log).as_deref(), Some("starting | cannot read /tls/tls.crt"));
         assert_eq!(last_words("token=abc\n"), None);
-        let of = |state: Value| json!({"status": {"containerStatuses": [{"name": "pd", "ready": false, "state": state, "lastState": {"terminated": {"exitCode": 1}}}]}});
-        assert_eq!(talkative(&of(json!({"waiting": {}}))), Some(("pd", true)), "its last life");
-        assert_eq!(talkative(&of(json!({"running": {}}))), Some(("pd", false)));
+        let of = |state: Value, last: Value| json!({"status": {"containerStatuses": [{"name": "pd", "ready": false, "state": state, "lastState": last}]}});
+        let ended = || json!({"terminated": {"exitCode": 1}});
+        assert_eq!(talkative(&of(json!({"waiting": {}}), ended())), Some(("pd", true)), "its last life");
+        assert_eq!(talkative(&of(json!({"running": {}}), ended())), Some(("pd", false)));
+        assert_eq!(talkative(&of(json!({"waiting": {}}), json!({}))), None, "it never began");
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_said_with_the_rule_to_add() {
+        let hint = "add this rule to a Role in namespace `tidb`: - {apiGroups: [\"\"], resources: [\"events\"], verbs: [\"list\"]}";
+        let forbidden = PrimError::new(Code::Forbidden, "this account may not `list` it").hint(hint);
+        assert_eq!(
+            unread("the events", &forbidden),
+            format!("the events may not be read; to see more, {hint}")
+        );
+        let away = PrimError::new(Code::Unavailable, "its log did not come");
+        assert_eq!(unread("the log of pd", &away), "the log of pd could not be read: its log did not come");
     }
 
     #[test]

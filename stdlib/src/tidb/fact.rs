@@ -13,10 +13,10 @@ use crate::k8s::secret::{Tls, describe};
 use crate::lease;
 use crate::world::World;
 
-use super::cluster::{self, Cluster, Part};
+use super::cluster::{self, Cluster, Part, Runs};
 use super::components::{self, CLIENT};
 use super::keeper::{Keeper, Named};
-use super::{links, v2};
+use super::{links, v1, v2};
 
 /// `tidb::cluster(namespace, name)`.
 pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Value, PrimError> {
@@ -134,6 +134,8 @@ fn secret(world: &World, cluster: &Cluster, name: &str, tls: &Tls) -> Result<Val
 
 fn part(world: &World, cluster: &Cluster, part: &Part) -> Result<Value, PrimError> {
     let component = identity_in(cluster, &part.secret);
+    let leaders_within =
+        if part.runs == Runs::Operator { v1::eviction::of_part(&cluster.value, &part.role) } else { None };
     Ok(json!({
         "component": part.component,
         "role": part.role,
@@ -144,6 +146,7 @@ fn part(world: &World, cluster: &Cluster, part: &Part) -> Result<Value, PrimErro
         "name": part.name,
         "replicas": part.replicas,
         "partition": part.partition,
+        "leaders_within": leaders_within,
         "secret": part.secret,
         "client_secret": cluster.client_secret,
         "request": components::request(&component),

@@ -8,7 +8,6 @@ mod fact;
 pub mod history;
 pub mod keeper;
 pub mod links;
-mod patience;
 pub mod probe;
 mod prove;
 mod restart;
@@ -41,7 +40,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             param("name", Type::Text, "Name of the TidbCluster (operator v1) or Cluster (operator v2)."),
             OPTIONS,
         ],
-        returns: "`{id, namespace, name, uid, version, target, components, secrets, managed, warnings}`; each component has `component, role, kind, group, namespace, cluster, name, replicas, partition, secret, request, profile, verifier, port, endpoints, identity`; each secret what `k8s::secret` gives, and `component, request, profile`; `managed` says which objects another tool (Argo CD, Flux, Helm, cert-manager, …) would put its own version of back; `id` is what other primitives need to know the cluster by",
+        returns: "`{id, namespace, name, uid, version, target, components, secrets, managed, warnings}`; each component has `component, role, kind, group, namespace, cluster, name, replicas, partition, leaders_within, secret, request, profile, verifier, port, endpoints, identity`; each secret what `k8s::secret` gives, and `component, request, profile`; `managed` says which objects another tool (Argo CD, Flux, Helm, cert-manager, …) would put its own version of back; `id` is what other primitives need to know the cluster by",
         doc: "Reads a TiDB cluster: its components in the order to restart them in, everybody else who uses its Secrets, and the Secrets.\n\nFails with `no-target` (naming the clusters that exist), `not-found` for a missing Secret or key, `key-mismatch`, `expired`, `unproved` when the cluster is not ready, or `locked` when it is not because another run is unfinished.",
         example: "let tidb = tidb::cluster(\"tidb\", \"basic\", #{ operator: \"v2\" });",
         run: |world, args, gate| Box::pin(fact::run(world, args, gate)),
@@ -49,6 +48,21 @@ pub const PRIMITIVES: &[Primitive] = &[
         forecast: None,
         // What is said of the operator comes before the answer.
         touches: |args| reads(hint(args, 0, ""), hint(args, 1, ""), args.get(2), args.get(3)),
+    },
+    Primitive {
+        name: "tidb::slow_leaders",
+        kind: Kind::Pure,
+        params: &[
+            param("components", Type::List, "Components as `tidb::cluster` has them."),
+            param("deadline", Type::Duration, "How long the restart of one of them may take."),
+        ],
+        returns: "a list of texts, one for each component whose restart may outlast the deadline",
+        doc: "Says where the operator (v1) waits longer for TiKV's leaders to move away from a pod (`spec.tikv.evictLeaderTimeout`, 25 hours unless set) than the whole restart may take.",
+        example: "for told in tidb::slow_leaders(cluster.components, param(\"restart_deadline\")) { note(told); }",
+        run: |_, args, _| Box::pin(async move { v1::eviction::slow(args) }),
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
     },
     Primitive {
         name: "tidb::expired_cluster",
@@ -114,7 +128,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         kind: Kind::Settle,
         params: &[COMPONENT],
         returns: "`{marker}`",
-        doc: "Restarts a component pod by pod, as the operator does it, and waits until it is done: template, pods, revision, phase, a `Ready` that is not from before, members and stores; under operator v2 every pod made anew for the group's revision, and the group `Synced` and `Ready`. Any other workload as `k8s::rollout_restart` does it; `partitions` of the component, `refuse` or `lower`, says what becomes of an update partition.\n\nFails with `unproved` when a pod cannot start, or when for ten minutes the operator cannot reach PD or a restarted pod does not become ready: the others are then left alone.",
+        doc: "Restarts a component pod by pod, as the operator does it, and waits until it is done: template, pods, revision, phase, a `Ready` that is not from before, members and stores; under operator v2 every pod made anew for the group's revision, and the group `Synced` and `Ready`. Any other workload as `k8s::rollout_restart` does it; `partitions` of the component, `refuse` or `lower`, says what becomes of an update partition.\n\nFails with `unproved` when a pod was started in vain five times, or when for ten minutes the operator cannot reach PD, or a pod does not begin or become ready: the others are then left alone.",
         example: "p.settle(c.component, tidb::rolling_restart(c)).deadline(\"45m\");",
         run: |world, args, gate| Box::pin(restart::run(world, args, gate)),
         restore: None,

@@ -12,7 +12,7 @@ use crate::gate::{Gate, Progress};
 use crate::k8s::args;
 use crate::k8s::client::Objects;
 use crate::k8s::object::{Ref, at, text};
-use crate::k8s::rollout::pod;
+use crate::k8s::pod::pod;
 use crate::k8s::secret::Tls;
 use crate::secret::Secret;
 use crate::tls::TlsFailure;

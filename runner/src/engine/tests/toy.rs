@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use stdlib::error::Code;
-use stdlib::gate::{Effect, EffectClass, Gate, Permit, Place, RecordedEffect};
+use stdlib::gate::{Effect, EffectClass, Gate, Permit, Place, Progress, RecordedEffect};
 use stdlib::registry::{Kind, Param, Primitive, Registry, Type};
 use stdlib::trust::Write;
 use stdlib::world::World;
@@ -247,7 +247,14 @@ fn flaky<'a>(w: &'a World, args: &'a [Value], gate: &'a dyn Gate) -> BoxFuture<'
 fn slow<'a>(w: &'a World, args: &'a [Value], gate: &'a dyn Gate) -> BoxFuture<'a, Result<Value, PrimError>> {
     Box::pin(async move {
         put(w, gate, &text(args, 0)?, Some("slow")).await?;
-        w.clock.sleep(Duration::from_secs(text(args, 1)?.parse().unwrap_or(0))).await;
+        let seconds: u64 = text(args, 1)?.parse().unwrap_or(0);
+        for _ in 0..seconds {
+            gate.progress(Progress { text: "it sleeps".into(), done: None });
+            if gate.is_late() {
+                gate.explain("Nobody wakes it");
+            }
+            w.clock.sleep(Duration::from_secs(1)).await;
+        }
         Ok(Value::Null)
     })
 }

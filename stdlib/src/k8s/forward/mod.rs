@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::errors::{Attempt, explain};
 use super::object::{Ref, at, collection, text};
-use super::rollout;
+use super::pod;
 use crate::error::{Code, PrimError};
 use crate::registry::Touch;
 use crate::world::{Net, Stream};
@@ -159,7 +159,7 @@ impl Forward {
         }
         let pods = self.pods(namespace, &labels.join(","), "").await?;
         let ready = |pod: &&Value| {
-            let pod = rollout::pod(pod);
+            let pod = pod::pod(pod);
             pod.ready && !pod.terminating
         };
         let pod = pods.iter().find(ready).ok_or_else(|| {

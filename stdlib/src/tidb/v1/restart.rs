@@ -7,13 +7,13 @@ use crate::gate::Gate;
 use crate::k8s::client::Objects;
 use crate::k8s::marker::{self, Spot};
 use crate::k8s::object::{Ref, at, text};
+use crate::k8s::patience::Patience;
 use crate::k8s::restart::{Poll, is_done};
 use crate::k8s::rollout::Waiting;
-use crate::tidb::patience::Patience;
 use crate::world::World;
 
 use super::read::labels;
-use super::rollout::{Seen, ailment, rollout};
+use super::rollout::{Seen, ailments, rollout};
 
 /// The annotation that makes the operator restart a component.
 pub(in crate::tidb) const ANNOTATION: &str = "tidb.pingcap.com/restartedAt";
@@ -67,12 +67,9 @@ pub(in crate::tidb) async fn component(
                 key: ANNOTATION,
                 marker: &marker,
                 since: written_at(&value, component, &world.manager),
+                now: world.clock.now(),
             };
-            let waiting = match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
-                (Waiting::For(..), Some(why)) => Waiting::Stuck(why),
-                (waiting, _) => waiting,
-            };
-            Ok((waiting, pods))
+            Ok((patience.judge(rollout(seen), &ailments(seen), seen.now), pods))
         };
         let state = state.await;
         if is_done(world, gate, &mut poll, (cluster, &hint), state).await? {

@@ -4,9 +4,14 @@
 //! together with what the StatefulSet and its pods show.
 
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use crate::k8s::object::{at, number, text};
-use crate::k8s::rollout::{Waiting, condition, pod, replicas};
+use crate::k8s::patience::{Ailment, ailing as ailing_pods, hopeless};
+use crate::k8s::pod::{late as told, pod};
+use crate::k8s::rollout::{Waiting, condition, replicas};
+
+use super::eviction::Eviction;
 
 /// What is to be seen of one component.
 #[derive(Debug, Clone, Copy)]
@@ -25,10 +30,9 @@ pub struct Seen<'a> {
     pub marker: &'a str,
     /// When the marker was written, by the API server's clock, where it says so.
     pub since: Option<&'a str>,
+    /// What the time is.
+    pub now: OffsetDateTime,
 }
-
-/// A container that failed to start this often will not heal by waiting.
-const HOPELESS_RESTARTS: i64 = 5;
 
 /// Whether the rollout is done, and if not, what is missing.
 pub fn rollout(seen: Seen<'_>) -> Waiting {
@@ -58,12 +62,8 @@ pub fn rollout(seen: Seen<'_>) -> Waiting {
         return wait(format!("{name}: the controller has not seen the restart yet"));
     }
     // (b) Every pod has the new revision and is ready.
-    if let Some(broken) = pods.iter().find(|p| hopeless(p)) {
-        return Waiting::Stuck(format!(
-            "{} does not start ({}); the others are left alone",
-            pod(broken).name,
-            pod(broken).trouble.unwrap_or("it restarts again and again")
-        ));
+    if let Some(why) = hopeless(pods) {
+        return Waiting::Stuck(why);
     }
     if let Some(late) = pods.iter().find(|p| !fresh(p)) {
         return wait(describe(&seen, late, update));
@@ -99,17 +99,16 @@ pub fn rollout(seen: Seen<'_>) -> Waiting {
     }
 }
 
-/// What should pass within moments while a restart goes on, and does not where parties refuse each other: the operator
-/// cannot ask PD, or a pod that was restarted runs and is not ready.
-pub fn ailment(seen: Seen<'_>) -> Option<String> {
+/// What should pass within moments while a restart goes on, and does not where parties refuse each other or something
+/// else is wrong: the operator cannot ask PD, a pod does not start, or one that was restarted runs and is not ready.
+pub fn ailments(seen: Seen<'_>) -> Vec<Ailment> {
     let unsynced = at(seen.cluster, &["status", "pd", "synced"]) == Some(&Value::Bool(false));
-    if unsynced {
-        return Some("the operator cannot reach PD, so it restarts nothing".into());
-    }
-    let restarted = |value: &&Value| annotated(value, &seen) && !pod(value).terminating;
-    let runs = |value: &&Value| text(value, &["status", "phase"]) == "Running";
-    let late = seen.pods.iter().filter(restarted).filter(runs).find(|value| !pod(value).ready)?;
-    Some(format!("{} was restarted, runs and does not become ready", pod(late).name))
+    let mut ailments: Vec<Ailment> = unsynced
+        .then(|| Ailment::new("the operator cannot reach PD, so it restarts nothing"))
+        .into_iter()
+        .collect();
+    ailments.extend(ailing_pods(seen.pods, |value| annotated(value, &seen)));
+    ailments
 }
 
 /// What is not well among PD members, TiKV stores and TiDB servers; nothing when all are.
@@ -141,35 +140,18 @@ fn annotated(pod: &Value, seen: &Seen<'_>) -> bool {
     text(pod, &["metadata", "annotations", seen.key]) == seen.marker
 }
 
-fn hopeless(value: &Value) -> bool {
-    pod(value).trouble.is_some()
-        && at(value, &["status", "containerStatuses"])
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .any(|c| number(c, &["restartCount"]) >= HOPELESS_RESTARTS)
-}
-
 fn describe(seen: &Seen<'_>, late: &Value, update: &str) -> String {
-    let pod = pod(late);
-    if let Some(leaders) = leaders_left(seen.cluster, pod.name) {
-        return format!("{}: {leaders} leaders have to move away", pod.name);
+    if let Some(eviction) = Eviction::of(seen.cluster, late) {
+        return eviction.told(seen.now);
     }
-    match pod {
-        p if p.terminating => format!("{}: stops", p.name),
-        p if p.revision != update => format!("{}: waits for its turn", p.name),
-        p if p.trouble.is_some() => format!("{}: {}", p.name, p.trouble.unwrap_or_default()),
-        p if !p.ready => format!("{}: starts", p.name),
-        p => format!("{}: is not the restarted one yet", p.name),
-    }
-}
-
-/// Leaders on the store of a pod that is being emptied before its restart.
-fn leaders_left(cluster: &Value, pod: &str) -> Option<i64> {
-    at(cluster, &["status", "tikv", "evictLeader", pod])?;
-    let stores = at(cluster, &["status", "tikv", "stores"])?.as_object()?;
-    let store = stores.values().find(|store| text(store, &["podName"]) == pod)?;
-    Some(number(store, &["leaderCount"])).filter(|count| *count > 0)
+    let state = pod(late);
+    let does = match &state {
+        p if p.terminating => "stops",
+        p if p.revision != update => "waits for its turn",
+        p if !p.ready => "starts",
+        _ => "is not the restarted one yet",
+    };
+    told(late, does, (state.revision, update))
 }
 
 fn paused(seen: &Seen<'_>) -> Option<String> {
@@ -181,6 +163,7 @@ fn paused(seen: &Seen<'_>) -> Option<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
+    use time::macros::datetime;
 
     use super::*;
 
@@ -233,6 +216,7 @@ mod tests {
             key: KEY,
             marker: "m",
             since: Some("2026-11-22T10:00:00Z"),
+            now: datetime!(2026-11-22 10:12 UTC),
         })
     }
 
@@ -274,17 +258,17 @@ mod tests {
             (
                 "b: revision",
                 |s| s.pods[1]["metadata"]["labels"]["controller-revision-hash"] = json!("basic-pd-a"),
-                "basic-pd-1: waits for its turn",
+                "basic-pd-1: waits for its turn (revision basic-pd-a, wanted basic-pd-b)",
             ),
             (
                 "b: readiness",
                 |s| s.pods[2]["status"]["conditions"][0]["status"] = json!("False"),
-                "basic-pd-2: starts",
+                "basic-pd-2: starts (revision basic-pd-b; it is not ready)",
             ),
             (
                 "b: terminating",
                 |s| s.pods[2]["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:01Z"),
-                "basic-pd-2: stops",
+                "basic-pd-2: stops (revision basic-pd-b)",
             ),
             (
                 "b: count",
@@ -336,7 +320,7 @@ mod tests {
     #[test]
     fn parties_that_refuse_each_other_ail() {
         let ailment = |scene: &Scene| {
-            ailment(Seen {
+            let ailments = ailments(Seen {
                 cluster: &scene.cluster,
                 set: &scene.set,
                 pods: &scene.pods,
@@ -344,7 +328,9 @@ mod tests {
                 key: KEY,
                 marker: "m",
                 since: None,
-            })
+                now: datetime!(2026-11-22 10:12 UTC),
+            });
+            ailments.first().map(|ailment| ailment.what.clone())
         };
         let well = scene();
         assert_eq!(ailment(&well), None);
@@ -381,19 +367,25 @@ mod tests {
         assert!(matches!(judge(&scene), Waiting::For(_, 2, 3)));
         scene.pods[0]["metadata"]["name"] = json!("basic-tikv-0");
         scene.cluster["status"]["tikv"]["evictLeader"] = json!({"basic-tikv-0": {"podCreateTime": "x"}});
-        assert_eq!(why(&scene), "basic-tikv-0: 7 leaders have to move away");
+        assert_eq!(
+            why(&scene),
+            "basic-tikv-0: 7 leaders have to move away; the operator waits at most 25h for them"
+        );
     }
 
     #[test]
     fn a_pod_that_cannot_start_ends_the_wait_before_the_next_is_touched() {
         let mut scene = scene();
         scene.pods[2]["status"] = json!({"containerStatuses":
-            [{"restartCount": 5, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
+            [{"name": "pd", "restartCount": 5, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
         assert_eq!(
             why(&scene),
             "STUCK basic-pd-2 does not start (CrashLoopBackOff); the others are left alone"
         );
         scene.pods[2]["status"]["containerStatuses"][0]["restartCount"] = json!(1);
-        assert_eq!(why(&scene), "basic-pd-2: CrashLoopBackOff");
+        assert_eq!(
+            why(&scene),
+            "basic-pd-2: starts (revision basic-pd-b; container pd waits: CrashLoopBackOff)"
+        );
     }
 }

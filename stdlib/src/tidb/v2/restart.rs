@@ -7,13 +7,12 @@ use crate::gate::Gate;
 use crate::k8s::client::Objects;
 use crate::k8s::marker::{self, Spot};
 use crate::k8s::object::{Ref, at, text};
+use crate::k8s::patience::Patience;
 use crate::k8s::restart::{Poll, is_done};
-use crate::k8s::rollout::Waiting;
-use crate::tidb::patience::Patience;
 use crate::world::World;
 
 use super::pods::{self, RESTARTED_AT};
-use super::rollout::{Seen, ailment, rollout};
+use super::rollout::{Seen, ailments, rollout};
 
 /// Where a group carries the marker.
 pub(in crate::tidb) fn spot() -> Spot {
@@ -58,11 +57,7 @@ pub(in crate::tidb) async fn group(
             let since = written_at(&value, &world.manager);
             let seen =
                 Seen { cluster: &cluster, group: &value, pods: &pods, component, marker: &marker, since };
-            let waiting = match (rollout(seen), patience.seen(ailment(seen), world.clock.now())) {
-                (Waiting::For(..), Some(why)) => Waiting::Stuck(why),
-                (waiting, _) => waiting,
-            };
-            Ok((waiting, pods))
+            Ok((patience.judge(rollout(seen), &ailments(seen), world.clock.now()), pods))
         };
         let state = state.await;
         if is_done(world, gate, &mut poll, (group, &hint), state).await? {

@@ -6,7 +6,9 @@
 use serde_json::Value;
 
 use crate::k8s::object::{at, text};
-use crate::k8s::rollout::{Waiting, pod, replicas};
+use crate::k8s::patience::{Ailment, ailing, hopeless};
+use crate::k8s::pod::{late as told, pod};
+use crate::k8s::rollout::{Waiting, replicas};
 
 use super::{pods, state};
 
@@ -27,21 +29,14 @@ pub struct Seen<'a> {
     pub since: Option<&'a str>,
 }
 
-/// A container that failed to start this often will not heal by waiting.
-const HOPELESS_RESTARTS: i64 = 5;
-
 /// Whether the rollout is done, and if not, what is missing.
 pub fn rollout(seen: Seen<'_>) -> Waiting {
     let name = text(seen.group, &["metadata", "name"]);
     let wanted = u64::try_from(replicas(seen.group)).unwrap_or_default();
     let done = seen.pods.iter().filter(|value| fresh(&seen, value)).count() as u64;
     let wait = |why: String| Waiting::For(why, done, wanted);
-    if let Some(broken) = seen.pods.iter().find(|value| hopeless(value)) {
-        return Waiting::Stuck(format!(
-            "{} does not start ({}); the others are left alone",
-            pod(broken).name,
-            pod(broken).trouble.unwrap_or("it restarts again and again")
-        ));
+    if let Some(why) = hopeless(seen.pods) {
+        return Waiting::Stuck(why);
     }
     if done < wanted && at(seen.cluster, &["spec", "paused"]) == Some(&Value::Bool(true)) {
         return wait("the Cluster is paused (`spec.paused`), so the operator restarts nothing".into());
@@ -58,29 +53,29 @@ pub fn rollout(seen: Seen<'_>) -> Waiting {
     }
 }
 
-/// What should pass within moments while a restart goes on, and does not where parties refuse each other: a pod that was
-/// restarted is not ready, one is gone and does not come back, or all are well and the operator does not go on.
-pub fn ailment(seen: Seen<'_>) -> Option<String> {
+/// What should pass within moments while a restart goes on, and does not where parties refuse each other or something
+/// else is wrong: a pod does not start or is not ready, one is gone and does not come back, or all are well and the
+/// operator does not go on.
+pub fn ailments(seen: Seen<'_>) -> Vec<Ailment> {
     let stopping = seen.pods.iter().any(|value| pod(value).terminating);
-    let made = |value: &&Value| is_restarted(&seen, value) && text(value, &["status", "phase"]) == "Running";
-    if let Some(late) = seen.pods.iter().filter(made).find(|value| !pod(value).ready) {
-        return Some(format!("{} was restarted, runs and does not become ready", pod(late).name));
-    }
+    let mut ailments = ailing(seen.pods, |value| is_restarted(&seen, value));
     let wanted = usize::try_from(replicas(seen.group)).unwrap_or_default();
     if !stopping && seen.pods.len() < wanted {
-        return Some(format!(
+        ailments.push(Ailment::new(format!(
             "{} of {wanted} pods are there and the operator makes no other; perhaps PD refuses the client that it keeps",
             seen.pods.len()
-        ));
+        )));
+        return ailments;
     }
     // TiKV's leaders may take hours to move away.
     let done = seen.pods.iter().filter(|value| is_restarted(&seen, value)).count();
     let well = !stopping && seen.pods.iter().all(|value| pod(value).ready);
-    (well && done < wanted && seen.component != "tikv").then(|| {
-        format!(
+    if well && done < wanted && seen.component != "tikv" {
+        ailments.push(Ailment::new(format!(
             "all pods are ready, {done} of {wanted} were restarted, and the operator does not go on; perhaps PD refuses the client that it keeps"
-        )
-    })
+        )));
+    }
+    ailments
 }
 
 /// Whether a pod was made by this restart.
@@ -100,24 +95,16 @@ fn fresh(seen: &Seen<'_>, value: &Value) -> bool {
     is_restarted(seen, value) && pod(value).ready && !pod(value).terminating
 }
 
-fn hopeless(value: &Value) -> bool {
-    let containers = at(value, &["status", "containerStatuses"]).and_then(Value::as_array);
-    let restarts = |c: &Value| c.get("restartCount").and_then(Value::as_i64).unwrap_or_default();
-    pod(value).trouble.is_some() && containers.into_iter().flatten().any(|c| restarts(c) >= HOPELESS_RESTARTS)
-}
-
 fn describe(seen: &Seen<'_>, late: &Value) -> String {
-    let state = pod(late);
-    let name = state.name;
-    match state.trouble {
-        _ if state.terminating => format!("{name}: stops"),
+    let does = match pod(late) {
+        state if state.terminating => "stops",
         _ if !is_restarted(seen, late) && seen.component == "tikv" => {
-            format!("{name}: waits for its turn, or for its leaders to move away")
+            "waits for its turn, or for its leaders to move away"
         }
-        _ if !is_restarted(seen, late) => format!("{name}: waits for its turn"),
-        Some(trouble) => format!("{name}: {trouble}"),
-        None => format!("{name}: starts"),
-    }
+        _ if !is_restarted(seen, late) => "waits for its turn",
+        _ => "starts",
+    };
+    told(late, does, (pods::revision(late), text(seen.group, &["status", "updateRevision"])))
 }
 
 #[cfg(test)]
@@ -179,13 +166,13 @@ mod tests {
             (
                 "revision",
                 |s| s.pods[1]["metadata"]["labels"]["pingcap.com/instance-revision-hash"] = json!("pd-a"),
-                "pd-pd-1: waits for its turn",
+                "pd-pd-1: waits for its turn (revision pd-a, wanted pd-b)",
             ),
             // The operator may write a changed template into a pod that it leaves running.
             (
                 "made before the marker",
                 |s| s.pods[0]["metadata"]["creationTimestamp"] = json!("2026-11-22T09:59:59Z"),
-                "pd-pd-0: waits for its turn",
+                "pd-pd-0: waits for its turn (revision pd-b)",
             ),
             (
                 "another restart's pod",
@@ -193,17 +180,17 @@ mod tests {
                     s.pods[0]["metadata"]["annotations"]["core.pingcap.com/last-instance-template"] =
                         json!("{}")
                 },
-                "pd-pd-0: waits for its turn",
+                "pd-pd-0: waits for its turn (revision pd-b)",
             ),
             (
                 "readiness",
                 |s| s.pods[2]["status"]["conditions"][0]["status"] = json!("False"),
-                "pd-pd-2: starts",
+                "pd-pd-2: starts (revision pd-b; it is not ready)",
             ),
             (
                 "terminating",
                 |s| s.pods[2]["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:06Z"),
-                "pd-pd-2: stops",
+                "pd-pd-2: stops (revision pd-b)",
             ),
             (
                 "count",
@@ -246,6 +233,7 @@ mod tests {
 
     #[test]
     fn an_operator_that_does_not_go_on_ails() {
+        let ailment = |seen: Seen<'_>| ailments(seen).first().map(|ailment| ailment.what.clone());
         assert_eq!(ailment(seen(&scene())), None);
         let mut refused = scene();
         refused.pods[0]["metadata"]["labels"]["pingcap.com/instance-revision-hash"] = json!("pd-a");

@@ -29,6 +29,9 @@ use super::pod::process::Dialler;
 use super::pod::program::{OPERATOR_DIALS, Program};
 use super::timing::Dice;
 
+/// The annotation of a pod with which the operator keeps since when its leaders are to move away.
+const EVICTION_BEGUN: &str = "evictLeaderBeginTime";
+
 struct Remembered {
     before: u32,
     since: Instant,
@@ -277,9 +280,11 @@ impl Operator {
                 let leaders =
                     pd.and_then(|pd| pd.stores.iter().find(|s| s.id == id)).map_or(0, |s| s.leaders);
                 let remembered = Remembered { before: leaders, since: Instant::now(), ended: None };
-                self.memory.entry(key.clone()).or_default().evictions.insert(pod, remembered);
+                self.memory.entry(key.clone()).or_default().evictions.insert(pod.clone(), remembered);
                 let body = json!({ "name": "evict-leader-scheduler", "store_id": id });
                 order(client, "POST", "/pd/api/v1/schedulers", body).await;
+                let begun = json!({ "metadata": { "annotations": { EVICTION_BEGUN: self.ctx.now() } } });
+                self.kube.merge(PODS, (&key.0, &pod), "", &begun).await?;
             }
             Step::EndEviction(pod, id) => {
                 waiting = true;
