@@ -25,8 +25,7 @@ impl Lab {
         let folder = Path::new(PKI);
         let look = Look {
             kube: &kube,
-            namespace: "tidb",
-            operator: sandbox::world::Operator::V1,
+            scenario: &sandbox::world::Scenario::default(),
             end: &end,
             run,
             markers,

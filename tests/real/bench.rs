@@ -189,6 +189,11 @@ impl Bench {
         Ok(run.forward().await)
     }
 
+    /// The newest run's id, if there is a run.
+    pub(crate) fn newest(&self) -> Option<String> {
+        self.store().list().unwrap().pop().map(|run| run.as_str().to_owned())
+    }
+
     /// The newest run, as a new process finds it.
     pub(crate) fn open(&self, why: Why) -> Run {
         self.open_as(&self.world.client(), why)

@@ -1,20 +1,21 @@
 //! The parts of a rotation, each on real objects: stopped at records all over, resumed to the end, and taken back from the
-//! end and from the end of each phase. Taken back, everything is as it was, object by object. `rotate.rs` has the whole.
+//! end and from the end of each phase. Resumed it ends as one that nothing stopped, taken back everything is as it was, object
+//! by object. `rotate.rs` has the whole.
 //!
 //! `ROLLOVER_STOPS` is how many records each part is stopped at: 2 where it is not said.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use journal::{Direction, Event, Moment, NoTripwire, Tripwire, Why};
-use kube::Client;
 use runner::events::EndState;
-use sandbox::world::Fault;
-use serde_json::{Value, json};
+use sandbox::world::kube::Kube;
+use sandbox::world::{EndState as WorldState, Fault, Scenario};
+use tests::state::{Markers, State, difference};
 
 use crate::bench::{Bench, multi};
-use crate::rotate::{StopAt, served};
+use crate::found::{Before, leaves_the_rest};
+use crate::rotate::StopAt;
 
 /// How long a loaded machine may take until everything stands.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,77 +30,29 @@ impl Tripwire for AtEndOf {
     }
 }
 
-/// Everything that a part may change, without restart markers and what the server writes.
-#[derive(Debug, PartialEq)]
-struct Objects {
-    secrets: BTreeMap<String, Value>,
-    workloads: Vec<Value>,
-    files: BTreeMap<String, Vec<u8>>,
-    served: BTreeMap<String, Vec<String>>,
-}
-
-async fn get(client: &Client, path: &str) -> Value {
-    client.request(http::Request::get(path).body(Vec::new()).unwrap()).await.unwrap()
-}
-
-/// Without restart markers and the head of the last record, and without the maps that only held them.
-fn unmarked(mut value: Value) -> Value {
-    fn walk(value: &mut Value) {
-        let Some(fields) = value.as_object_mut() else { return };
-        fields.remove("tidb.pingcap.com/restartedAt");
-        fields.remove("kubectl.kubernetes.io/restartedAt");
-        fields.remove(stdlib::lease::LAST);
-        for field in fields.values_mut() {
-            walk(field);
+/// Who serves what, as soon as everybody is back: a process may just be starting again by itself.
+async fn end(bench: &Bench) -> WorldState {
+    let begun = Instant::now();
+    loop {
+        bench.world.steady(PATIENCE).await.unwrap();
+        let end = bench.world.end_state().await;
+        if end.holds() {
+            return end;
         }
-        fields.retain(|key, field| key != "annotations" || field != &json!({}));
+        assert!(begun.elapsed() < PATIENCE, "{:?}", end.broken);
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    walk(&mut value);
-    value
 }
 
-impl Objects {
-    async fn look(bench: &Bench) -> Self {
-        let begun = Instant::now();
-        // A process may just be starting again by itself.
-        let state = loop {
-            bench.world.steady(PATIENCE).await.unwrap();
-            let state = bench.world.end_state().await;
-            if state.holds() {
-                break state;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{:?}", state.broken);
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        };
-        let client = bench.world.client();
-        let all = get(&client, "/api/v1/namespaces/tidb/secrets").await;
-        let secrets = all["items"].as_array().unwrap().iter().map(|secret| {
-            let (meta, name) = (&secret["metadata"], secret["metadata"]["name"].as_str().unwrap());
-            let kept = json!([
-                secret["type"],
-                secret["data"],
-                meta["labels"],
-                meta["annotations"],
-                meta["ownerReferences"]
-            ]);
-            (name.to_owned(), kept)
-        });
-        let secrets = secrets.collect();
-        let cluster = get(&client, "/apis/pingcap.com/v1alpha1/namespaces/tidb/tidbclusters/basic").await;
-        let deployment = get(&client, "/apis/apps/v1/namespaces/tidb/deployments/basic-client").await;
-        let workloads =
-            [&cluster["spec"], &cluster["metadata"]["annotations"], &deployment["spec"]["template"]];
-        let files = std::fs::read_dir(bench.pki("")).unwrap().map(|entry| entry.unwrap().path());
-        let files = files.filter(|path| path.is_file()).map(|path| {
-            (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap())
-        });
-        Self {
-            secrets,
-            workloads: workloads.into_iter().cloned().map(unmarked).collect(),
-            files: files.collect(),
-            served: served(&state),
-        }
-    }
+async fn before(bench: &Bench) -> Before {
+    Before::of(&Kube::new(bench.world.client()), &Scenario::default(), &bench.pki("")).await
+}
+
+/// Everything there is, after the newest run.
+async fn found(bench: &Bench, before: &Before, markers: Markers) -> State {
+    let end = end(bench).await;
+    let run = bench.newest().unwrap_or_default();
+    before.state(&Kube::new(bench.world.client()), &end, &run, markers).await
 }
 
 async fn forward(bench: &Bench, workflow: &str, set: &[(&str, &str)]) -> u64 {
@@ -108,11 +61,11 @@ async fn forward(bench: &Bench, workflow: &str, set: &[(&str, &str)]) -> u64 {
     done.head.size
 }
 
-async fn back(bench: &Bench, what: &str, before: &Objects) {
+async fn back(bench: &Bench, what: &str, before: &Before, was: &State) {
     let back = bench.open(Why::Rollback).back("test").await;
     assert_eq!(back.state, EndState::RolledBack, "{what}: {:?}", back.failure);
-    let after = Objects::look(bench).await;
-    assert!(after == *before, "{what}: taken back it is otherwise than before\n{before:#?}\n{after:#?}");
+    let otherwise = difference(was, &found(bench, before, Markers::Dropped).await);
+    assert!(otherwise.is_empty(), "{what}: taken back it is otherwise than before: {otherwise:#?}");
 }
 
 /// One part, begun after these others.
@@ -126,11 +79,13 @@ fn part(seed: u64, workflow: &str, set: &[(&str, &str)], after: &[&str]) {
         for earlier in after {
             forward(&bench, earlier, &[]).await;
         }
-        let before = Objects::look(&bench).await;
+        let before = before(&bench).await;
+        let was = found(&bench, &before, Markers::Dropped).await;
         let records = forward(&bench, workflow, set).await;
-        let whole = Objects::look(&bench).await;
-        assert!(whole != before, "{workflow} changes something");
-        back(&bench, workflow, &before).await;
+        let whole = found(&bench, &before, Markers::Kept).await;
+        assert!(!difference(&was, &whole).is_empty(), "{workflow} changes something");
+        leaves_the_rest(&was, &found(&bench, &before, Markers::Dropped).await, workflow);
+        back(&bench, workflow, &before, &was).await;
 
         let plan = bench.plan(workflow, set, &bench.world.client()).await.unwrap();
         for phase in &plan.phases {
@@ -142,7 +97,7 @@ fn part(seed: u64, workflow: &str, set: &[(&str, &str)], after: &[&str]) {
                 phase.name,
                 stopped.failure
             );
-            back(&bench, &format!("{workflow} from the end of {}", phase.name), &before).await;
+            back(&bench, &format!("{workflow} from the end of {}", phase.name), &before, &was).await;
         }
         // Spread over the record, in places that differ from seed to seed.
         for n in 0..stops {
@@ -152,13 +107,9 @@ fn part(seed: u64, workflow: &str, set: &[(&str, &str)], after: &[&str]) {
             assert_eq!(stopped.state, EndState::Killed, "{what}: {:?}", stopped.failure);
             let done = bench.open(Why::Resume).resume().await;
             assert_eq!(done.state, EndState::Done, "{what}: {:?}", done.failure);
-            let after = Objects::look(&bench).await;
-            let alike = |objects: &Objects| -> Vec<String> {
-                objects.secrets.keys().chain(objects.files.keys()).cloned().collect()
-            };
-            assert_eq!(alike(&after), alike(&whole), "{what}: the same Secrets and files");
-            assert_eq!(after.workloads, whole.workloads, "{what}");
-            back(&bench, &what, &before).await;
+            let otherwise = difference(&whole, &found(&bench, &before, Markers::Kept).await);
+            assert!(otherwise.is_empty(), "{what}, it ends otherwise: {otherwise:#?}");
+            back(&bench, &what, &before, &was).await;
         }
         assert_eq!(bench.world.counters().refused, 0, "{:#?}", bench.world.counters().refusals);
     });

@@ -4,22 +4,18 @@
 //! `ROLLOVER_KILLS` is at how many records, 20 where it is not said. Whoever goes on is killed too, so that each run dies five
 //! times.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbox::world::kube::Kube;
 use sandbox::world::{EndState, Expired, Fault, IssuedBy, Scenario};
-use serde_json::json;
-use stdlib::files::SystemDisk;
 use tests::kills::Town;
 use tests::operator_v2 as v2;
 use tests::program::Program;
-use tests::state::{Files, Look, Markers, Names, State, difference, renamed};
+use tests::state::{Markers, State, difference};
 
 use crate::bench::Bench;
-use crate::rotate::served;
+use crate::found::{Before, leaves_the_rest};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a run dies, and whoever goes on with it.
@@ -92,34 +88,6 @@ impl Place {
         }
     }
 
-    fn files(&self) -> Files {
-        self.town.folder().into_iter().map(|(path, bytes)| (PathBuf::from(path), bytes)).collect()
-    }
-
-    /// What is there, told by what was there before: files that lay there already and are the same are left out.
-    fn state(&self, run: &str, before: &Before, markers: Markers) -> State {
-        let (end, mut files) = (self.end(), self.files());
-        files.retain(|path, bytes| before.files.get(path) != Some(bytes));
-        let look = Look {
-            kube: &self.town.kube,
-            namespace: "tidb",
-            operator: self.town.scenario.operator,
-            end: &end,
-            run,
-            markers,
-            disk: &SystemDisk,
-            folder: &self.town.pki,
-            files,
-        };
-        let names = Names::before(before.secrets.values().chain(before.files.values()).cloned());
-        let state = self.town.runtime.block_on(look.state(names));
-        // The old CA's folder is named after the old CA.
-        let ca = &before.files[&self.town.pki.join("ca.pem")];
-        let ca = stdlib::cert::parse_many(ca, "ca.pem").unwrap().remove(0).fingerprint();
-        let retired = ca.trim_start_matches("sha256:").get(..16).unwrap().to_owned();
-        renamed(&state, &[(&retired, "OLD")])
-    }
-
     /// Runs another workflow of the same folder to its end.
     fn runs(&mut self, workflow: &'static str) {
         let ours = std::mem::replace(&mut self.town.workflow, workflow);
@@ -166,45 +134,41 @@ impl Place {
         run
     }
 
+    /// What is there, told by what comes after it.
     fn before(&self) -> Before {
-        Before { secrets: self.town.secrets(), files: self.files(), served: self.served() }
+        let town = &self.town;
+        town.runtime.block_on(Before::of(&town.kube, &town.scenario, &town.pki))
     }
 
-    /// What each component presents, as soon as the kubelet has brought it what its Secret holds.
-    fn served(&self) -> BTreeMap<String, Vec<String>> {
+    /// Waits until each component presents what its Secret holds, as soon as the kubelet has brought it there, and until
+    /// cert-manager has nothing under way.
+    fn settles(&self, before: &Before) -> EndState {
+        self.town.runtime.block_on(before.rests(&self.town.kube, PATIENCE));
         let begun = Instant::now();
         loop {
-            let (served, secrets) = (served(&self.end()), self.town.secrets());
+            let (end, secrets) = (self.end(), self.town.secrets());
             let held = |component: &str, chain: &[String]| {
                 let file = format!("{}/tls.crt", self.town.scenario.secret_name(component));
                 let Some(pem) = secrets.get(&file) else { return true };
                 let leaf = stdlib::cert::parse_many(pem, &file).unwrap().remove(0).fingerprint();
                 chain.first().is_some_and(|print| leaf.ends_with(print.as_str()))
             };
-            if served.iter().all(|(component, chain)| held(component, chain)) {
-                return served;
+            if end.pods.values().all(|served| held(&served.component, &served.chain)) {
+                return end;
             }
-            assert!(begun.elapsed() < PATIENCE, "{served:?} is not what the Secrets hold");
+            assert!(begun.elapsed() < PATIENCE, "{:?} is not what the Secrets hold", end.pods);
             std::thread::sleep(Duration::from_millis(500));
         }
     }
 
-    /// What is to be the same after every run that ends alike: everything, object by object. Of what cert-manager keeps,
-    /// which of it is what was there before.
+    /// What is to be the same after every run that ends alike: everything, object by object.
     fn found(&self, run: &str, before: &Before, markers: Markers) -> State {
-        if self.town.scenario.issued_by == IssuedBy::Cfssl {
-            return self.state(run, before, markers);
-        }
-        let told = |same: bool| json!(if same { "as before" } else { "another" });
-        let served = self.served().into_iter();
-        let served = served.map(|(component, chain)| {
-            let same = before.served.get(&component) == Some(&chain);
-            (format!("served by {component}"), told(same))
-        });
-        let secrets = self.town.secrets().into_iter();
-        let secrets =
-            secrets.map(|(file, bytes)| (file.clone(), told(before.secrets.get(&file) == Some(&bytes))));
-        served.chain(secrets).collect()
+        let end = self.settles(before);
+        self.told(&end, run, before, markers)
+    }
+
+    fn told(&self, end: &EndState, run: &str, before: &Before, markers: Markers) -> State {
+        self.town.runtime.block_on(before.state(&self.town.kube, end, run, markers))
     }
 
     /// Everything is as it was, and nobody was refused on the way unless that was accepted.
@@ -216,13 +180,6 @@ impl Place {
             self.town.nobody_was_refused();
         }
     }
-}
-
-/// What was there before a run.
-struct Before {
-    secrets: tests::kills::Files,
-    files: Files,
-    served: BTreeMap<String, Vec<String>>,
 }
 
 fn kills() -> u64 {
@@ -243,6 +200,7 @@ fn forth_and_back(mut place: Place, after: &[&'static str]) {
     let (records, phases) = (place.town.records(&run), place.town.ended(&run));
     let whole = place.found(&run, &before, Markers::Kept);
     assert!(!difference(&was, &whole).is_empty(), "{workflow} changes something");
+    leaves_the_rest(&was, &place.found(&run, &before, Markers::Dropped), workflow);
     let back = |place: &mut Place, run: &str, from: &str| {
         place.town.goes_on("rollback", run, None, &["rolled back"]);
         place.is_as_before(&before);
@@ -357,18 +315,26 @@ fn killed_all_over_the_mysql_side_under_operator_v2_goes_on_and_back() {
 /// What brings an expired cluster back only goes forward, so each run has a cluster of its own.
 fn forth(new: impl Fn() -> Place) {
     let kills = kills();
-    let whole = new();
-    let (mut child, run) = whole.town.begins();
+    let place = new();
+    let before = place.before();
+    // Nothing holds yet.
+    let end = place.world.block_on(place.bench.world.end_state());
+    let was = place.told(&end, "", &before, Markers::Dropped);
+    let (mut child, run) = place.town.begins();
     assert!(child.wait().unwrap().success(), "a run that nothing stops");
-    let records = whole.town.records(&run);
-    whole.town.serves_its_secrets();
-    drop(whole);
+    let records = place.town.records(&run);
+    place.town.serves_its_secrets();
+    let whole = place.found(&run, &before, Markers::Kept);
+    leaves_the_rest(&was, &place.found(&run, &before, Markers::Dropped), place.town.workflow);
+    drop(place);
     for first in 0..kills.div_ceil(DEATHS) {
         let mut place = new();
+        let before = place.before();
         let (run, died) = place.killed_often(first, kills, records);
         place.town.goes_on("resume", &run, None, &["done"]);
-        assert!(place.end().holds(), "killed at {died:?} of {records}");
         place.town.serves_its_secrets();
+        let found = difference(&whole, &place.found(&run, &before, Markers::Kept));
+        assert!(found.is_empty(), "killed at {died:?} of {records}, it ends otherwise: {found:#?}");
     }
 }
 

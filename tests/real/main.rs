@@ -16,6 +16,7 @@ mod cfssl;
 mod contract;
 mod desk;
 mod expired;
+mod found;
 mod gitops;
 mod issued;
 mod kills;

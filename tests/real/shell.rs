@@ -175,8 +175,7 @@ async fn state(world: &World, side: &Side) -> State {
     assert!(end.holds(), "{:?}", end.broken);
     let look = Look {
         kube: &Kube::new(world.client()),
-        namespace: &side.scenario.namespace,
-        operator: side.scenario.operator,
+        scenario: &side.scenario,
         end: &end,
         run: "",
         markers: Markers::Dropped,

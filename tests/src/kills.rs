@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use sandbox::world::genesis::Scenario;
 use sandbox::world::json as js;
 use sandbox::world::kube::{Kube, PODS, SECRETS};
-use sandbox::world::volume::secret_files;
+use sandbox::world::volume;
 use serde_json::Value;
 use stdlib::cert::{Certificate, parse_many};
 use tokio::runtime::Runtime;
@@ -22,6 +22,33 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// How long anything may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The files of all Secrets of a namespace, by the Secret's name and their own.
+pub async fn secret_files(kube: &Kube, namespace: &str) -> Files {
+    let secrets = kube.list(SECRETS, namespace).await.unwrap().0;
+    let named = |secret: &Value| {
+        let name = js::name(secret).to_owned();
+        volume::secret_files(secret).into_iter().map(move |(file, bytes)| (format!("{name}/{file}"), bytes))
+    };
+    secrets.iter().flat_map(named).collect()
+}
+
+/// The files of a folder and of those below it, by path.
+pub fn folder_files(folder: &Path) -> Files {
+    let mut files = Files::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.display().to_string(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
 
 /// A cluster that no kill of the program touches, and how the program reaches it.
 pub struct Town {
@@ -145,12 +172,7 @@ impl Town {
 
     /// The files of all Secrets, by the Secret's name and their own.
     pub fn secrets(&self) -> Files {
-        let secrets = self.runtime.block_on(self.kube.list(SECRETS, "tidb")).unwrap().0;
-        let named = |secret: &Value| {
-            let name = js::name(secret).to_owned();
-            secret_files(secret).into_iter().map(move |(file, bytes)| (format!("{name}/{file}"), bytes))
-        };
-        secrets.iter().flat_map(named).collect()
+        self.runtime.block_on(secret_files(&self.kube, &self.scenario.namespace))
     }
 
     /// The folder's CA.
@@ -160,19 +182,7 @@ impl Town {
 
     /// The files of the PKI folder, by path.
     pub fn folder(&self) -> Files {
-        let mut files = Files::new();
-        let mut folders = vec![self.pki.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    files.insert(path.display().to_string(), fs::read(&path).unwrap());
-                }
-            }
-        }
-        files
+        folder_files(&self.pki)
     }
 
     /// What each pod that serves presents now, by its name and component.

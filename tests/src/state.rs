@@ -1,6 +1,8 @@
 //! What a run leaves in a namespace and in a PKI folder, in words that are the same for all runs that end alike:
 //! certificates and keys are told by what they are and who holds the same, markers without the id of the run.
 
+mod issued;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -9,22 +11,26 @@ use sandbox::world::json as js;
 use sandbox::world::kube::{DEPLOYMENTS, Kind, Kube, PODS, SECRETS, SERVICES, STATEFUL_SETS, TIDB_CLUSTERS};
 use sandbox::world::operator::v2::{CLUSTERS, GROUPS};
 use sandbox::world::volume::secret_files;
-use sandbox::world::{EndState, Operator};
+use sandbox::world::{EndState, IssuedBy, Operator, Scenario};
 use serde_json::{Map, Value, json};
 use stdlib::cert::{Certificate, Key, parse_many};
 use stdlib::lease;
 use stdlib::world::Disk;
 
+pub use issued::at_rest;
+
 const LEASES: Kind =
     Kind { api_version: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
 /// What the server draws or counts, labels that name a digest of a template, and with it of a marker, and the head of a record.
-const DRAWN: [&str; 7] = [
+const DRAWN: [&str; 9] = [
     "clusterIP",
     "clusterIPs",
     "controller-revision-hash",
     "pod-template-hash",
     "pingcap.com/instance-revision-hash",
     "deployment.kubernetes.io/revision",
+    "cert-manager.io/certificate-revision",
+    "cert-manager.io/private-key-secret-name",
     lease::LAST,
 ];
 /// What a restart leaves: its marker, and how far the operator has let it come.
@@ -72,10 +78,8 @@ pub fn renamed(state: &State, words: &[(&str, &str)]) -> State {
 pub struct Look<'a> {
     /// The API server.
     pub kube: &'a Kube,
-    /// The namespace.
-    pub namespace: &'a str,
-    /// Which operator keeps the cluster there.
-    pub operator: Operator,
+    /// What the world began with: the namespace, and who keeps the cluster and its certificates there.
+    pub scenario: &'a Scenario,
     /// Who serves what there, as [`sandbox::world::World::end_state`] found it.
     pub end: &'a EndState,
     /// Id of the run; empty for none.
@@ -94,7 +98,8 @@ impl Look<'_> {
     /// What is there. Certificates are told as `names` has them, which learns those that are new.
     pub async fn state(&self, mut names: Names) -> State {
         let mut state = State::new();
-        let (secrets, _) = self.kube.list(SECRETS, self.namespace).await.unwrap();
+        let namespace = self.scenario.namespace.as_str();
+        let (secrets, _) = self.kube.list(SECRETS, namespace).await.unwrap();
         // A server has made those of its service accounts.
         let secrets: Vec<Value> = secrets
             .into_iter()
@@ -112,12 +117,12 @@ impl Look<'_> {
             told["data"] = Value::Object(data);
             state.insert(format!("Secret {}", js::name(secret)), told);
         }
-        let keeps: Vec<Kind> = match self.operator {
+        let keeps: Vec<Kind> = match self.scenario.operator {
             Operator::V1 => vec![TIDB_CLUSTERS],
             Operator::V2 => GROUPS.iter().map(|group| group.group).chain([CLUSTERS]).collect(),
         };
         for kind in keeps.iter().copied().chain([STATEFUL_SETS, DEPLOYMENTS, SERVICES, LEASES]) {
-            for object in self.kube.list(kind, self.namespace).await.unwrap().0 {
+            for object in self.kube.list(kind, namespace).await.unwrap().0 {
                 let mut told = neutral.metadata(&object);
                 told["spec"] = neutral.value(&object["spec"]);
                 if keeps.contains(&kind) {
@@ -126,9 +131,15 @@ impl Look<'_> {
                 state.insert(format!("{} {}", kind.kind, js::name(&object)), told);
             }
         }
+        if self.scenario.issued_by == IssuedBy::CertManager {
+            issued::tell(self.kube, namespace, neutral, &mut names, &mut state).await;
+        }
         let mut pods = BTreeMap::<String, usize>::new();
-        for pod in self.kube.list(PODS, self.namespace).await.unwrap().0 {
-            let served = self.end.pods.get(js::name(&pod)).unwrap();
+        for pod in self.kube.list(PODS, namespace).await.unwrap().0 {
+            let Some(served) = self.end.pods.get(js::name(&pod)) else {
+                state.insert(format!("Pod {}, which serves nothing", js::name(&pod)), neutral.metadata(&pod));
+                continue;
+            };
             let mut told = neutral.metadata(&pod);
             told["ready"] = json!(js::ready(&pod) && served.ready);
             told["chain"] = names.prints(&served.chain);
@@ -154,9 +165,13 @@ impl Look<'_> {
 /// What the operator says of the cluster, without numbers that move.
 fn health(cluster: &Value) -> Value {
     let phases = ["pd", "tikv", "tidb"].map(|c| js::text(cluster, &format!("/status/{c}/phase")).to_owned());
-    let conditions = js::items(cluster, "/status/conditions").iter();
-    let conditions = conditions.map(|one| json!([js::text(one, "/type"), js::text(one, "/status")]));
-    json!({ "phases": phases, "conditions": conditions.collect::<Vec<_>>() })
+    json!({ "phases": phases, "conditions": conditions(cluster) })
+}
+
+/// Types and states of an object's conditions.
+fn conditions(object: &Value) -> Value {
+    let conditions = js::items(object, "/status/conditions").iter();
+    conditions.map(|one| json!([js::text(one, "/type"), js::text(one, "/status")])).collect()
 }
 
 /// Takes out of an object what differs between two runs that end alike.
