@@ -15,7 +15,19 @@ async fn bench(seed: u64) -> Bench {
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn argo_cd_is_paused_and_goes_on_when_git_has_what_was_written() {
-    multi(async { tests::gitops::argo(&bench(71).await).await });
+    multi(async { tests::gitops::argo(&bench(71).await, Tool::Argo).await });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn argo_cd_that_knows_its_objects_by_a_label_is_paused_too() {
+    multi(async { tests::gitops::argo(&bench(80).await, Tool::Labels).await });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_label_that_others_set_too_is_no_sign_of_argo_cd() {
+    multi(async { tests::gitops::labelled(&bench(81).await).await });
 }
 
 #[test]

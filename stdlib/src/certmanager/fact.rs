@@ -63,6 +63,7 @@ pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Resu
         "ca": ca.as_ref().map(told).transpose()?,
         "certificates": certificates,
         "managed": managed,
+        "labelled": owner::labelled(found.iter().chain(&ca).map(|state| (state.object.clone(), &state.certificate))),
         "warnings": warnings,
     }))
 }

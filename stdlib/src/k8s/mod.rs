@@ -339,6 +339,30 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: managers::find_touches,
     },
     Primitive {
+        name: "k8s::tracked",
+        kind: Kind::Read,
+        params: &[
+            param(
+                "objects",
+                Type::List,
+                "The objects, as the field `labelled` of `tidb::cluster`, `tidb::sql` and `certmanager::certificates` has them: each `{api_version, kind, namespace, name, instance}`, where `instance` is its label `app.kubernetes.io/instance`.",
+            ),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`argocd_namespace`: where Argo CD's Applications lie, `argocd` when left out.",
+            },
+        ],
+        returns: "`{managed, unread, applications}`; `managed` says of which objects an Application would put its own version back, `unread` of which that is not known since the Application may not be read; `applications` are those that were found",
+        doc: "Asks Argo CD about objects that have a label by which it may know them, as it does before 3.0 unless told otherwise, and which Helm and operators set too: an object is Argo CD's where the Application of that name lists it. Each Application is read once; where the server has no such kind, nothing more is asked.",
+        example: "let seen = k8s::tracked(cluster.labelled);",
+        run: |world, args, gate| Box::pin(managers::tracked(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: managers::tracked_touches,
+    },
+    Primitive {
         name: "k8s::pause",
         kind: Kind::Change,
         params: &[param("manager", Type::Map, "A manager, as `k8s::managers` gives it.")],

@@ -88,8 +88,15 @@ fn describe_cluster(world: &World, cluster: &Cluster, mut warnings: Vec<String>)
         "components": parts,
         "secrets": secrets,
         "managed": managed,
+        "labelled": labelled(cluster),
         "warnings": warnings,
     }))
+}
+
+/// Those of the objects that a run changes that have a label by which Argo CD may know them.
+pub(super) fn labelled(cluster: &Cluster) -> Vec<Value> {
+    let secrets = cluster.secrets.iter().map(|(name, tls)| (cluster.secret_ref(name), &tls.value));
+    owner::labelled([(cluster.object.clone(), &cluster.value)].into_iter().chain(secrets))
 }
 
 /// What a run upon a cluster holds.

@@ -308,6 +308,7 @@ pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Resu
         "secrets": secrets,
         "asks_clients": asks_clients(&cluster),
         "managed": managed,
+        "labelled": fact::labelled(&cluster),
         "warnings": warnings,
     }))
 }

@@ -4,12 +4,13 @@ mod repository;
 
 use runner::events::{EndState, Ending};
 use runner::exit_code::ExitCode;
+use sandbox::world::kube::{Kube, SECRETS};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::stage::Stage;
 
-use repository::{PERIOD, live};
+use repository::{NS, PERIOD, SPARE, live};
 pub use repository::{Repository, Tool};
 
 const WORKFLOW: &str = "tidb/cfssl-components";
@@ -54,7 +55,7 @@ pub async fn whole(
     assert_eq!(live(&repository.kube).await, new, "nothing is put back");
 
     repository.commit().await;
-    if tool == Tool::Argo {
+    if tool.is_argo() {
         repository.compared("Synced").await;
     } else {
         // `flux resume`, by somebody who knows that the repository has it.
@@ -88,8 +89,10 @@ pub const SQL: (&str, &[(&str, &str)], &str) =
     ("tidb/server-tls", &[("remove_old_ca", "true")], "basic-tidb-server-secret");
 
 /// Argo CD: paused for the run, and let go on only when its repository has what the run wrote; taken back it is as it was.
-pub async fn argo(stage: &impl Stage) {
-    let repository = Repository::new(stage, Tool::Argo).await;
+pub async fn argo(stage: &impl Stage, tool: Tool) {
+    let repository = Repository::new(stage, tool).await;
+    // The stand-in says what is its own when it has looked.
+    repository.compared("Synced").await;
     let policy = async || repository.object().await["spec"]["syncPolicy"].clone();
     let (whole, before) = (policy().await, live(&repository.kube).await);
     assert!(repository.puts_back().await, "the stand-in bites");
@@ -122,6 +125,27 @@ pub async fn argo(stage: &impl Stage) {
     assert_eq!(back.state, EndState::RolledBack, "{:?}", back.failure);
     assert_eq!((live(&repository.kube).await, policy().await), (new, whole));
     assert!(repository.puts_back().await, "it goes on after that too");
+}
+
+/// A label that Helm and operators set too is no sign of Argo CD by itself: not where there is no Argo CD, and not where the
+/// Application that it names has other objects.
+pub async fn labelled(stage: &impl Stage) {
+    let kube = Kube::new(stage.world().client());
+    for instance in ["shop", "database"] {
+        let label = json!({ "metadata": { "labels": { "app.kubernetes.io/instance": instance } } });
+        kube.merge(SECRETS, (NS, TIDB), "", &label).await.unwrap();
+        let others = async || {
+            let repository = Repository::of(stage, Tool::Labels, |name| name == SPARE).await;
+            repository.compared("Synced").await;
+            repository
+        };
+        let repository = if instance == "shop" { None } else { Some(others().await) };
+        let before = live(&kube).await;
+        let done = stage.forward(WORKFLOW, &[("components", "tidb")]).await.unwrap();
+        assert_eq!(done.state, EndState::Done, "{instance}: {:?}", done.failure);
+        assert_ne!(live(&kube).await[TIDB], before[TIDB]);
+        drop(repository);
+    }
 }
 
 /// Flux: a Kustomization that carries the Secrets stays suspended until somebody lets it go on who knows that it may; one

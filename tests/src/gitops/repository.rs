@@ -35,6 +35,8 @@ pub(super) type Files = BTreeMap<String, Value>;
 pub enum Tool {
     /// An Application of Argo CD.
     Argo,
+    /// The same, which knows its objects by the label that others set too, as it does before 3.0.
+    Labels,
     /// A Kustomization of Flux.
     Flux,
     /// A `HelmRelease` of Flux that puts back whatever drifts.
@@ -45,10 +47,15 @@ impl Tool {
     /// Its object: kind, namespace, name.
     pub(super) fn at(self) -> (Kind, &'static str, &'static str) {
         match self {
-            Self::Argo => (APPLICATIONS, "argocd", "database"),
+            Self::Argo | Self::Labels => (APPLICATIONS, "argocd", "database"),
             Self::Flux => (KUSTOMIZATIONS, "flux-system", "database"),
             Self::Helm => (HELM_RELEASES, "flux-system", "database"),
         }
+    }
+
+    /// Whether that is an Application.
+    pub(super) fn is_argo(self) -> bool {
+        matches!(self, Self::Argo | Self::Labels)
     }
 
     /// What it writes on the objects that it keeps.
@@ -57,6 +64,7 @@ impl Tool {
             Self::Argo => {
                 json!({ "annotations": { "argocd.argoproj.io/tracking-id": format!("database:/Secret:{NS}/{secret}") } })
             }
+            Self::Labels => json!({ "labels": { "app.kubernetes.io/instance": "database" } }),
             Self::Flux => json!({ "labels": { "kustomize.toolkit.fluxcd.io/name": "database",
                 "kustomize.toolkit.fluxcd.io/namespace": "flux-system" } }),
             Self::Helm => json!({
@@ -69,7 +77,7 @@ impl Tool {
     /// What its object begins with.
     fn spec(self) -> Value {
         match self {
-            Self::Argo => json!({ "project": "default", "syncPolicy": {
+            Self::Argo | Self::Labels => json!({ "project": "default", "syncPolicy": {
                 "automated": { "prune": true, "selfHeal": true }, "syncOptions": ["CreateNamespace=false"] } }),
             Self::Flux => json!({ "interval": "10m", "prune": true, "path": "./database" }),
             Self::Helm => {
@@ -128,12 +136,13 @@ impl Repository {
         }
     }
 
-    async fn of(stage: &impl Stage, tool: Tool, keeps: impl Fn(&str) -> bool) -> Self {
+    /// One that keeps these of the Secrets.
+    pub(super) async fn of(stage: &impl Stage, tool: Tool, keeps: impl Fn(&str) -> bool) -> Self {
         let kube = Kube::new(stage.world().client());
         let (kind, namespace, name) = tool.at();
         let (group, version) = kind.api_version.split_once('/').unwrap();
         let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-        let subresources = if tool == Tool::Argo { json!({}) } else { json!({ "status": {} }) };
+        let subresources = if tool.is_argo() { json!({}) } else { json!({ "status": {} }) };
         let definition = json!({
             "metadata": { "name": format!("{}.{group}", kind.plural) },
             "spec": { "group": group, "scope": "Namespaced",
@@ -204,13 +213,15 @@ impl Repository {
     }
 
     /// Waits until the tool says this of every object that it keeps.
-    pub(super) async fn compared(&self, state: &str) {
+    pub async fn compared(&self, state: &str) {
         let begun = tokio::time::Instant::now();
         loop {
             tokio::time::sleep(2 * PERIOD).await;
             let object = self.object().await;
-            let mut resources = js::items(&object, "/status/resources").iter();
-            if resources.all(|one| js::text(one, "/status") == state) {
+            // Flux says nothing of single objects.
+            let resources = js::items(&object, "/status/resources");
+            let all = resources.iter().all(|one| js::text(one, "/status") == state);
+            if all && !(self.tool.is_argo() && resources.is_empty()) {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "{object:#}");
@@ -229,14 +240,14 @@ async fn works(
     let (kind, namespace, name) = tool.at();
     let Some(object) = kube.get(kind, namespace, name).await? else { return Ok(()) };
     let paused = match tool {
-        Tool::Argo => object.pointer("/spec/syncPolicy/automated").is_none(),
+        Tool::Argo | Tool::Labels => object.pointer("/spec/syncPolicy/automated").is_none(),
         Tool::Flux | Tool::Helm => object.pointer("/spec/suspend") == Some(&json!(true)),
     };
     if paused && diligent.load(Ordering::Relaxed) {
         let now = live(kube).await;
         files.lock().unwrap().iter_mut().for_each(|(name, file)| *file = now[name].clone());
     }
-    if paused && tool != Tool::Argo {
+    if paused && !tool.is_argo() {
         return Ok(());
     }
     let mut wanted = files.lock().unwrap().clone();
@@ -252,7 +263,7 @@ async fn works(
         }
     }
     let status = match tool {
-        Tool::Argo => {
+        Tool::Argo | Tool::Labels => {
             let one = |(name, state): (&String, &Value)| {
                 json!({ "version": "v1", "kind": "Secret", "namespace": NS,
                 "name": name, "status": state })
@@ -271,7 +282,7 @@ async fn works(
         }
     };
     if object["status"] != status {
-        let part = if tool == Tool::Argo { "" } else { "/status" };
+        let part = if tool.is_argo() { "" } else { "/status" };
         kube.merge(kind, (namespace, name), part, &json!({ "status": status })).await?;
     }
     Ok(())

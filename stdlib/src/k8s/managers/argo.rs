@@ -44,6 +44,18 @@ pub(super) fn verdict(app: &Value, was: &Value, object: &Ref, live: &Value, writ
     }
 }
 
+/// Namespace and name of the Application that a sign names: `APP`, or `NAMESPACE_APP` where it lies elsewhere.
+pub(super) fn place(sign: &str, argocd: &str) -> (String, String) {
+    let (namespace, app) = sign.split_once('_').unwrap_or((argocd, sign));
+    (namespace.to_owned(), app.to_owned())
+}
+
+/// Whether an object is among those that it keeps, by its own word.
+pub(super) fn lists(app: &Value, object: &Ref) -> bool {
+    let resources = at(app, &["status", "resources"]).and_then(Value::as_array);
+    resources.into_iter().flatten().any(|one| is(one, object))
+}
+
 fn is(resource: &Value, object: &Ref) -> bool {
     let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
     text(resource, &["group"]) == group
@@ -128,6 +140,19 @@ mod tests {
         assert_eq!(judged(&respecting, &json!({}), &json!({})), Verdict::Stays);
         ignoring["spec"]["ignoreDifferences"] = json!([{"group": "apps", "kind": "Deployment"}]);
         assert_eq!(judged(&ignoring, &json!({}), &json!({})), Verdict::Stays, "of others");
+    }
+
+    #[test]
+    fn its_own_objects_are_those_that_it_lists() {
+        let lists = |more: Value| lists(&app("Synced", more), &Ref::secret("tidb", "s"));
+        assert!(lists(json!({})));
+        for other in [json!({"name": "t"}), json!({"namespace": "shop"}), json!({"group": "apps"})] {
+            assert!(!lists(other.clone()), "{other}");
+        }
+        assert!(!super::lists(&json!({}), &Ref::secret("tidb", "s")), "that has not looked yet");
+        let own = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
+        assert_eq!(place("shop", "argocd"), own("argocd", "shop"));
+        assert_eq!(place("team_shop", "argocd"), own("team", "shop"));
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Manager, Tool, named};
+use super::labelled::{self, APPLICATIONS, Applications, Keeper};
+use super::{Manager, Tool, argo, named};
 use crate::error::PrimError;
 use crate::gate::Gate;
-use crate::k8s::args;
 use crate::k8s::client::Objects;
 use crate::k8s::discovery;
 use crate::k8s::object::{Ref, at, text};
@@ -20,9 +20,9 @@ pub(in crate::k8s) async fn run(world: &World, args: &[Value], _gate: &dyn Gate)
     let Some(Value::Array(listed)) = args.first() else {
         return Err(PrimError::argument("`objects` has the wrong type").expected("a list", "something else"));
     };
-    let argocd = args::hint(args, 1, "argocd_namespace");
-    let argocd = if argocd.is_empty() { "argocd" } else { argocd };
+    let argocd = super::argocd(args);
     let objects = Objects::of(world)?;
+    let mut applications = Applications::new(&objects, argocd);
     let mut managers: BTreeMap<Ref, Vec<Ref>> = BTreeMap::new();
     let mut others = Vec::new();
     for (n, entry) in listed.iter().enumerate() {
@@ -32,8 +32,21 @@ pub(in crate::k8s) async fn run(world: &World, args: &[Value], _gate: &dyn Gate)
         })?;
         let object = named(map, &format!("objects[{n}]"))?;
         let value = objects.get(&object).await?;
+        // What a run leaves on other objects are markers: to lose them undoes nothing.
+        let content = map.get("content") != Some(&Value::Bool(false));
         match keeper(&object, &value, argocd) {
-            None => {}
+            None => {
+                let Some(instance) = owner::instance(&value) else { continue };
+                match applications.keeper(&object, instance).await? {
+                    None => {}
+                    Some(Keeper::Unread(application)) => {
+                        others.push(labelled::unknown(&object, &application))
+                    }
+                    Some(Keeper::Application(application)) => {
+                        managers.entry(application).or_default().extend(content.then_some(object));
+                    }
+                }
+            }
             Some(Err(other)) => others.push(other),
             Some(Ok((group, plural, namespace, name))) => {
                 let Some((version, kind)) = discovery::kind_of(&objects, group, plural).await? else {
@@ -41,10 +54,7 @@ pub(in crate::k8s) async fn run(world: &World, args: &[Value], _gate: &dyn Gate)
                     continue;
                 };
                 let keeps = managers.entry(Ref::new(&version, &kind, &namespace, &name)).or_default();
-                // What a run leaves on other objects are markers: to lose them undoes nothing.
-                if map.get("content") != Some(&Value::Bool(false)) {
-                    keeps.push(object);
-                }
+                keeps.extend(content.then_some(object));
             }
         }
     }
@@ -71,14 +81,10 @@ fn listing(objects: &[Ref]) -> String {
 }
 
 fn told(manager: &Ref, keeps: &[Ref]) -> Value {
-    let object = |object: &Ref| {
-        json!({ "api_version": object.api_version, "kind": object.kind, "namespace": object.namespace,
-            "name": object.name })
-    };
-    let mut told = object(manager);
+    let mut told = super::described(manager);
     if let Some(fields) = told.as_object_mut() {
         fields.insert("title".into(), manager.to_string().into());
-        fields.insert("keeps".into(), keeps.iter().map(object).collect());
+        fields.insert("keeps".into(), keeps.iter().map(super::described).collect());
     }
     told
 }
@@ -98,10 +104,10 @@ fn keeper(object: &Ref, value: &Value, argocd: &str) -> Option<Result<Found, Str
     };
     Some(match who {
         "Argo CD" => {
-            // `APP:GROUP/KIND:NAMESPACE/NAME`, where APP of another namespace is `NAMESPACE_APP`.
+            // `APP:GROUP/KIND:NAMESPACE/NAME`.
             let app = name.split(':').next().unwrap_or_default();
-            let (namespace, app) = app.split_once('_').unwrap_or((argocd, app));
-            Ok(("argoproj.io", "applications", namespace.to_owned(), app.to_owned()))
+            let (namespace, app) = argo::place(app, argocd);
+            Ok((APPLICATIONS.0, APPLICATIONS.1, namespace, app))
         }
         "Flux" => flux("kustomize.toolkit.fluxcd.io", "kustomizations", "kustomize")
             .or_else(|| flux("helm.toolkit.fluxcd.io", "helmreleases", "helm"))
@@ -122,7 +128,7 @@ fn above(manager: &Ref, value: &Value) -> Option<String> {
     {
         return Some(format!("{} {} keeps it", text(owner, &["kind"]), text(owner, &["name"])));
     }
-    let instance = text(value, &["metadata", "labels", "app.kubernetes.io/instance"]);
+    let instance = text(value, &["metadata", "labels", owner::INSTANCE]);
     let by_label = (tool == Tool::Application && !instance.is_empty() && instance != manager.name)
         .then(|| ("Argo CD", instance.to_owned()));
     let (who, name) = owner::manager(value).or(by_label)?;

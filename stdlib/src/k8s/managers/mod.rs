@@ -4,14 +4,16 @@
 mod argo;
 mod find;
 mod flux;
+mod labelled;
 mod pause;
 mod resume;
 
 pub(super) use find::{run as find, touches as find_touches};
+pub(super) use labelled::{run as tracked, touches as tracked_touches};
 pub(super) use pause::{restore, run as pause};
 pub(super) use resume::{run as resume, touches as resume_touches};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::PrimError;
 
@@ -137,6 +139,17 @@ fn named(map: &Map<String, Value>, name: &str) -> Result<Ref, PrimError> {
     let (api_version, kind) = (or("api_version", "v1")?, or("kind", "Secret")?);
     let namespace = args::field(map, "namespace", name)?;
     Ok(Ref::new(&api_version, &kind, namespace, args::field(map, "name", name)?))
+}
+
+/// The namespace of Applications that the options of a call say.
+fn argocd(args: &[Value]) -> &str {
+    let said = args::hint(args, 1, "argocd_namespace");
+    if said.is_empty() { "argocd" } else { said }
+}
+
+/// An object as scripts have it.
+fn described(object: &Ref) -> Value {
+    json!({ "api_version": object.api_version, "kind": object.kind, "namespace": object.namespace, "name": object.name })
 }
 
 /// An annotation, or a label of that name.
