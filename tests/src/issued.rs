@@ -8,8 +8,10 @@ use std::time::Duration;
 use runner::events::EndState;
 use runner::exit_code::ExitCode;
 use sandbox::world::kube::{CERTIFICATES, Kube, SECRETS};
-use sandbox::world::{Fault, json as js};
+use sandbox::world::volume::secret_files;
+use sandbox::world::{Fault, Scenario, Served, json as js};
 use serde_json::{Value, json};
+use stdlib::cert::parse_many;
 
 use crate::stage::Stage;
 
@@ -116,6 +118,33 @@ pub async fn renewed_by_itself(stage: &impl Stage, kube: &Kube, due: impl Fn(&st
     stage.world().steady(stage.patience()).await.unwrap();
 }
 
+/// That every pod presents what its component's Secret holds, as soon as the kubelet has brought it there, and that
+/// nobody is refused.
+pub async fn is_served(stage: &impl Stage, kube: &Kube) {
+    let begun = tokio::time::Instant::now();
+    loop {
+        let mut held = BTreeMap::new();
+        for secret in kube.list(SECRETS, NS).await.unwrap().0 {
+            let Some(pem) = secret_files(&secret).remove("tls.crt") else { continue };
+            let leaf = parse_many(&pem, js::name(&secret)).unwrap().remove(0).fingerprint();
+            held.insert(js::name(&secret).to_owned(), leaf.trim_start_matches("sha256:").to_owned());
+        }
+        let end = stage.world().end_state().await;
+        let behind = |(pod, served): (&String, &Served)| {
+            let wanted = held.get(&Scenario::default().secret_name(&served.component));
+            (wanted.is_none() || wanted != served.chain.first()).then(|| pod.clone())
+        };
+        let behind: Vec<String> = end.pods.iter().filter_map(behind).collect();
+        if behind.is_empty() && end.holds() {
+            assert!(!end.pods.is_empty());
+            return;
+        }
+        let broken = end.broken;
+        assert!(begun.elapsed() < stage.patience(), "{behind:?} present something else; {broken:?}");
+        tokio::time::sleep(10 * LOOK).await;
+    }
+}
+
 fn leaf(name: &str) -> bool {
     name != "basic-ca"
 }
@@ -128,6 +157,7 @@ pub async fn renewed_since(stage: &impl Stage, workflow: &str) {
     assert_eq!(done.state, EndState::Done, "{:?}", done.failure);
     let left = kept(&kube).await;
     renewed_by_itself(stage, &kube, leaf).await;
+    is_served(stage, &kube).await;
 
     // What a person has put there is no renewal, and refuses the way back before anything is changed.
     let renewed = kept(&kube).await;
