@@ -6,6 +6,6 @@ use crate::lab::{Lab, virtual_time};
 fn a_restart_takes_no_more_pods_away_than_the_budget_lets_it() {
     virtual_time(async {
         let lab = Lab::new(3).await;
-        tests::budgets::story(lab.world.client(), &lab.eyes(), "policy/v1").await;
+        tests::budgets::story(lab.world.client(), &lab.eyes()).await;
     });
 }

@@ -18,7 +18,7 @@ fn place<'a>(lab: &Lab, world: &'a stdlib::World) -> Place<'a> {
         "rules": [{ "apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["get", "list"] }],
     });
     server.set_rules("reader", Some(Rule::of_role(&role)));
-    Place { admin: lab.world.client(), reader: server.client("reader"), world, ends_input: true }
+    Place { admin: lab.world.client(), reader: server.client("reader"), world }
 }
 
 #[test]

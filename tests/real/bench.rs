@@ -69,14 +69,20 @@ impl Bench {
 
     /// The same with another beginning.
     pub(crate) async fn of(seed: u64, scenario: Scenario) -> Self {
-        let assets = assets().expect("tests/control-plane makes the programs");
-        let plane = ControlPlane::start(&assets).await.unwrap();
+        Self::with(&assets().expect("tests/control-plane makes the programs"), seed, scenario).await
+    }
+
+    /// The same with the programs of this folder. Where it has no controllers, the sandbox's own work in their place.
+    pub(crate) async fn with(assets: &Path, seed: u64, scenario: Scenario) -> Self {
+        let plane = ControlPlane::start(assets).await.unwrap();
         let clients = plane.clients().await.unwrap();
         if let Some(folder) = std::env::var_os("ROLLOVER_CRDS") {
             define(&clients("system:admin"), Path::new(&folder)).await;
         }
         let kubelet = Some(plane.kubelet_tls().unwrap());
-        let options = WorldOptions { api: Some(clients), kubelet, scenario, ..WorldOptions::process(seed) };
+        let controllers = !plane.has_controllers();
+        let api = Some(clients);
+        let options = WorldOptions { api, controllers, kubelet, scenario, ..WorldOptions::process(seed) };
         let world = World::start(options).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         world.pki().write(&SystemDisk, &dir.path().join("pki")).unwrap();

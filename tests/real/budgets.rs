@@ -8,11 +8,6 @@ fn a_restart_takes_no_more_pods_away_than_the_budget_lets_it() {
     multi(async {
         let bench = Bench::new(3).await;
         let client = bench.world.client();
-        tests::budgets::story(
-            client.clone(),
-            &stdlib::World::system(Some(client), "/".into()),
-            "policy/v1beta1",
-        )
-        .await;
+        tests::budgets::story(client.clone(), &stdlib::World::system(Some(client), "/".into())).await;
     });
 }

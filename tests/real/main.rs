@@ -15,6 +15,7 @@ mod budgets;
 mod cfssl;
 mod contract;
 mod desk;
+mod envtest;
 mod expired;
 mod found;
 mod gitops;

@@ -42,7 +42,7 @@ fn a_pod_is_dialled_through_a_real_api_server() {
         let bench = Bench::new(41).await;
         let world = stdlib::World::system(Some(bench.world.client()), "/".into());
         let reader = reader(&bench).await;
-        let place = Place { admin: bench.world.client(), reader, world: &world, ends_input: false };
+        let place = Place { admin: bench.world.client(), reader, world: &world };
         place.forwarding().await;
 
         // A server that is killed cuts what it forwarded; nobody said goodbye.
@@ -63,7 +63,7 @@ fn a_command_runs_in_a_pod_of_a_real_api_server() {
         let bench = Bench::new(42).await;
         let world = stdlib::World::system(Some(bench.world.client()), "/".into());
         let reader = reader(&bench).await;
-        let place = Place { admin: bench.world.client(), reader, world: &world, ends_input: false };
+        let place = Place { admin: bench.world.client(), reader, world: &world };
         place.commands().await;
     });
 }

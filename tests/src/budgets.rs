@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Either, select};
-use sandbox::world::kube::{BUDGETS, Kind, Kube, PODS, STATEFUL_SETS};
+use sandbox::world::kube::{Kind, Kube, PODS, STATEFUL_SETS};
 use serde_json::{Value, json};
 use stdlib::error::{Code, PrimError};
 use stdlib::gate::{Effect, Gate, Past, Permit, Progress};
@@ -112,9 +112,11 @@ impl Place<'_> {
     }
 }
 
-/// Tells the story. `budgets` is the version of budgets that the server keeps.
-pub async fn story(client: kube::Client, world: &World, budgets: &'static str) {
-    let place = Place { kube: Kube::new(client), world, budgets: Kind { api_version: budgets, ..BUDGETS } };
+/// Tells the story.
+pub async fn story(client: kube::Client, world: &World) {
+    let kube = Kube::new(client);
+    let budgets = kube.budgets().await.unwrap();
+    let place = Place { kube, world, budgets };
     let namespace = json!({"metadata": {"name": NS}});
     place.kube.create(sandbox::world::kube::NAMESPACES, "", namespace).await.unwrap();
     let labels = BTreeMap::from([("app", "web")]);

@@ -58,8 +58,6 @@ pub struct Place<'a> {
     pub reader: kube::Client,
     /// What primitives see, but for the network.
     pub world: &'a World,
-    /// Whether the server can tell a command that its input has ended.
-    pub ends_input: bool,
 }
 
 /// A gate that lets everything pass, and tells that something is under way.
@@ -110,6 +108,12 @@ async fn probe(world: &World, host: &str, port: u16) -> Result<Value, PrimError>
 impl Place<'_> {
     fn reached_by(&self, client: &kube::Client, net: Arc<dyn Net>) -> World {
         World { net, cluster: Some(client.clone()), ..self.world.clone() }
+    }
+
+    /// Whether the server can tell a command that its input has ended, as servers do since 1.30.
+    async fn ends_input(&self) -> bool {
+        let version = self.admin.apiserver_version().await.unwrap();
+        version.minor.trim_end_matches('+').parse::<u32>().unwrap() >= 30
     }
 
     /// Tells the story of connections that are forwarded.
@@ -241,7 +245,7 @@ impl Place<'_> {
         assert!(!told.to_string().contains("horse"));
         let until_its_end = json!({ "stdin": "all of it\n", "within": "3s" });
         let told = exec(&["cat"], until_its_end).await;
-        if self.ends_input {
+        if self.ends_input().await {
             assert_eq!(one(&told.unwrap())["stdout"], "all of it\n");
             let error = exec(&["cat"], json!({ "stdin": handle })).await.unwrap_err();
             assert!(error.message.contains("printed a secret"), "{error}");

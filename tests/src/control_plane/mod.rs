@@ -1,5 +1,6 @@
-//! A real Kubernetes control plane for a test: etcd, kube-apiserver with RBAC, kube-controller-manager, each a process on
-//! a free loopback port, with a PKI of its own. `tests/control-plane` makes the programs. Everything ends on drop.
+//! A real Kubernetes control plane for a test: etcd, kube-apiserver with RBAC and, where it is there, kube-controller-manager,
+//! each a process on a free loopback port, with a PKI of its own. `tests/control-plane` makes the programs; a folder of
+//! envtest's has no controllers. Everything ends on drop.
 
 mod pki;
 mod program;
@@ -28,6 +29,8 @@ use self::program::{Program, free_port};
 /// How long a part may take to answer on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+const MANAGERS: &str = "kube-controller-manager";
+
 /// Users whose requests are counted.
 pub const COUNTED: [&str; 2] = ["the-shell", "the-program"];
 
@@ -44,10 +47,11 @@ pub fn assets() -> Option<PathBuf> {
         Some(cache.join("rollover-tests/kubernetes/bin"))
     };
     let folder = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).or_else(cache)?;
-    ["etcd", "kube-apiserver", "kube-controller-manager"]
-        .iter()
-        .all(|program| folder.join(program).exists())
-        .then_some(folder)
+    ["etcd", "kube-apiserver"].iter().all(|program| folder.join(program).exists()).then_some(folder)
+}
+
+fn has_managers(assets: &Path) -> bool {
+    assets.join(MANAGERS).exists()
 }
 
 /// A running control plane.
@@ -95,8 +99,21 @@ impl ControlPlane {
         };
         fs::write(plane.dir.path().join("admin.kubeconfig"), plane.kubeconfig("admin"))?;
         plane.ready().await?;
-        let managers = plane.start_managers()?;
-        Ok(Self { managers: Some(managers), ..plane })
+        let managers = has_managers(assets).then(|| plane.start_managers()).transpose()?;
+        Ok(Self { managers, ..plane })
+    }
+
+    /// Whether it has controllers; where not, somebody else has to bring them.
+    pub fn has_controllers(&self) -> bool {
+        self.managers.is_some()
+    }
+
+    /// How a webhook speaks TLS that this control plane's API server asks: its CA has signed it.
+    ///
+    /// # Errors
+    /// No certificate can be made.
+    pub fn webhook_tls(&self) -> io::Result<Arc<ServerConfig>> {
+        self.tls("webhook", None)
     }
 
     /// How a kubelet's endpoint speaks TLS here: it lets in whom this control plane's CA has signed.
@@ -104,17 +121,15 @@ impl ControlPlane {
     /// # Errors
     /// No certificate can be made.
     pub fn kubelet_tls(&self) -> io::Result<Arc<ServerConfig>> {
-        let (chain, key) = self.authority.server("kubelet")?.parts();
-        let failed = |error: stdlib::PrimError| io::Error::other(error.to_string());
-        let certs = |pem: &str| -> io::Result<Certs> {
-            let list = stdlib::cert::parse_many(pem.as_bytes(), "kubelet").map_err(failed)?;
-            Ok(Certs(list.iter().map(|cert| cert.der().clone()).collect()))
-        };
-        let identity = Identity::new(&certs(&chain)?, &Secret::new(key.into_bytes(), "kubelet"));
         let anchors = Arc::new(certs(&self.authority.pem())?);
-        let trust = Trust { verifier: Verifier::Go, anchors, allowed_cn: Vec::new() };
-        let identities = always(identity.map_err(failed)?);
-        tls::server(identities, Some(trust), Arc::new(SystemClock), &[b"http/1.1"]).map_err(failed)
+        self.tls("kubelet", Some(Trust { verifier: Verifier::Go, anchors, allowed_cn: Vec::new() }))
+    }
+
+    fn tls(&self, name: &str, trust: Option<Trust>) -> io::Result<Arc<ServerConfig>> {
+        let (chain, key) = self.authority.server(name)?.parts();
+        let identity =
+            Identity::new(&certs(&chain)?, &Secret::new(key.into_bytes(), name)).map_err(failed)?;
+        tls::server(always(identity), trust, Arc::new(SystemClock), &[b"http/1.1"]).map_err(failed)
     }
 
     /// Its folder: `ca.pem`, `admin.kubeconfig`, logs.
@@ -197,7 +212,7 @@ impl ControlPlane {
     /// Whether etcd, the API server and the controllers all run.
     pub fn runs(&mut self) -> bool {
         let managers = self.managers.as_mut().is_some_and(Program::runs);
-        managers && self.server().runs() && self.etcd.runs()
+        managers == self.has_controllers() && self.server().runs() && self.etcd.runs()
     }
 
     /// Clients that act as an administrator, for the parts of a sandbox world.
@@ -238,7 +253,7 @@ impl ControlPlane {
             "--kube-api-qps=200".into(),
             "--kube-api-burst=400".into(),
         ];
-        Program::start(&self.assets.join("kube-controller-manager"), &arguments, dir)
+        Program::start(&self.assets.join(MANAGERS), &arguments, dir)
     }
 
     async fn ready(&self) -> io::Result<()> {
@@ -259,6 +274,15 @@ impl ControlPlane {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
+}
+
+fn failed(error: stdlib::PrimError) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+fn certs(pem: &str) -> io::Result<Certs> {
+    let list = stdlib::cert::parse_many(pem.as_bytes(), "the control plane").map_err(failed)?;
+    Ok(Certs(list.iter().map(|cert| cert.der().clone()).collect()))
 }
 
 /// A client of a kubeconfig.
@@ -301,7 +325,7 @@ fn audit_policy() -> Value {
 
 fn start_server(assets: &Path, dir: &Path, etcd: u16, port: u16) -> io::Result<Program> {
     let at = |name: &str| dir.join(name).display().to_string();
-    let arguments = [
+    let mut arguments = vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd}"),
         "--bind-address=127.0.0.1".into(),
         "--advertise-address=127.0.0.1".into(),
@@ -323,5 +347,9 @@ fn start_server(assets: &Path, dir: &Path, etcd: u16, port: u16) -> io::Result<P
         format!("--audit-policy-file={}", at("audit.json")),
         format!("--audit-log-path={}", at("audit.log")),
     ];
+    if !has_managers(assets) {
+        // Nobody makes the accounts without which it admits no pods.
+        arguments.push("--disable-admission-plugins=ServiceAccount".into());
+    }
     Program::start(&assets.join("kube-apiserver"), &arguments, dir)
 }

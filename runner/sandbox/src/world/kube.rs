@@ -111,6 +111,15 @@ impl Kube {
         text.parse().map_err(kube::Error::SerdeError)
     }
 
+    /// PodDisruptionBudgets at the version that the server has: before 1.21 it is another.
+    pub async fn budgets(&self) -> kube::Result<Kind> {
+        match self.call(Method::GET, format!("/apis/{}", BUDGETS.api_version), None).await {
+            Ok(_) => Ok(BUDGETS),
+            Err(e) if is(&e, 404) => Ok(Kind { api_version: "policy/v1beta1", ..BUDGETS }),
+            Err(e) => Err(e),
+        }
+    }
+
     /// One object, if it is there.
     pub async fn get(&self, kind: Kind, namespace: &str, name: &str) -> kube::Result<Option<Value>> {
         match self.call(Method::GET, kind.path(namespace, &format!("/{name}")), None).await {

@@ -19,7 +19,7 @@ use super::counters::{Counters, Snapshot, State};
 use super::ctx::Ctx;
 use super::faults::Fault;
 use super::genesis::{self, Expired, IssuedBy, Operator, Pki, Scenario};
-use super::kube::{Kube, NODES};
+use super::kube::{BUDGETS, Kube, NODES};
 use super::kubelet::streams::logs::Asked;
 use super::memo::Memo;
 use super::net::{LoopbackNet, MemoryNet, Network};
@@ -44,6 +44,8 @@ pub struct Options {
     /// An API server that has controllers of its own, for instance a real one: the world then brings the node, its
     /// kubelet, a scheduler and the operator. `None` for a server and controllers of the world's own.
     pub api: Option<Clients>,
+    /// Whether the world's controllers work on that API server too, which then has none.
+    pub controllers: bool,
     /// Whom the kubelet's own endpoint lets in and as whom it answers, where an API server that is not the world's own is
     /// to open streams into pods. `None` for no endpoint.
     pub kubelet: Option<Arc<rustls::ServerConfig>>,
@@ -70,6 +72,7 @@ impl Options {
     pub fn in_process(seed: u64) -> Self {
         Self {
             api: None,
+            controllers: false,
             kubelet: None,
             mode: Mode::InProcess,
             seed,
@@ -169,9 +172,8 @@ impl World {
         };
         let mut world = Self { ctx, server, clients, pki, scenario: options.scenario, tasks: JoinSet::new() };
         let kube = world.kube("system:admin");
-        genesis::create(&kube, &world.scenario, &world.pki)
-            .await
-            .map_err(|e| StartError::Objects(Box::new(e)))?;
+        let refused = |e| StartError::Objects(Box::new(e));
+        genesis::create(&kube, &world.scenario, &world.pki).await.map_err(refused)?;
         if let Some(server) = &world.server {
             let ctx = Arc::clone(&world.ctx);
             // As a server of today speaks it: the end of a command's input can be told.
@@ -188,12 +190,18 @@ impl World {
         if let Some(tls) = options.kubelet {
             world.serve_kubelet(&kube, tls).await?;
         }
-        if world.server.is_some() {
+        let controls = world.server.is_some() || options.controllers;
+        if controls {
             let controllers = world.kube("system:kube-controller-manager");
-            world.tasks.spawn(super::controllers::run(controllers, options.timing, options.seed));
+            let budgets = if world.server.is_some() {
+                BUDGETS
+            } else {
+                controllers.budgets().await.map_err(refused)?
+            };
+            world.tasks.spawn(super::controllers::run(controllers, budgets, options.timing, options.seed));
         }
         // The world's own controllers place their pods themselves; operator v2 makes pods without them.
-        if world.server.is_none() || world.scenario.operator == Operator::V2 {
+        if !controls || world.scenario.operator == Operator::V2 {
             world.tasks.spawn(super::scheduler::run(world.kube("system:kube-scheduler")));
         }
         let kubelet = world.kube("system:kubelet");

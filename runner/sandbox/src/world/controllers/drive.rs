@@ -13,7 +13,7 @@ use crate::world::bell::Bell;
 use crate::world::cache::{Cache, Key};
 use crate::world::json as js;
 use crate::world::kube::{
-    BUDGETS, CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, Kind, Kube, PODS, REPLICA_SETS, STATEFUL_SETS,
+    CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, Kind, Kube, PODS, REPLICA_SETS, STATEFUL_SETS,
 };
 use crate::world::timing::{Dice, Timing};
 
@@ -26,6 +26,7 @@ struct Controllers {
     replica_sets: Cache,
     daemon_sets: Cache,
     budgets: Cache,
+    kind_of_budgets: Kind,
     dice: Dice,
     /// Pods that were made and have not been seen yet: until then their owner is not looked at again.
     awaited: BTreeMap<String, (Vec<Key>, Instant)>,
@@ -37,8 +38,8 @@ struct Controllers {
 const AWAIT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Runs until it is dropped.
-pub async fn run(kube: Kube, timing: Timing, seed: u64) {
+/// Runs until it is dropped. `budgets` is the kind of PodDisruptionBudgets that the server has.
+pub async fn run(kube: Kube, budgets: Kind, timing: Timing, seed: u64) {
     let (bell, mut tasks) = (Bell::default(), JoinSet::new());
     let mut heard = bell.listen();
     let mut follow = |kind| Cache::follow(&kube, kind, &bell, &mut tasks);
@@ -49,8 +50,9 @@ pub async fn run(kube: Kube, timing: Timing, seed: u64) {
         deployments: follow(DEPLOYMENTS),
         replica_sets: follow(REPLICA_SETS),
         daemon_sets: follow(DAEMON_SETS),
-        budgets: follow(BUDGETS),
+        budgets: follow(budgets),
         kube: kube.clone(),
+        kind_of_budgets: budgets,
         dice: Dice::new(seed, "controllers"),
         awaited: BTreeMap::new(),
         hashes: Mutex::default(),
@@ -253,7 +255,7 @@ impl Controllers {
             .flat_map(|cache| cache.within(namespace, |owner| owners.contains(js::uid(owner))));
         let scale = scaled.filter_map(|owner| js::number(&owner, "/spec/replicas")).sum::<i64>();
         let scale = usize::try_from(scale).unwrap_or_default();
-        self.status(BUDGETS, budget, disruption::decide(budget, &pods, scale)).await
+        self.status(self.kind_of_budgets, budget, disruption::decide(budget, &pods, scale)).await
     }
 
     async fn daemon_set(&mut self, set: &Value) -> kube::Result<()> {
