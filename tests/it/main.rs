@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod admission;
 mod authors;
 mod budgets;
 mod by_hand;

@@ -10,6 +10,7 @@
     clippy::print_stdout
 )]
 
+mod admission;
 mod bench;
 mod budgets;
 mod cfssl;

@@ -23,6 +23,13 @@ pub mod contract;
 
 #[allow(
     clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a story that two test programs tell on different servers"
+)]
+pub mod admission;
+
+#[allow(
+    clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
     reason = "a story that two test programs tell on different servers"
