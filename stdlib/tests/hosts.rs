@@ -4,6 +4,8 @@
 
 #[path = "hosts/contract.rs"]
 mod contract;
+#[path = "hosts/jump.rs"]
+mod jump;
 #[path = "hosts/refusals.rs"]
 mod refusals;
 #[path = "hosts/sshd.rs"]

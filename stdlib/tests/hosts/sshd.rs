@@ -164,6 +164,22 @@ impl Sshd {
         self.folder.path()
     }
 
+    /// Gives it a program, in which `@FOLDER@` is its folder.
+    pub(crate) fn has(&self, program: &str, text: &str) {
+        let path = self.folder().join("bin").join(program);
+        fs::write(&path, text.replace("@FOLDER@", self.folder().to_str().unwrap())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it has noted so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder().join("sshd.log")).unwrap()
+    }
+
     /// How many sessions were begun so far, each with a login shell of its own.
     pub(crate) fn sessions(&self) -> usize {
         fs::read_to_string(self.folder().join("sshd.log")).unwrap().matches("Starting session").count()

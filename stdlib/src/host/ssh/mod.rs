@@ -1,6 +1,6 @@
 //! A host over the operator's own OpenSSH: one connection a host, and few shells on it that stay.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +11,16 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
+mod told;
+mod way;
+
 use super::inventory::Entry;
 use super::local::spawn;
 use super::port::Output;
 use super::posix::{Job, TIMED_OUT, Transport};
 use super::shell::{self, Lost, Shell};
 use crate::error::{Code, PrimError};
+use way::{ALWAYS, HOPS, Hop, Resolved};
 
 /// How long connecting may take, key exchange and jump hosts included.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -24,21 +28,16 @@ const CONNECT: Duration = Duration::from_secs(30);
 const PERSIST: &str = "ControlPersist=30";
 /// How many commands run beside each other: a server's `MaxSessions` is 10 unless it says otherwise.
 const SHELLS: usize = 4;
-/// What always holds, before whatever the inventory says: OpenSSH takes the first value of each option.
-const ALWAYS: [&str; 6] = [
-    "BatchMode=yes",
-    "StrictHostKeyChecking=yes",
-    "UpdateHostKeys=no",
-    "ConnectTimeout=10",
-    "ServerAliveInterval=5",
-    "ServerAliveCountMax=3",
-];
-
 /// A connection to a host.
 pub struct Ssh {
     entry: Entry,
     socket: PathBuf,
     log: PathBuf,
+    /// `-F` of the inventory, and its other arguments.
+    given: Option<String>,
+    args: Vec<String>,
+    /// How OpenSSH is to go, once that is known.
+    way: tokio::sync::OnceCell<Way>,
     connecting: tokio::sync::Mutex<()>,
     /// Shells that wait for a command, and how many may be at work at one time.
     waiting: Mutex<Vec<Shell>>,
@@ -49,16 +48,35 @@ pub struct Ssh {
     _folder: Arc<TempDir>,
 }
 
+/// What OpenSSH says of a connection that it does not make.
+#[derive(Default)]
+struct Again {
+    said: String,
+    shown: Option<String>,
+}
+
+/// How OpenSSH is to go to a host.
+struct Way {
+    /// The configuration that holds for the host and all on the way to it.
+    config: PathBuf,
+    /// A ProxyCommand in place of the operator's, where that is an `ssh`.
+    command: Option<String>,
+}
+
 impl Ssh {
     /// To this host, with the control socket in this folder, which must be ours alone.
     pub fn new(entry: Entry, folder: Arc<TempDir>) -> Self {
         // A socket's path is short; names are not.
         let stem: String = super::port::digest(entry.name.as_bytes()).chars().take(12).collect();
         let (socket, log) = (folder.path().join(&stem), folder.path().join(format!("{stem}.log")));
+        let (given, args) = way::without_config(&entry.args);
         Self {
             entry,
             socket,
             log,
+            given,
+            args,
+            way: tokio::sync::OnceCell::new(),
             connecting: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
             shells: Semaphore::new(SHELLS),
@@ -68,8 +86,25 @@ impl Ssh {
     }
 
     fn ssh(&self, more: &[&str]) -> Command {
+        let through = self.way.get().and_then(|way| way.command.as_deref());
+        self.through(through.unwrap_or_default(), more)
+    }
+
+    /// By this ProxyCommand, or by what the configuration says where it is empty.
+    fn through(&self, proxy: &str, more: &[&str]) -> Command {
         let mut command = Command::new("ssh");
         command.arg("-T").arg("-o").arg(format!("ControlPath={}", self.socket.display()));
+        if let Some(way) = self.way.get() {
+            command.arg("-F").arg(&way.config);
+        }
+        if !proxy.is_empty() {
+            command.arg("-o").arg(format!("ProxyCommand={proxy}"));
+        }
+        self.options(&mut command, more);
+        command
+    }
+
+    fn options(&self, command: &mut Command, more: &[&str]) {
         for option in ALWAYS.iter().chain(more) {
             command.arg("-o").arg(option);
         }
@@ -83,8 +118,99 @@ impl Ssh {
         if let Some(key) = &entry.key_file {
             command.arg("-i").arg(key).arg("-o").arg("IdentitiesOnly=yes");
         }
-        command.args(&entry.args);
-        command
+        command.args(&self.args);
+    }
+
+    /// Writes the configurations that hold on the way, and asks OpenSSH which way it would go.
+    async fn find_way(&self) -> Result<Way, PrimError> {
+        let given = self.given.as_deref().map(|file| self.config_file(file)).transpose()?;
+        let config = self.socket.with_extension("config");
+        self.write_config(&config, given.as_deref())?;
+        let mut found = Way { config, command: None };
+        let target = self.resolved(&found.config).await?;
+        let Some(command) = target.command else { return Ok(found) };
+        // Its `ssh` reads what ssh reads, whatever `-F` ours has.
+        let others = self.socket.with_extension("others");
+        self.write_config(&others, None)?;
+        found.command = way::held(&command, &others.display().to_string());
+        Ok(found)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "OpenSSH's own files: its configuration")]
+    fn write_config(&self, path: &Path, given: Option<&str>) -> Result<(), PrimError> {
+        std::fs::write(path, way::config(given)).map_err(|error| {
+            PrimError::new(Code::Unavailable, format!("cannot write {}: {error}", path.display()))
+        })
+    }
+
+    /// The configuration that the inventory names, as OpenSSH takes it wherever it is named.
+    #[expect(clippy::disallowed_methods, reason = "OpenSSH's own files: its configuration")]
+    fn config_file(&self, file: &str) -> Result<String, PrimError> {
+        if file == "none" {
+            return Ok(file.to_owned());
+        }
+        let invalid = |message: String| PrimError::invalid(message).on(self.entry.title());
+        let path = std::path::absolute(file)
+            .map_err(|error| invalid(format!("`-F {file}` names no file: {error}")))?;
+        std::fs::File::open(&path)
+            .map_err(|error| invalid(format!("`-F {file}` names a file that cannot be read: {error}")))?;
+        let path = path.display().to_string();
+        if way::plain(&path) {
+            return Ok(path);
+        }
+        Err(invalid("`-F` names a file with a character that means something to OpenSSH".into())
+            .expected("none of `* ? [ \" \\ % $`", format!("`{path}`")))
+    }
+
+    /// The host as OpenSSH would reach it.
+    async fn resolved(&self, config: &Path) -> Result<Resolved, PrimError> {
+        let mut command = Command::new("ssh");
+        command.arg("-G").arg("-F").arg(config);
+        self.options(&mut command, &[]);
+        self.asked(command, &self.entry.address).await
+    }
+
+    async fn asked(&self, mut command: Command, address: &str) -> Result<Resolved, PrimError> {
+        command.arg("--").arg(address);
+        let output = spawn(command, b"", CONNECT, 256 << 10)
+            .await
+            .map_err(|error| self.unreachable(&error.message).hint("install the OpenSSH client"))?;
+        if output.code != 0 {
+            return Err(self.unreachable(&output.complaint()).hint(
+                "OpenSSH does not take its configuration, or the arguments of the inventory: `ssh -G` with the same tells why",
+            ));
+        }
+        Ok(Resolved::parse(address, &output.text()))
+    }
+
+    /// Every jump host on the way, the nearest to us first.
+    async fn hops(&self, config: &Path, target: &Resolved) -> Vec<Resolved> {
+        let mut hops: Vec<Resolved> = Vec::new();
+        let mut open: Vec<Hop> = target.jumps.clone();
+        while !open.is_empty() && hops.len() < HOPS {
+            let mut found = Vec::new();
+            for hop in &open {
+                let mut command = Command::new("ssh");
+                command.arg("-G").arg("-F").arg(config);
+                for (flag, value) in [("-l", &hop.user), ("-p", &hop.port)] {
+                    if let Some(value) = value {
+                        command.arg(flag).arg(value);
+                    }
+                }
+                let Ok(hop) = self.asked(command, &hop.host).await else { return hops };
+                found.push(hop);
+            }
+            // Only the nearest may have a way of its own: the others are reached by the one before.
+            open = found.first().map(|hop| hop.jumps.clone()).unwrap_or_default();
+            if open.len() == 1
+                && found.first().is_some_and(|hop| open.first().is_some_and(|own| own.host == hop.asked))
+            {
+                open.clear();
+            }
+            found.append(&mut hops);
+            hops = found;
+        }
+        hops
     }
 
     /// Connects where no connection stands.
@@ -94,6 +220,7 @@ impl Ssh {
         if self.socket.exists() {
             return Ok(());
         }
+        self.way.get_or_try_init(|| self.find_way()).await?;
         let mut command = self.ssh(&["ControlMaster=yes", PERSIST]);
         command.arg("--").arg(&self.entry.address).arg("true");
         // The connection that stays behind keeps its stderr open: a file, or we would wait for it.
@@ -124,46 +251,46 @@ impl Ssh {
 
     /// Why it did not connect, in the operator's words.
     async fn refused(&self, said: &str) -> PrimError {
-        let entry = &self.entry;
-        let port = entry.port.map(|port| format!("-p {port} ")).unwrap_or_default();
-        if said.contains("HOST IDENTIFICATION HAS CHANGED") {
-            let shown =
-                said.lines().skip_while(|line| !line.contains("fingerprint for")).nth(1).unwrap_or_default();
-            return PrimError::new(Code::Forbidden, "its host key is another than the one that is known")
-                .on(entry.title())
-                .expected("the key in known_hosts", shown.trim().trim_end_matches('.'))
-                .hint("find out why before anything else; if the host was set up anew, `ssh-keygen -R` its name and add the new key");
-        }
-        if said.contains("Host key verification failed") || said.contains("host key is known for") {
-            let shown = self.shown_key().await.unwrap_or_else(|| "a key that could not be read".into());
-            return PrimError::new(Code::Forbidden, "its host key is not known")
-                .on(entry.title())
-                .expected("a key in known_hosts", shown)
-                .hint(format!(
-                    "compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host; if it is the same, `ssh-keyscan {port}{} >> ~/.ssh/known_hosts`",
-                    entry.address
-                ));
-        }
-        let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("ssh failed");
-        if said.contains("Permission denied") {
-            return PrimError::new(Code::Forbidden, format!("refuses us: {last}"))
-                .on(entry.title())
-                .hint(format!("try `ssh {port}{}`; name the key with `ansible_ssh_private_key_file`, or add it to your agent", entry.address));
-        }
-        self.unreachable(last)
+        let (target, hops) = match self.way.get() {
+            None => (None, Vec::new()),
+            Some(way) => match self.resolved(&way.config).await {
+                Ok(target) => {
+                    let hops = self.hops(&way.config, &target).await;
+                    (Some(target), hops)
+                }
+                Err(_) => (None, Vec::new()),
+            },
+        };
+        let on_the_way = !hops.is_empty() || target.as_ref().is_some_and(|target| target.command.is_some());
+        let again =
+            if on_the_way || told::wants_key(said) { self.asked_again().await } else { Again::default() };
+        // A connection that is to stay keeps to itself what an `ssh` on the way to it says.
+        let said = if on_the_way && !again.said.is_empty() { &again.said } else { said };
+        told::refused(&self.entry, target.as_ref(), &hops, said, again.shown)
     }
 
     fn unreachable(&self, why: &str) -> PrimError {
-        PrimError::new(Code::Unavailable, format!("cannot be reached: {why}")).on(self.entry.title())
+        told::unreachable(&self.entry, why)
     }
 
-    /// The key that it shows: asked for as a connection does, so that jump hosts are no obstacle.
-    async fn shown_key(&self) -> Option<String> {
+    /// What it says when it is asked again, as a connection does that does not stay, and the last key that was shown then, by
+    /// the host or by one on the way to it.
+    async fn asked_again(&self) -> Again {
         let mut command = self.ssh(&["ControlMaster=no"]);
+        if let Some(through) = self.way.get().and_then(|way| way.command.as_ref()) {
+            command = self.through(&through.replacen(" -F ", " -v -F ", 1), &["ControlMaster=no"]);
+        }
         command.arg("-v").arg("--").arg(&self.entry.address).arg("true");
-        let output = spawn(command, b"", CONNECT, 1024).await.ok()?;
-        let line = output.stderr.lines().rfind(|line| line.contains("Server host key:"))?;
-        Some(line.split("Server host key:").nth(1)?.trim().to_owned())
+        let Ok(output) = spawn(command, b"", CONNECT, 1024).await else { return Again::default() };
+        if output.code == 0 {
+            return Again::default();
+        }
+        let lines = || output.stderr.lines().map(str::trim_end);
+        let shown = lines().rfind(|line| line.contains("Server host key:"));
+        Again {
+            said: lines().filter(|line| !line.starts_with("debug")).collect::<Vec<_>>().join("\n"),
+            shown: shown.and_then(|line| Some(line.split("Server host key:").nth(1)?.trim().to_owned())),
+        }
     }
 }
 
