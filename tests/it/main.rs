@@ -25,6 +25,7 @@ mod house;
 mod issued;
 mod kills;
 mod lab;
+mod neighbours;
 mod operator_v2;
 mod pages;
 mod partitions;

@@ -24,6 +24,7 @@ mod issued;
 mod kills;
 mod kubeconfigs;
 mod large;
+mod neighbours;
 mod operator_v2;
 mod restarts;
 mod rights;

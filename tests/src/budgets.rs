@@ -16,14 +16,14 @@ const NS: &str = "budgets";
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A gate that lets everything pass and keeps what was said.
-struct Keeping {
+pub(crate) struct Keeping {
     marker: String,
-    places: Mutex<Vec<String>>,
-    said: Mutex<Vec<String>>,
+    pub(crate) places: Mutex<Vec<String>>,
+    pub(crate) said: Mutex<Vec<String>>,
 }
 
 impl Keeping {
-    fn new(marker: &str) -> Self {
+    pub(crate) fn new(marker: &str) -> Self {
         Self { marker: marker.into(), places: Mutex::default(), said: Mutex::default() }
     }
 }

@@ -38,6 +38,13 @@ pub mod budgets;
 
 #[allow(
     clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a story that two test programs tell on different servers"
+)]
+pub mod neighbours;
+
+#[allow(
+    clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
     reason = "stories that two test programs tell on different servers"

@@ -133,7 +133,7 @@ mod tests {
     fn one_that_comes_and_goes_does_not_hide_another_that_stays() {
         let (a, b) = (Ailment::new("a"), Ailment::new("b"));
         let mut patience = Patience::default();
-        assert_eq!(patience.seen(&[b.clone()], at(0)), None);
+        assert_eq!(patience.seen(std::slice::from_ref(&b), at(0)), None);
         assert_eq!(patience.seen(&[a.clone(), b.clone()], at(6)), None);
         assert_eq!(patience.seen(&[a, b], at(10)).unwrap(), "b, for 10 minutes now");
     }
@@ -145,7 +145,7 @@ mod tests {
                 let [ailment] = ailing([&value], |_| new).try_into().unwrap();
                 assert!(ailment.what.ends_with(&format!(" does not start: {why}")), "{ailment:?}");
                 let (mut patience, wait) = (Patience::default(), Waiting::For("web".into(), 0, 1));
-                assert_eq!(patience.judge(wait.clone(), &[ailment.clone()], at(0)), wait);
+                assert_eq!(patience.judge(wait.clone(), std::slice::from_ref(&ailment), at(0)), wait);
                 let given_up = patience.judge(wait, &[ailment], at(10));
                 assert!(matches!(given_up, Waiting::Stuck(said) if said.contains(why)));
             }

@@ -174,9 +174,11 @@ pub async fn is_done(
         Some((Waiting::For(text, done, total), pods)) => {
             gate.progress(Progress { text, done: Some((done, total)) });
             if gate.is_late() && !poll.explained {
-                poll.explained = true;
                 let why = why::waits(&Objects::of(world)?, object, &pods).await;
-                why.into_iter().for_each(|why| gate.explain(&why));
+                if let Some(why) = why {
+                    poll.explained = true;
+                    gate.explain(&why);
+                }
             }
         }
         None => gate.progress(Progress { text: "waiting for the API server".into(), done: None }),
