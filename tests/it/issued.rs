@@ -231,6 +231,11 @@ fn the_documented_way_refuses_within_its_outage_alone_and_goes_back() {
 }
 
 #[test]
+fn what_cert_managers_definitions_do_not_allow_is_refused() {
+    virtual_time(async { tests::definitions::issued(&lab(85, RotationPolicy::Always).await.kube()).await });
+}
+
+#[test]
 fn what_was_deleted_and_not_made_again_is_put_back_as_it_was() {
     virtual_time(async { tests::issued::issuer_away(&lab(79, RotationPolicy::Always).await).await });
 }

@@ -1,6 +1,7 @@
 //! Certificates that an issuer keeps as cert-manager does, on a real API server: replaced, stopped and gone on, taken back.
 //!
-//! `ROLLOVER_CRDS` may name a folder with cert-manager's own definitions; without it the sandbox brings small ones.
+//! The definitions are cert-manager's own, cut so that servers of old take them. `ROLLOVER_CRDS` may name a folder with the
+//! whole ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,7 +105,11 @@ fn the_documented_way_to_a_new_ca_goes_on_a_real_server_and_is_taken_back() {
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn what_was_deleted_and_not_made_again_is_put_back_as_it_was_on_a_real_server() {
-    multi(async { tests::issued::issuer_away(&bench(65, RotationPolicy::Always).await).await });
+    multi(async {
+        let bench = bench(65, RotationPolicy::Always).await;
+        tests::definitions::issued(&Kube::new(bench.world.client())).await;
+        tests::issued::issuer_away(&bench).await;
+    });
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! The definitions of the TiDB operators are in force: one story each, told on the sandbox's API server and on a real one.
+//! The definitions of the TiDB operators and of cert-manager are in force: one story each, told on the sandbox's API server and on a real one.
 
-use sandbox::world::kube::{Kind, Kube, NAMESPACES, TIDB_CLUSTERS};
+use sandbox::world::kube::{
+    CERTIFICATE_REQUESTS, CERTIFICATES, ISSUERS, Kind, Kube, NAMESPACES, TIDB_CLUSTERS,
+};
 use sandbox::world::operator::v2::GROUPS;
 use serde_json::{Value, json};
 
@@ -71,4 +73,45 @@ pub async fn clusters(kube: &Kube) {
     let after = kube.merge(TIDB_CLUSTERS, (NS, "other"), "", &status).await.unwrap();
     assert_eq!(after["status"]["clusterID"], "7");
     assert!(generation(&after) > generation(&before), "{after:#}");
+}
+
+/// What cert-manager keeps.
+pub async fn issued(kube: &Kube) {
+    const NS: &str = "definitions";
+    kube.create(NAMESPACES, "", json!({ "metadata": { "name": NS } })).await.unwrap();
+    // Nobody issues it: there is no such issuer.
+    let whole = json!({ "secretName": "other", "issuerRef": { "name": "none" }, "commonName": "other" });
+    let with = |more: Value| {
+        let (mut spec, more) = (whole.clone(), more.as_object().unwrap().clone());
+        spec.as_object_mut().unwrap().extend(more);
+        spec
+    };
+    for (kind, spec, why) in [
+        (CERTIFICATES, json!({ "issuerRef": { "name": "none" } }), "spec.secretName"),
+        (CERTIFICATES, with(json!({ "issuerRef": { "kind": "Issuer" } })), "spec.issuerRef.name"),
+        (CERTIFICATES, with(json!({ "privateKey": { "algorithm": "DSA" } })), "spec.privateKey.algorithm"),
+        (
+            CERTIFICATES,
+            with(json!({ "privateKey": { "rotationPolicy": "Sometimes" } })),
+            "spec.privateKey.rotationPolicy",
+        ),
+        (CERTIFICATES, with(json!({ "usages": ["clients"] })), "spec.usages"),
+        (
+            CERTIFICATES,
+            with(json!({ "renewal": { "windows": [{ "cron": "* * * * *", "windowDuration": "long" }] } })),
+            "windowDuration",
+        ),
+        (CERTIFICATES, with(json!({ "revisionHistoryLimit": "one" })), "spec.revisionHistoryLimit"),
+        (CERTIFICATE_REQUESTS, json!({ "issuerRef": { "name": "none" } }), "spec.request"),
+        (ISSUERS, json!({ "ca": {} }), "spec.ca.secretName"),
+    ] {
+        let said = refused(kube, kind, NS, &spec).await;
+        assert!(said.starts_with("422") && said.contains(why), "{spec}: {said}");
+    }
+    // What it does not know is dropped, what it leaves open is kept.
+    let made = json!({ "metadata": { "name": "other" }, "spec": with(json!({ "unheard": "of" })) });
+    assert_eq!(kube.create(CERTIFICATES, NS, made).await.unwrap()["spec"], whole);
+    let acme = json!({ "acme": { "server": "https://acme.example.com" } });
+    let made = json!({ "metadata": { "name": "other" }, "spec": acme });
+    assert_eq!(kube.create(ISSUERS, NS, made).await.unwrap()["spec"], acme);
 }

@@ -1,8 +1,9 @@
 //! Custom resources: from definition to served resource; validation by the structural schema.
 
+use regex_lite::Regex;
 use serde_json::{Map, Value, json};
 
-use super::error::{FieldError, Wrong};
+use super::error::{FieldError, Wrong, quoted};
 use super::object::as_map;
 use super::request::Call;
 use super::resources::{Gr, Resource, Version};
@@ -221,6 +222,10 @@ fn check(value: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldError>
         let detail = format!("{path} in body should be less than or equal to {maximum}");
         errors.push(FieldError::invalid(path, value.to_string(), &detail));
     }
+    if let Some(text) = value.as_str() {
+        errors
+            .extend(unfit(text, schema, path).map(|detail| FieldError::invalid(path, quoted(text), &detail)));
+    }
     match value {
         Value::Object(map) => {
             for key in schema
@@ -256,6 +261,17 @@ fn check(value: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldError>
         }
         _ => {}
     }
+}
+
+/// What a text is not that its schema asks for. A pattern that we cannot read is not asked.
+fn unfit(text: &str, schema: &Value, path: &str) -> Option<String> {
+    let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or_default();
+    if u64::try_from(text.chars().count()).is_ok_and(|length| length < least) {
+        return Some(format!("{path} in body should be at least {least} chars long"));
+    }
+    let pattern = schema.get("pattern")?.as_str()?;
+    let fits = Regex::new(pattern).ok()?.is_match(text);
+    (!fits).then(|| format!("{path} in body should match '{pattern}'"))
 }
 
 fn has_type(value: &Value, expected: &str) -> bool {
