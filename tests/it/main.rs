@@ -22,6 +22,7 @@ mod gaps;
 mod gitops;
 mod hands;
 mod house;
+mod in_cluster;
 mod issued;
 mod kills;
 mod lab;

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::RwLock;
 use tower::BoxError;
+
+/// Where a kubelet puts the account of a pod.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// How a cluster is reached.
 #[derive(Debug, Clone, Default)]
@@ -39,9 +42,23 @@ impl Way {
             None if self.context.is_some() => {
                 Config::from_kubeconfig(&options).await.map_err(|error| chain(&error))
             }
-            None => Config::infer().await.map_err(|error| chain(&error)),
+            None => match Config::from_kubeconfig(&options).await {
+                Ok(config) => Ok(config),
+                Err(kubeconfig) => Config::incluster().map_err(|pod| neither(&kubeconfig, &pod)),
+            },
         }
     }
+}
+
+/// Why there is neither a kubeconfig nor the account of a pod.
+fn neither(kubeconfig: &dyn std::error::Error, pod: &InClusterError) -> String {
+    let pod = match pod {
+        InClusterError::ReadEnvironmentVariable(_) => {
+            "and this is no pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set".to_owned()
+        }
+        other => format!("and the account of the pod in {ACCOUNT} cannot be used: {}", chain(other)),
+    };
+    format!("{}, {pod}", chain(kubeconfig))
 }
 
 /// What is in use now, and how often that was replaced.
