@@ -29,7 +29,9 @@ impl Before {
     /// Looks.
     pub(crate) async fn of(kube: &Kube, scenario: &Scenario, pki: &Path) -> Self {
         let secrets = secret_files(kube, &scenario.namespace).await;
-        Self { scenario: scenario.clone(), pki: pki.to_owned(), secrets, files: files(pki) }
+        // Without a slash at its end.
+        let pki: PathBuf = pki.components().collect();
+        Self { scenario: scenario.clone(), secrets, files: files(&pki), pki }
     }
 
     /// Waits until cert-manager, where it keeps something, has nothing under way.
