@@ -3,16 +3,21 @@
 //! POSIX shell with GNU coreutils, texts that never change, arguments as parameters, as all that runs there. They need
 //! neither the runner nor a connection: a host's own timer runs the same.
 
+use std::time::Duration;
+
 use super::service::{Runtime, Service};
 
 /// What each text begins with: `name runtime`, and then `running`, which prints what runs under that name, another after
-/// each start, and nothing where nothing does.
+/// each start, and nothing where nothing does, and `waits`, which pauses while so many seconds since the begin have not passed.
 macro_rules! with_runtime {
     ($rest:literal) => {
         concat!(
             r#"
 LC_ALL=C; export LC_ALL
 name=$1; runtime=$2
+now() { read -r up rest </proc/uptime; echo "${up%%.*}"; }
+begun=$(now)
+waits() { [ $(($(now) - begun)) -lt "$1" ] && sleep 0.2; }
 if [ "$runtime" = any ]; then
   if command -v crictl >/dev/null 2>&1; then runtime=crictl
   elif command -v docker >/dev/null 2>&1; then runtime=docker
@@ -32,13 +37,13 @@ running() {
 
 const STATUS: &str = with_runtime!(
     r#"
-now=$(running) || exit 1
-[ -n "$now" ] || { echo 'does not run' >&2; exit 3; }
-printf '%s\n' "$now"
+runs=$(running) || exit 1
+[ -n "$runs" ] || { echo 'does not run' >&2; exit 3; }
+printf '%s\n' "$runs"
 "#
 );
 
-/// A container of docker's own is restarted; what the kubelet keeps is stopped, and the kubelet starts another.
+/// `name runtime seconds`: a container of docker's own is restarted; what the kubelet keeps is stopped, and the kubelet starts another.
 const RESTART: &str = with_runtime!(
     r#"
 if [ "$runtime" = docker ]; then
@@ -50,21 +55,19 @@ if [ -n "$before" ]; then
   if [ "$runtime" = crictl ]; then crictl stop $before >/dev/null || exit 1
   else docker stop ${before%% *} >/dev/null || exit 1; fi
 fi
-n=0
-while [ "$n" -lt 900 ]; do
-  now=$(running) || exit 1
-  [ -n "$now" ] && [ "$now" != "$before" ] && exit 0
-  n=$((n + 1)); sleep 0.2
+while :; do
+  runs=$(running) || exit 1
+  [ -n "$runs" ] && [ "$runs" != "$before" ] && exit 0
+  waits "$3" || { echo "the kubelet has not started $name again within $3 seconds" >&2; exit 1; }
 done
-echo "the kubelet has not started $name again" >&2; exit 1
 "#
 );
 
-/// `name runtime manifest`: the manifest is moved out of its folder until nothing runs, and back. Whatever ends this early,
+/// `name runtime seconds manifest`: the manifest is moved out of its folder until nothing runs, and back. Whatever ends this early,
 /// it goes back; where even that could not be (a power cut), the next restart finds it beside the folder.
 const RESTART_POD: &str = with_runtime!(
     r#"
-manifest=$3; folder=${manifest%/*}
+manifest=$4; folder=${manifest%/*}
 parked=${folder%/*}/.${manifest##*/}.parked
 back() { [ -e "$manifest" ] || [ ! -e "$parked" ] || mv -- "$parked" "$manifest"; }
 trap back EXIT
@@ -76,16 +79,12 @@ if [ -e "$manifest" ]; then
 elif [ ! -e "$parked" ]; then
   echo "there is no manifest $manifest" >&2; exit 1
 fi
-n=0
-while now=$(running) || exit 1; [ -n "$now" ]; do
-  n=$((n + 1)); [ "$n" -lt 450 ] || { echo "the kubelet has not stopped $name" >&2; exit 1; }
-  sleep 0.2
+while runs=$(running) || exit 1; [ -n "$runs" ]; do
+  waits "$3" || { echo "the kubelet has not stopped $name within $3 seconds" >&2; exit 1; }
 done
 mv -- "$parked" "$manifest" || exit 1
-n=0
-while now=$(running) || exit 1; [ -z "$now" ]; do
-  n=$((n + 1)); [ "$n" -lt 450 ] || { echo "the kubelet has not started $name again" >&2; exit 1; }
-  sleep 0.2
+while runs=$(running) || exit 1; [ -z "$runs" ]; do
+  waits "$3" || { echo "the kubelet has not started $name again within $3 seconds" >&2; exit 1; }
 done
 "#
 );
@@ -99,14 +98,14 @@ pub(super) fn status(name: &str, runtime: Option<Runtime>) -> Vec<String> {
     shell(STATUS, &[name, word(runtime)])
 }
 
-/// Restarts a container, and returns when another runs.
-pub(super) fn restart(name: &str, runtime: Option<Runtime>) -> Vec<String> {
-    shell(RESTART, &[name, word(runtime)])
+/// Restarts a container, and returns when another runs, or when that has taken too long.
+pub(super) fn restart(name: &str, runtime: Option<Runtime>, patience: Duration) -> Vec<String> {
+    shell(RESTART, &[name, word(runtime), &patience.as_secs().to_string()])
 }
 
 /// The same for what a manifest of the kubelet's says.
-pub(super) fn restart_pod(name: &str, manifest: &str) -> Vec<String> {
-    shell(RESTART_POD, &[name, word(None), manifest])
+pub(super) fn restart_pod(name: &str, manifest: &str, patience: Duration) -> Vec<String> {
+    shell(RESTART_POD, &[name, word(None), &patience.as_secs().to_string(), manifest])
 }
 
 fn word(runtime: Option<Runtime>) -> &'static str {
@@ -138,8 +137,8 @@ pub fn asked(argv: &[String]) -> Option<(Asked, Service)> {
     let container = || Service::Container { container: (*name).to_owned(), runtime };
     match rest {
         [] if *text == STATUS => Some((Asked::Status, container())),
-        [] if *text == RESTART => Some((Asked::Restart, container())),
-        [manifest] if *text == RESTART_POD => {
+        [_] if *text == RESTART => Some((Asked::Restart, container())),
+        [_, manifest] if *text == RESTART_POD => {
             let (manifest, container) = ((*manifest).to_owned(), (*name).to_owned());
             Some((Asked::Restart, Service::StaticPod { manifest, container }))
         }
@@ -157,9 +156,10 @@ mod tests {
         let container = |runtime| Service::Container { container: "etcd".into(), runtime };
         let docker = Some(Runtime::Docker);
         assert_eq!(of(status("etcd", docker)), Some((Asked::Status, container(docker))));
-        assert_eq!(of(restart("etcd", None)), Some((Asked::Restart, container(None))));
+        let minute = Duration::from_secs(60);
+        assert_eq!(of(restart("etcd", None, minute)), Some((Asked::Restart, container(None))));
         let pod = Service::StaticPod { manifest: "/m/etcd.yaml".into(), container: "etcd".into() };
-        assert_eq!(of(restart_pod("etcd", "/m/etcd.yaml")), Some((Asked::Restart, pod)));
+        assert_eq!(of(restart_pod("etcd", "/m/etcd.yaml", minute)), Some((Asked::Restart, pod)));
         assert_eq!(of(["sh", "-c", "true", "rollover", "etcd", "any"].map(str::to_owned).to_vec()), None);
     }
 }

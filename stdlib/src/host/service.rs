@@ -1,11 +1,16 @@
 //! Services of a host, of four kinds: units of systemd, static pods of the kubelet, containers, and commands that are given.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::containers;
 use super::port::{Command, Fence, Host, Output};
 use crate::error::{Code, PrimError};
+
+/// How much earlier than its end a command says what it has waited for.
+const SAY: Duration = Duration::from_secs(2);
 
 /// How a service is looked at and restarted. In scripts: `"etcd"` or `#{ unit: "etcd" }` for a unit of systemd;
 /// `#{ manifest: "/etc/kubernetes/manifests/etcd.yaml" }` for a static pod; `#{ container: "etcd" }` for a container;
@@ -158,12 +163,13 @@ impl Service {
         }
     }
 
-    /// The command that restarts it.
-    pub(crate) fn restart_command(&self) -> Vec<String> {
+    /// The command that restarts it. Where it waits for somebody else to start it again, it does so for this long: a kubelet
+    /// that has started something in vain pauses for up to five minutes.
+    pub(crate) fn restart_command(&self, patience: Duration) -> Vec<String> {
         match self {
             Self::Unit { unit } => ["systemctl", "restart", "--", unit].map(str::to_owned).into(),
-            Self::StaticPod { manifest, container } => containers::restart_pod(container, manifest),
-            Self::Container { container, runtime } => containers::restart(container, *runtime),
+            Self::StaticPod { manifest, container } => containers::restart_pod(container, manifest, patience),
+            Self::Container { container, runtime } => containers::restart(container, *runtime, patience),
             Self::Given { restart, .. } => restart.clone(),
         }
     }
@@ -175,10 +181,12 @@ impl Service {
     pub async fn restart(
         &self,
         host: &dyn Host,
-        within: std::time::Duration,
+        within: Duration,
         fence: Option<Fence>,
     ) -> Result<(), PrimError> {
-        let output = host.run(Command::new(self.restart_command()).within(within).fenced(fence)).await?;
+        // It says itself what it has waited for, before it is ended.
+        let command = self.restart_command(within.saturating_sub(SAY).max(SAY));
+        let output = host.run(Command::new(command).within(within).fenced(fence)).await?;
         if output.code == 0 { Ok(()) } else { Err(self.failed(host, "could not be restarted", &output)) }
     }
 

@@ -14,6 +14,9 @@ use crate::host::port::{Host, Put};
 use crate::host::service::Service;
 use crate::world::World;
 
+/// How long a host's own restart waits until somebody else has started the service again.
+const RESTART: Duration = Duration::from_secs(600);
+
 /// What a restart is guarded by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Guarded {
@@ -210,7 +213,7 @@ pub(crate) async fn arm(
         id: hex::encode(rand::random::<[u8; 8]>()),
         marker: gate.marker(),
         puts,
-        restart: service.restart_command(),
+        restart: service.restart_command(RESTART),
         within: guarded.within,
     };
     // By our clock it fires a little earlier than by the host's: what we take for confirmed in time is.
