@@ -11,7 +11,7 @@ use super::inventory::{self, Entry};
 use super::restart;
 use super::service::Service;
 use super::timer::confirm::{self, Guarded};
-use super::verify::{self, Scope};
+use super::verify::{self, Folders, Scope};
 use crate::cert::{Key, parse_many};
 use crate::error::{Code, PrimError};
 use crate::files::change::{Content, io_error};
@@ -161,18 +161,34 @@ pub(super) async fn ready(world: &World, args: &[Value], gate: &dyn Gate) -> Res
 pub(super) async fn verified(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
     let entries = entries_of(args)?;
     let options = args::map(args, 1, "options")?;
-    if let Some(unknown) = options.keys().find(|key| !matches!(key.as_str(), "folders" | "ports" | "soon")) {
+    let known = |key: &String| matches!(key.as_str(), "folders" | "ports" | "soon" | "lasts");
+    if let Some(unknown) = options.keys().find(|key| !known(key)) {
         return Err(PrimError::argument(format!("`options` has an unknown field `{unknown}`"))
-            .expected("`folders`, `ports`, `soon`", format!("`{unknown}`")));
+            .expected("`folders`, `ports`, `soon`, `lasts`", format!("`{unknown}`")));
     }
-    let folders =
-        options.get("folders").map_or_else(|| Ok(Vec::new()), |list| paths(list, "options.folders"))?;
-    let soon = match options.get("soon").and_then(Value::as_str) {
-        Some(text) => crate::duration::parse(text).map_err(PrimError::argument)?,
-        None => SOON,
+    let folders = folders(options.get("folders"))?;
+    let span = |name: &str| {
+        let text = options.get(name).and_then(Value::as_str);
+        text.map(|text| crate::duration::parse(text).map_err(PrimError::argument)).transpose()
     };
+    // A tenth of it may have passed: a run that was stopped goes on days later.
+    let lasts = span("lasts")?.map(|lasts| lasts - lasts / 10);
+    let soon = lasts.or(span("soon")?).unwrap_or(SOON);
     verify::verified(world, &entries, &Scope { folders, ports: ports(options.get("ports"))?, soon }, gate)
         .await
+}
+
+/// Folders of all hosts, or by host.
+fn folders(value: Option<&Value>) -> Result<Folders, PrimError> {
+    const FIELD: &str = "options.folders";
+    match value {
+        None => Ok(Folders::Everywhere(Vec::new())),
+        Some(Value::Object(hosts)) => {
+            let each = hosts.iter().map(|(host, list)| Ok((host.clone(), paths(list, FIELD)?)));
+            each.collect::<Result<_, _>>().map(Folders::ByHost)
+        }
+        Some(list) => paths(list, FIELD).map(Folders::Everywhere),
+    }
 }
 
 /// Ports, as numbers or as texts of them.
@@ -190,13 +206,14 @@ fn ports(value: Option<&Value>) -> Result<Vec<u16>, PrimError> {
 
 pub(super) fn touches_verified(args: &[Value]) -> Vec<Touch> {
     let options = args.get(1);
-    let field = |name: &str| options.and_then(|options| options.get(name)).and_then(Value::as_array);
-    let folders: Vec<&str> = field("folders").into_iter().flatten().filter_map(Value::as_str).collect();
+    let named = options.and_then(|options| options.get("folders"));
+    let folders = folders(named).unwrap_or(Folders::Everywhere(Vec::new()));
     let ports = ports(options.and_then(|options| options.get("ports"))).unwrap_or_default();
     let mut touched = Vec::new();
     for host in args.first().and_then(Value::as_array).into_iter().flatten() {
         let text = |name: &str| host.get(name).and_then(Value::as_str).unwrap_or_default();
-        touched.extend(folders.iter().map(|folder| touch(text(NAME_FIELD), folder, false)));
+        let of_host = folders.of(text(NAME_FIELD)).iter();
+        touched.extend(of_host.map(|folder| touch(text(NAME_FIELD), folder, false)));
         touched.extend(ports.iter().map(|port| Touch::Net { host: text("address").to_owned(), port: *port }));
     }
     touched
@@ -356,5 +373,11 @@ pub(super) fn forecast_pair(_: &World, args: &[Value]) -> Result<Vec<trust::Writ
     let pem = args::field(args::map(args, 3, "identity")?, "cert", "identity")?;
     let list = parse_many(pem.as_bytes(), "identity.cert")?;
     let certs = trust::Certs(list.iter().map(|c| c.der().clone()).collect());
-    Ok(vec![trust::Write { place: change::place(&entry.name, path), chain: Some(certs), anchors: None }])
+    // A CA with its key: what is written beside the key is what parties trust.
+    let anchors = list.first().is_some_and(crate::cert::Certificate::is_ca);
+    Ok(vec![trust::Write {
+        place: change::place(&entry.name, path),
+        chain: (!anchors).then(|| certs.clone()),
+        anchors: anchors.then_some(certs),
+    }])
 }

@@ -92,23 +92,45 @@ pub(super) fn named_so(name: &str) -> bool {
         && !name.trim_end_matches(end).trim_end_matches('.').ends_with("-key")
 }
 
+/// Where the key of a certificate's file would lie beside it: as cfssl and as kubeadm name it.
+pub(super) fn keys_of(path: &str) -> Vec<String> {
+    let Some((stem, ending)) = path.rsplit_once('.') else { return Vec::new() };
+    vec![format!("{stem}-key.{ending}"), format!("{stem}.key")]
+}
+
+/// The path of the key beside a certificate, by the names that its folder has; empty where none is there.
+fn beside(path: &str, names: &[String]) -> String {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    keys_of(path).into_iter().find(|key| names.contains(&name(key))).unwrap_or_default()
+}
+
+/// The names in the folder of a file; none where the folder may not be looked into.
+async fn siblings(host: &dyn Host, path: &str) -> Result<Vec<String>, PrimError> {
+    let parent =
+        path.rsplit_once('/').map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent });
+    match host.list(parent).await {
+        Ok(names) => Ok(names.unwrap_or_default()),
+        Err(error) if error.code == Code::Forbidden => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// `host::certificates(host, paths)`: files, and the certificate files of folders.
 pub(super) async fn certificates(world: &World, entry: &Entry, paths: &[String]) -> Result<Value, PrimError> {
     let host = world.hosts.host(entry)?;
-    let mut files: Vec<String> = Vec::new();
+    let mut files: Vec<(String, String)> = Vec::new();
     for path in paths {
-        match folder(host.as_ref(), path).await? {
-            Some(names) => files.extend(
-                names
-                    .iter()
-                    .filter(|name| named_so(name))
-                    .map(|name| format!("{}/{name}", path.trim_end_matches('/'))),
-            ),
-            None => files.push(path.clone()),
+        if let Some(names) = folder(host.as_ref(), path).await? {
+            let paths = names.iter().filter(|name| named_so(name));
+            let paths = paths.map(|name| format!("{}/{name}", path.trim_end_matches('/')));
+            files.extend(paths.map(|path| (beside(&path, &names), path)));
+        } else {
+            let names = siblings(host.as_ref(), path).await?;
+            files.push((beside(path, &names), path.clone()));
         }
     }
     let mut rows = Vec::new();
-    for path in files {
+    for (key, path) in files {
         let found = file(world, entry, &path).await?;
         let on = format!("{}:{path}", entry.name);
         // A key in a file named as a certificate is none of this table's business.
@@ -120,6 +142,7 @@ pub(super) async fn certificates(world: &World, entry: &Entry, paths: &[String])
                 "host": entry.name,
                 "path": path,
                 "real": found.real,
+                "key": key,
                 "subject": certificate.subject_text(),
                 "issuer": certificate.issuer_text(),
                 "is_ca": certificate.is_ca(),

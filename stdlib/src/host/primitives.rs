@@ -113,8 +113,9 @@ pub const PRIMITIVES: &[Primitive] = &[
                 "Files, and folders whose files named `.pem`, `.crt` or `.cer` are read, keys (`-key.pem`) left out.",
             ),
         ],
-        returns: "a list of maps: `host`, `path`, `real` (behind links), `subject`, `issuer`, `is_ca`, `not_before`, \
-                  `not_after`, `fingerprint`, `pem`",
+        returns: "a list of maps: `host`, `path`, `real` (behind links), `key` (the path of the key beside it, `X-key.pem` \
+                  or `X.key`, empty where there is none), `subject`, `issuer`, `is_ca`, `not_before`, `not_after`, \
+                  `fingerprint`, `pem`",
         doc: "Lists the certificates of a host with their dates.\n\nErrors: `not-found`, `forbidden`, `invalid` where a \
               file is damaged.",
         example: r#"for c in host::certificates(m, ["/etc/kubernetes/pki"]) { note(`${c.path} ${c.not_after}`); }"#,
@@ -161,9 +162,11 @@ pub const PRIMITIVES: &[Primitive] = &[
             Param::required(
                 "options",
                 Type::Map,
-                "`folders`: files, and folders whose files named `.pem`, `.crt` or `.cer` are read (not those below them); \
+                "`folders`: files, and folders whose files named `.pem`, `.crt` or `.cer` are read (not those below them), or a map \
+                 of such lists by the hosts' names; \
                  `ports` of the hosts' addresses that are dialled, none if left out; `soon`, how long before its end a \
-                 certificate is a finding, `720h` if left out.",
+                 certificate is a finding, `720h` if left out; `lasts`, in its place: for how long everything was made anew, \
+                 of which a tenth may have passed.",
             ),
         ],
         returns: "`{certificates: [{host, place, what, name, not_after, days_left, fingerprint, findings}]}`",

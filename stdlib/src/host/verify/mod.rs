@@ -4,13 +4,14 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::facts::{folder, named_so};
+use super::facts::{folder, keys_of, named_so};
 use super::inventory::Entry;
 use super::port::Host;
 use crate::cert::Key;
@@ -27,9 +28,38 @@ const WITHIN: Duration = Duration::from_secs(5);
 
 /// What is looked at.
 pub(super) struct Scope {
-    pub(super) folders: Vec<String>,
+    pub(super) folders: Folders,
     pub(super) ports: Vec<u16>,
     pub(super) soon: Duration,
+}
+
+/// Where certificates lie.
+pub(super) enum Folders {
+    /// In the same folders on every host.
+    Everywhere(Vec<String>),
+    /// In folders of its own on each host.
+    ByHost(BTreeMap<String, Vec<String>>),
+}
+
+impl Folders {
+    /// Those of a host.
+    pub(super) fn of(&self, host: &str) -> &[String] {
+        match self {
+            Self::Everywhere(folders) => folders,
+            Self::ByHost(hosts) => hosts.get(host).map_or(&[], Vec::as_slice),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Everywhere(folders) => folders.join(", "),
+            Self::ByHost(hosts) => hosts
+                .iter()
+                .map(|(host, folders)| format!("{host}: {}", folders.join(", ")))
+                .collect::<Vec<_>>()
+                .join("; "),
+        }
+    }
 }
 
 /// Looks at everything, shows it, and fails where something is wrong.
@@ -43,7 +73,7 @@ pub(super) async fn verified(
     let all = join_all(entries.iter().map(|entry| one(world, entry, scope))).await;
     let rows: Vec<Row> = all.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     if rows.is_empty() {
-        return Err(PrimError::not_found("no certificate was found").on(scope.folders.join(", ")).hint(
+        return Err(PrimError::not_found("no certificate was found").on(scope.folders.words()).hint(
             "name the folders that hold certificates (`.pem`, `.crt`, `.cer`), or ports that serve them",
         ));
     }
@@ -75,7 +105,7 @@ fn table(rows: &[Row]) -> Table {
 async fn one(world: &World, entry: &Entry, scope: &Scope) -> Result<Vec<Row>, PrimError> {
     let host = world.hosts.host(entry)?;
     let mut paths = Vec::new();
-    for path in &scope.folders {
+    for path in scope.folders.of(&entry.name) {
         match folder(host.as_ref(), path).await? {
             Some(names) => {
                 let names = names.iter().filter(|name| named_so(name));
@@ -110,8 +140,7 @@ async fn file(host: &dyn Host, path: &str) -> Result<Option<File>, PrimError> {
 
 /// The key that lies beside a certificate, by the names that cfssl and kubeadm give.
 async fn key(host: &dyn Host, path: &str) -> Result<Option<KeyFile>, PrimError> {
-    let Some((stem, ending)) = path.rsplit_once('.') else { return Ok(None) };
-    for beside in [format!("{stem}-key.{ending}"), format!("{stem}.key")] {
+    for beside in keys_of(path) {
         let found = match host.read(&beside, MOST).await {
             Ok(found) => found,
             Err(error) if matches!(error.code, Code::Forbidden | Code::Invalid) => {
