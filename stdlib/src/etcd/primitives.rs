@@ -1,6 +1,5 @@
 //! The namespace `etcd`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -81,7 +80,8 @@ pub const PRIMITIVES: &[Primitive] = &[
             Param::required(
                 "path",
                 Type::Text,
-                "The file, on this machine; a relative path starts from the folder in which rollover was started.",
+                "The file, on this machine; a relative path starts from the folder in which rollover was started. One that \
+                 ends with `/` is a folder, in which the file is called as the run is: `RUN.db`.",
             ),
         ],
         returns: "a map: `path`, `size`, `hash`, `from`, the endpoint",
@@ -93,7 +93,8 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |world, args, gate| {
             Box::pin(async move {
                 let cluster = Cluster::of(world, args, 0)?;
-                snapshot::save(world, &cluster, Path::new(args::text(args, 1, "path")?), gate).await
+                let path = snapshot::named(args::text(args, 1, "path")?, &gate.marker())?;
+                snapshot::save(world, &cluster, &path, gate).await
             })
         },
         restore: None,

@@ -1,6 +1,6 @@
 //! `etcd::snapshot`: the database of one member in a file, with the hash that etcd puts behind it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +20,21 @@ use crate::world::World;
 const HASH: usize = 32;
 /// What a snapshot's length is a multiple of, without its hash.
 const PAGE: u64 = 512;
+
+/// The file of a snapshot: in a folder, which ends with `/`, each run has one of its own.
+///
+/// # Errors
+/// There is no run that it could be called after.
+pub(super) fn named(path: &str, marker: &str) -> Result<PathBuf, PrimError> {
+    if !path.ends_with('/') {
+        return Ok(path.into());
+    }
+    match marker.split('/').next() {
+        Some(run) if !run.is_empty() => Ok(Path::new(path).join(format!("{run}.db"))),
+        _ => Err(PrimError::argument("`path` is a folder, and there is no run to call the file after")
+            .expected("the path of a file", format!("`{path}`"))),
+    }
+}
 
 /// Saves one, unless a whole one is there.
 pub(super) async fn save(
@@ -172,4 +187,18 @@ fn verify(world: &World, path: &Path) -> Result<Option<Result<Whole, String>>, P
     } else {
         Err("its hash is not that of its content".into())
     }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_folder_each_run_has_a_snapshot_of_its_own() {
+        let named = |path, marker| named(path, marker).map(|path| path.display().to_string());
+        assert_eq!(named("before.db", "run-1/back-up/f").unwrap(), "before.db");
+        assert_eq!(named("saved/", "run-1/back-up/f").unwrap(), "saved/run-1.db");
+        assert!(named("saved/", "").is_err());
+    }
 }
