@@ -24,6 +24,7 @@ pub(super) struct Applications<'a> {
     objects: &'a Objects<'a>,
     argocd: String,
     /// `apiVersion` and kind, once they were asked for; nothing where the server has none.
+    #[allow(clippy::option_option, reason = "not asked for, not there, and there are three answers")]
     kind: Option<Option<(String, String)>>,
     known: BTreeMap<Ref, Option<Value>>,
 }
