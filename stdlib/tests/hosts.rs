@@ -2,6 +2,10 @@
 //! sandbox's hosts, whose tests take it from here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stderr)]
 
+#[path = "hosts/changes.rs"]
+mod changes;
+#[path = "hosts/containers.rs"]
+mod containers;
 #[path = "hosts/contract.rs"]
 mod contract;
 #[path = "hosts/jump.rs"]
@@ -17,6 +21,11 @@ use std::sync::Arc;
 
 use stdlib::host::{Command, Host, Local, Pool, Posix};
 
+/// What cannot be tried here is said.
+pub(crate) fn not_tested(what: &str) {
+    eprintln!("NOT TESTED: {what}");
+}
+
 #[tokio::test]
 async fn this_machine_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
@@ -24,6 +33,7 @@ async fn this_machine_keeps_the_contract() {
         Arc::new(Posix::new("here", folder.path().join("state").to_str().unwrap(), None, Local));
     contract::holds(host.as_ref(), folder.path()).await;
     timers::lie_there(host.as_ref(), folder.path()).await;
+    changes::owners_come_back(host, folder.path()).await;
 }
 
 #[tokio::test]
@@ -32,7 +42,8 @@ async fn a_host_over_openssh_keeps_the_contract() {
     let pool = Pool::default();
     let host = pool.host(&server.entry("m1")).unwrap();
     contract::holds(host.as_ref(), server.folder()).await;
-    contract::serves(host.as_ref(), "etcd").await;
+    contract::serves_unit(host.as_ref(), "etcd").await;
+    changes::owners_come_back(host, server.folder()).await;
 }
 
 /// Runs what it is asked, unless that is a shell which waits for more.
@@ -50,7 +61,7 @@ async fn a_host_whose_login_gives_no_shell_keeps_the_contract() {
     let pool = Pool::default();
     let host = pool.host(&server.entry("m1")).unwrap();
     contract::holds(host.as_ref(), server.folder()).await;
-    contract::serves(host.as_ref(), "etcd").await;
+    contract::serves_unit(host.as_ref(), "etcd").await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::change::{self, Wish};
 use super::facts::{self, Needs};
 use super::inventory::{self, Entry};
+use super::owner;
 use super::restart;
 use super::service::Service;
 use super::timer::confirm::{self, Guarded};
@@ -238,9 +239,9 @@ fn writing(args: &[Value], index: usize) -> Result<Options, PrimError> {
         })
     });
     let owner = options.get("owner").map(|owner| {
-        let text = owner.as_str().filter(|owner| !owner.is_empty() && !owner.starts_with('-'));
+        let text = owner.as_str().filter(|owner| owner::well_formed(owner));
         text.map(str::to_owned).ok_or_else(|| {
-            PrimError::argument("`options.owner` is no owner").expected("e.g. `etcd:etcd`", owner.to_string())
+            PrimError::argument("`options.owner` is no owner").expected("e.g. `etcd` or `etcd:etcd`", owner.to_string())
         })
     });
     Ok(Options { mode: mode.transpose()?, owner: owner.transpose()? })

@@ -1,9 +1,9 @@
 //! Files of hosts, changed through the gate.
 
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
 use super::inventory::Entry;
+use super::owner;
 use super::port::{ABSENT, Found, Host, Put, digest};
 use crate::error::{Code, PrimError};
 use crate::files::change::{Content, found};
@@ -23,10 +23,33 @@ pub(super) struct Wish {
     pub owner: Option<String>,
 }
 
-/// What lies there: what we know of it by its bytes, and the digest by which the host compares.
+/// What lies there: what we know of it by its bytes, whose it is, and the digest by which the host compares.
 struct Seen {
     content: Option<Content>,
+    file: Option<Found>,
     raw: String,
+}
+
+impl Seen {
+    /// Its digest, with its owner where one is asked for.
+    fn digest(&self, world: &World, wanted: Option<&str>) -> String {
+        match (&self.content, &self.file) {
+            (Some(content), Some(file)) => owner::of(&content.digest(world), file, wanted),
+            _ => ABSENT.to_owned(),
+        }
+    }
+
+    /// Its digest, of the kind that a record has.
+    fn as_recorded(&self, world: &World, recorded: &str) -> String {
+        let (digest, wanted) = owner::apart(recorded);
+        let now = found(world, self.content.as_ref(), digest);
+        self.file.as_ref().map_or_else(|| now.clone(), |file| owner::of(&now, file, wanted))
+    }
+
+    /// Whose it is, `uid:gid`.
+    fn owner(&self) -> Option<&str> {
+        self.file.as_ref().map(|file| file.owner.as_str())
+    }
 }
 
 async fn look(host: &dyn Host, path: &str) -> Result<Seen, PrimError> {
@@ -40,8 +63,8 @@ async fn look_all(host: &dyn Host, paths: &[String]) -> Result<Vec<Seen>, PrimEr
 }
 
 fn seen(host: &dyn Host, path: &str, file: Option<Found>) -> Result<Seen, PrimError> {
-    let Some(file) = file else {
-        return Ok(Seen { content: None, raw: ABSENT.to_owned() });
+    let Some(mut file) = file else {
+        return Ok(Seen { content: None, file: None, raw: ABSENT.to_owned() });
     };
     if file.size > MOST as u64 {
         return Err(PrimError::invalid("is too large to be kept and put back")
@@ -49,8 +72,9 @@ fn seen(host: &dyn Host, path: &str, file: Option<Found>) -> Result<Seen, PrimEr
             .expected("at most 4 MiB", format!("{} bytes", file.size)));
     }
     let raw = digest(&file.bytes);
-    let content = Content { bytes: file.bytes, mode: file.mode, secret: false, exact: false };
-    Ok(Seen { content: Some(content), raw })
+    let bytes = std::mem::take(&mut file.bytes);
+    let content = Content { bytes, mode: file.mode, secret: false, exact: false };
+    Ok(Seen { content: Some(content), file: Some(file), raw })
 }
 
 /// The place of a file on a host.
@@ -78,13 +102,13 @@ pub(super) async fn put(
                 wanted.mode = present.mode;
             }
         }
-        let now = seen.content.as_ref().map_or_else(|| ABSENT.to_owned(), |content| content.digest(world));
-        let after = wanted.digest(world);
+        let now = seen.digest(world, wish.owner.as_deref());
+        let after = owner::with(&wanted.digest(world), wish.owner.as_deref());
         if now == after {
             changed.push(false);
             continue;
         }
-        let effect = effect(world, entry, &wish.path, (&now, seen.content.as_ref()), (&after, Some(&wanted)));
+        let effect = effect(world, entry, &wish.path, (&now, &seen), (&after, Some(&wanted)));
         let apply = gate.effect(effect).await? == Permit::Apply;
         changed.push(apply);
         if apply {
@@ -108,16 +132,23 @@ fn effect(
     world: &World,
     entry: &Entry,
     path: &str,
-    (before, present): (&str, Option<&Content>),
+    (before, seen): (&str, &Seen),
     (after, wanted): (&str, Option<&Content>),
 ) -> Effect {
+    let told = |digest: &str, content: Option<&Content>| {
+        let mut fields = summary(world, path, content);
+        if let (Some(fields), (_, Some(owner))) = (fields.as_object_mut(), owner::apart(digest)) {
+            fields.insert("owner".into(), owner.into());
+        }
+        fields
+    };
     Effect {
         place: place(&entry.name, path),
         before: before.to_owned(),
         after: after.to_owned(),
         class: EffectClass::Restorable,
-        backup: Some(seal(world, entry, path, present)),
-        summary: json!({ "before": summary(world, path, present), "after": summary(world, path, wanted) }),
+        backup: Some(seal(world, entry, path, seen)),
+        summary: json!({ "before": told(before, seen.content.as_ref()), "after": told(after, wanted) }),
     }
 }
 
@@ -141,9 +172,10 @@ fn role(bytes: &[u8]) -> Option<&'static str> {
     Some(if first.is_ca() { "ca.crt" } else { "tls.crt" })
 }
 
-/// The copy for putting a file back: how its host is reached, whether it was there, and what it held.
-fn seal(world: &World, entry: &Entry, path: &str, present: Option<&Content>) -> Secret {
-    let head = json!({ "host": entry, "path": path, "present": present.is_some() });
+/// The copy for putting a file back: how its host is reached, whether it was there, whose it was, and what it held.
+fn seal(world: &World, entry: &Entry, path: &str, seen: &Seen) -> Secret {
+    let present = seen.content.as_ref();
+    let head = json!({ "host": entry, "path": path, "present": present.is_some(), "owner": seen.owner() });
     let mut bytes = head.to_string().into_bytes();
     bytes.push(b'\n');
     let inner = present.map(|content| content.backup(world));
@@ -157,8 +189,28 @@ fn seal(world: &World, entry: &Entry, path: &str, present: Option<&Content>) -> 
     Secret::new(bytes, fingerprint)
 }
 
+/// What lay at a place before.
+struct Before {
+    content: Option<Content>,
+    owner: Option<String>,
+}
+
+impl Before {
+    /// What puts it back, where `seen` is what lies there now: its owner too, where the change was of that.
+    fn put(self, path: String, seen: Seen, recorded: &RecordedEffect) -> Put {
+        let changed = owner::apart(&recorded.before).1.is_some();
+        Put {
+            path,
+            before: seen.raw,
+            mode: self.content.as_ref().map(|content| content.mode),
+            owner: self.owner.filter(|_| changed && self.content.is_some()),
+            bytes: self.content.map(|content| content.bytes),
+        }
+    }
+}
+
 /// What [`seal`] wrote.
-fn unseal(backup: &Secret) -> Result<(Entry, String, Option<Content>), PrimError> {
+fn unseal(backup: &Secret) -> Result<(Entry, String, Before), PrimError> {
     let broken = || PrimError::internal("a backup of a host's file has no head");
     let bytes = backup.expose();
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
@@ -169,7 +221,8 @@ fn unseal(backup: &Secret) -> Result<(Entry, String, Option<Content>), PrimError
     let inner = Secret::new(bytes.get(end + 1..).unwrap_or_default().to_vec(), backup.fingerprint());
     let present = head.get("present").and_then(Value::as_bool).ok_or_else(broken)?;
     let content = if present { Some(Content::from_backup(&inner)?) } else { None };
-    Ok((entry, path, content))
+    let owner = head.get("owner").and_then(Value::as_str).map(str::to_owned);
+    Ok((entry, path, Before { content, owner }))
 }
 
 /// Whether a file holds what the record knows by this digest.
@@ -180,7 +233,7 @@ pub(super) async fn stands(
     known: &str,
 ) -> Result<bool, PrimError> {
     let seen = look(host, path).await?;
-    Ok(found(world, seen.content.as_ref(), known) == known)
+    Ok(seen.as_recorded(world, known) == known)
 }
 
 /// What would put one file back; nothing where it holds already what it held before.
@@ -192,20 +245,14 @@ pub(super) async fn way_back(
     let backup = recorded.backup.as_ref().ok_or_else(|| no_copy(recorded))?;
     let (_, path, before) = unseal(backup)?;
     let seen = look(host, &path).await?;
-    if found(world, seen.content.as_ref(), &recorded.before) == recorded.before {
+    if seen.as_recorded(world, &recorded.before) == recorded.before {
         return Ok(None);
     }
-    let now = found(world, seen.content.as_ref(), &recorded.after);
+    let now = seen.as_recorded(world, &recorded.after);
     if now != recorded.after {
         return Err(changed_since(host.name(), &path, recorded, now));
     }
-    Ok(Some(Put {
-        path,
-        before: seen.raw,
-        mode: before.as_ref().map(|content| content.mode),
-        bytes: before.map(|content| content.bytes),
-        owner: None,
-    }))
+    Ok(Some(before.put(path, seen, recorded)))
 }
 
 fn no_copy(recorded: &RecordedEffect) -> PrimError {
@@ -256,37 +303,26 @@ pub(super) async fn restore(
 async fn put_back(
     world: &World,
     entry: &Entry,
-    (recorded, path, mut before): (&RecordedEffect, String, Option<Content>),
+    (recorded, path, mut before): (&RecordedEffect, String, Before),
     mut seen: Seen,
     gate: &dyn Gate,
 ) -> Result<Option<Put>, PrimError> {
-    if found(world, seen.content.as_ref(), &recorded.before) == recorded.before {
+    if seen.as_recorded(world, &recorded.before) == recorded.before {
         return Ok(None);
     }
-    let now = found(world, seen.content.as_ref(), &recorded.after);
+    let now = seen.as_recorded(world, &recorded.after);
     if now != recorded.after {
         return Err(changed_since(&entry.name, &path, recorded, now));
     }
-    for (content, known) in [(&mut seen.content, &recorded.after), (&mut before, &recorded.before)] {
+    for (content, known) in [(&mut seen.content, &recorded.after), (&mut before.content, &recorded.before)] {
         if let Some(content) = content {
             content.secret = known.starts_with("hmac:");
         }
     }
-    let effect = effect(
-        world,
-        entry,
-        &path,
-        (&recorded.after, seen.content.as_ref()),
-        (&recorded.before, before.as_ref()),
-    );
+    let wanted = (recorded.before.as_str(), before.content.as_ref());
+    let effect = effect(world, entry, &path, (&recorded.after, &seen), wanted);
     if gate.effect(effect).await? == Permit::AlreadyDone {
         return Ok(None);
     }
-    Ok(Some(Put {
-        path,
-        before: seen.raw,
-        mode: before.as_ref().map(|content| content.mode),
-        bytes: before.map(|content| Zeroizing::new(content.bytes.to_vec())),
-        owner: None,
-    }))
+    Ok(Some(before.put(path, seen, recorded)))
 }

@@ -8,6 +8,7 @@ mod facts;
 pub mod inventory;
 mod local;
 pub mod lock;
+mod owner;
 mod pool;
 mod port;
 mod posix;

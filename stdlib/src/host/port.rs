@@ -115,6 +115,8 @@ pub struct Found {
     pub mode: u32,
     /// `uid:gid`.
     pub owner: String,
+    /// The same by name, `user:group`, as far as the host knows names.
+    pub owner_names: String,
     /// Where it lies after links are followed.
     pub real: String,
 }

@@ -374,10 +374,12 @@ fn parse_facts(bytes: &[u8]) -> Result<(Option<Found>, &[u8]), &'static str> {
     if facts.starts_with("other ") {
         return Err("is no regular file");
     }
+    let (names, rest) = line(rest).ok_or(broken)?;
     let (real, rest) = line(rest).ok_or(broken)?;
     let mut words = facts.strip_prefix("file ").ok_or(broken)?.split(' ');
     let mode = words.next().and_then(|word| u32::from_str_radix(word, 8).ok()).ok_or(broken)?;
     let owner = words.next().ok_or(broken)?.to_owned();
     let size = words.next().and_then(|word| word.parse().ok()).ok_or(broken)?;
-    Ok((Some(Found { bytes: Zeroizing::default(), size, mode, owner, real: text(real) }), rest))
+    let (owner_names, real) = (text(names), text(real));
+    Ok((Some(Found { bytes: Zeroizing::default(), size, mode, owner, owner_names, real }), rest))
 }

@@ -10,17 +10,18 @@ pub(super) const FENCED: i32 = 77;
 /// The input ended early.
 pub(super) const SHORT: i32 = 74;
 
-/// `facts path`: prints what a path is, and sets `kind`. What it cannot tell is the script's end, with the path.
+/// `facts path`: prints what a path is (facts, its owner by name, its real path), and sets `kind`. What it cannot tell is the script's end, with the path.
 macro_rules! facts {
     () => {
         r#"
 LC_ALL=C; export LC_ALL
 facts() {
-  if facts=$(stat -L -c '%a %u:%g %s %F' -- "$1" 2>&1); then :; else
+  if facts=$(stat -L --printf '%a %u:%g %s %F\n%U:%G' -- "$1" 2>&1); then :; else
     case $facts in *'No such file'*|*'Not a directory'*) kind=absent; echo absent; return;; esac
     printf '%s\n' "$facts" >&2; exit 1
   fi
-  case $facts in *regular*) ;; *) kind=other; printf 'other %s\n' "$facts"; return;; esac
+  case ${facts%%'
+'*} in *regular*) ;; *) kind=other; printf 'other %s\n' "$facts"; return;; esac
   real=$(readlink -f -- "$1") || exit 1
   [ -r "$1" ] || { printf '%s: Permission denied\n' "$1" >&2; exit 1; }
   kind=file
@@ -30,7 +31,7 @@ facts() {
     };
 }
 
-/// `path most`: a line of facts, a line with the real path, the bytes; or `absent`.
+/// `path most`: what it is, three lines; the bytes; or `absent`.
 pub(super) const READ: &str = concat!(
     facts!(),
     r#"
@@ -151,6 +152,9 @@ while [ "$i" -lt "$count" ]; do
   eval "path_$i=\$path"
   if [ "$size" != - ]; then
     dir=$(dirname -- "$path")
+    top=$dir
+    while [ ! -d "$top" ]; do top=$(dirname -- "$top"); done
+    eval "top_$i=\$top"
     mkdir -p -- "$dir"
     tmp=$dir/.rollover.$$.$i
     rm -f -- "$tmp"
@@ -176,8 +180,11 @@ while [ "$i" -lt "$count" ]; do
 done
 i=0
 while [ "$i" -lt "$count" ]; do
-  eval "path=\$path_$i"
-  sync -- "$(dirname -- "$path")"
+  eval "path=\$path_$i; top=\${top_$i:-}"
+  dir=$(dirname -- "$path")
+  sync -- "$dir"
+  # A folder that was made is an entry of the one above.
+  while [ -n "$top" ] && [ "$dir" != "$top" ]; do dir=$(dirname -- "$dir"); sync -- "$dir"; done
   i=$((i + 1))
 done
 "#

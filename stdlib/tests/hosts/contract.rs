@@ -1,12 +1,12 @@
 //! What the port promises.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use stdlib::error::Code;
-use stdlib::host::{ABSENT, Command, Fence, Host, Put, Service, digest};
+use stdlib::host::{ABSENT, Command, Fence, Host, Put, Runtime, Service, digest};
 use stdlib::world::SystemClock;
 
 /// Holds a host to it, in a folder that the host and this test both see.
@@ -14,9 +14,11 @@ pub(crate) async fn holds(host: &dyn Host, folder: &Path) {
     runs(host).await;
     reads(host, folder).await;
     replaces(host, folder).await;
+    owns(host, folder).await;
     refuses_halves(host, folder).await;
     respects_the_mark(host, folder).await;
     knows_itself(host, folder).await;
+    serves_as_told(host, folder).await;
     crate::timers::hold(host, folder).await;
 }
 
@@ -193,23 +195,86 @@ async fn knows_itself(host: &dyn Host, folder: &Path) {
     assert!(host.free(folder.join("nowhere").to_str().unwrap()).await.is_err());
 }
 
-/// A unit of systemd, by the words in which it is asked.
-pub(crate) async fn serves(host: &dyn Host, unit: &str) {
-    let service = Service::Unit { unit: unit.to_owned() };
+/// Owners, by name and by number.
+async fn owns(host: &dyn Host, folder: &Path) {
+    if fs::metadata(folder).unwrap().uid() != 0 {
+        crate::not_tested("owners: only root gives files away");
+        return;
+    }
+    let path = folder.join("owned").to_str().unwrap().to_owned();
+    let asked = |before: &str, bytes: &[u8], owner: Option<&str>| Put {
+        owner: owner.map(str::to_owned),
+        ..put(path.clone(), before, Some(bytes))
+    };
+    let owner = || async {
+        let found = host.read(&path, 100).await.unwrap().unwrap();
+        (found.owner_names, found.mode)
+    };
+    let made = Put { mode: Some(0o640), ..asked(ABSENT, b"a", Some("daemon:daemon")) };
+    host.replace(&[made], None).await.unwrap();
+    assert_eq!(owner().await, ("daemon:daemon".into(), 0o640));
+    // Whoever writes it otherwise leaves it whose it is.
+    host.replace(&[asked(&digest(b"a"), b"b", None)], None).await.unwrap();
+    assert_eq!(owner().await, ("daemon:daemon".into(), 0o640));
+    host.replace(&[asked(&digest(b"b"), b"b", Some("bin"))], None).await.unwrap();
+    assert_eq!(owner().await, ("bin:daemon".into(), 0o640));
+    host.replace(&[asked(&digest(b"b"), b"c", Some("0:0"))], None).await.unwrap();
+    let found = host.read(&path, 100).await.unwrap().unwrap();
+    assert_eq!((found.owner.as_str(), found.owner_names.as_str()), ("0:0", "root:root"));
+}
+
+/// A service of any kind, by the words in which it is asked.
+pub(crate) async fn serves(host: &dyn Host, service: &Service) {
+    let name = service.name();
     let first = service.status(host).await.unwrap();
-    assert!(first.active && !first.started.is_empty(), "{first:?}");
+    assert!(first.active && !first.started.is_empty(), "{name}: {first:?}");
     assert_eq!(service.status(host).await.unwrap(), first, "looking changes nothing");
-    service.restart(host, Duration::from_secs(60), None).await.unwrap();
+    service.restart(host, Duration::from_secs(120), None).await.unwrap();
     let second = service.status(host).await.unwrap();
-    assert!(second.active && second.started != first.started, "{first:?} {second:?}");
+    assert!(second.active && second.started != first.started, "{name}: {first:?} {second:?}");
     let lost = Some(Fence { token: "somebody else's".into() });
     let error = service.restart(host, Duration::from_secs(60), lost).await.err().unwrap();
     assert_eq!(error.code, Code::Locked, "{error}");
     assert_eq!(service.status(host).await.unwrap(), second, "it was not restarted");
+}
+
+/// A unit of systemd, and one that there is not.
+pub(crate) async fn serves_unit(host: &dyn Host, unit: &str) {
+    serves(host, &Service::Unit { unit: unit.to_owned() }).await;
     let none = Service::Unit { unit: "no-such-unit".into() };
     assert_eq!(none.status(host).await.err().unwrap().code, Code::NotFound);
     assert_eq!(
         none.restart(host, Duration::from_secs(60), None).await.err().unwrap().code,
         Code::Unavailable
     );
+}
+
+/// What a container runtime keeps, and a container that does not run.
+pub(crate) async fn serves_container(host: &dyn Host, container: &str, runtime: Runtime) {
+    for runtime in [Some(runtime), None] {
+        serves(host, &Service::Container { container: container.to_owned(), runtime }).await;
+    }
+    let none = Service::Container { container: "no-such".into(), runtime: Some(runtime) };
+    let status = none.status(host).await.unwrap();
+    assert!(!status.active && status.words.contains("does not run"), "{status:?}");
+}
+
+/// A service by commands that are given: here a file is its process.
+pub(crate) async fn serves_as_told(host: &dyn Host, folder: &Path) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    fs::write(folder.join("runs"), "first").unwrap();
+    fs::write(folder.join("runs next"), "second").unwrap();
+    let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let service = Service::Given {
+        name: "told".into(),
+        restart: argv(&["cp", "--", &path("runs next"), &path("runs")]),
+        status: argv(&["cat", &path("runs")]),
+    };
+    serves(host, &service).await;
+    fs::remove_file(folder.join("runs")).unwrap();
+    let status = service.status(host).await.unwrap();
+    assert!(!status.active && status.words.contains("runs"), "{status:?}");
+    fs::remove_file(folder.join("runs next")).unwrap();
+    let error = service.restart(host, Duration::from_secs(60), None).await.err().unwrap();
+    assert!(error.message.contains("`told` could not be restarted"), "{error}");
 }

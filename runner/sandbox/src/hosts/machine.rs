@@ -221,6 +221,24 @@ impl Machine {
     }
 }
 
+/// Whose a file is, by number and by name: root's where nothing else was asked for. Its users beside root are known by name
+/// alone.
+fn owned(kept: Option<&String>) -> (String, String) {
+    let kept = kept.map_or("0:0", String::as_str);
+    let each = |from: &str, to: &str| {
+        kept.split(':').map(|part| if part == from { to } else { part }).collect::<Vec<_>>().join(":")
+    };
+    (each("root", "0"), each("0", "root"))
+}
+
+/// What `chown` makes of an owner: who names no group changes none.
+fn given(owner: &str, before: &str) -> String {
+    match (owner.contains(':'), before.split_once(':')) {
+        (false, Some((_, group))) => format!("{owner}:{group}"),
+        _ => owner.to_owned(),
+    }
+}
+
 impl Host for Machine {
     fn name(&self) -> &str {
         &self.name
@@ -261,13 +279,13 @@ impl Host for Machine {
                     let size = file.bytes.len() as u64;
                     let mut bytes = file.bytes;
                     bytes.truncate(most);
-                    let owner =
-                        inner.owners.get(&file.spot.path).cloned().unwrap_or_else(|| "0:0".to_owned());
+                    let (owner, owner_names) = owned(inner.owners.get(&file.spot.path));
                     Ok(Some(Found {
                         bytes: bytes.into(),
                         size,
                         mode: file.mode,
                         owner,
+                        owner_names,
                         real: file.spot.path,
                     }))
                 }
@@ -305,7 +323,10 @@ impl Host for Machine {
             let changed = replace(&self.root, &self.name, puts)?;
             for (spot, put) in changed.into_iter().zip(puts) {
                 match (&put.bytes, &put.owner) {
-                    (Some(_), Some(owner)) => drop(inner.owners.insert(spot.path, owner.clone())),
+                    (Some(_), Some(owner)) => {
+                        let (before, _) = owned(inner.owners.get(&spot.path));
+                        drop(inner.owners.insert(spot.path, given(owner, &before)));
+                    }
                     (None, _) => drop(inner.owners.remove(&spot.path)),
                     _ => {}
                 }

@@ -184,6 +184,7 @@ pub(super) struct WireFound {
     size: u64,
     mode: u32,
     owner: String,
+    owner_names: String,
     real: String,
 }
 
@@ -194,6 +195,7 @@ impl WireFound {
             size: self.size,
             mode: self.mode,
             owner: self.owner,
+            owner_names: self.owner_names,
             real: self.real,
         }
     }
@@ -231,6 +233,7 @@ async fn asked(host: &dyn Host, machine: &super::Machine, question: Question) ->
             size: found.size,
             mode: found.mode,
             owner: found.owner,
+            owner_names: found.owner_names,
             real: found.real,
         })),
         Question::List { folder } => Answer::Listed(host.list(&folder).await?),

@@ -1,6 +1,8 @@
 //! The sandbox's hosts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "../../../../stdlib/tests/hosts/changes.rs"]
+mod changes;
 #[path = "../../../../stdlib/tests/hosts/contract.rs"]
 mod contract;
 #[path = "../../../../stdlib/tests/hosts/timers.rs"]
@@ -10,13 +12,19 @@ mod timers;
 use std::path::Path;
 use std::sync::Arc;
 
-use sandbox::hosts::{Fault, Keeper, Machine, Program, Unit};
+use sandbox::hosts::{Etcd, Fault, Keeper, Layout, Machine, Options, Program, Unit, World};
 use sandbox::world::Timing;
 use sandbox::world::timing::Dice;
 use stdlib::error::Code;
-use stdlib::host::{ABSENT, Command, Host, Put};
+use stdlib::host::{ABSENT, Command, Host, Put, Runtime, Service};
 use stdlib::world::SystemClock;
 use tokio::task::JoinSet;
+
+/// What cannot be tried here is said.
+#[allow(clippy::print_stderr)]
+pub(crate) fn not_tested(what: &str) {
+    eprintln!("NOT TESTED: {what}");
+}
 
 /// A service that does nothing for as long as it lives.
 struct Idle;
@@ -56,7 +64,24 @@ async fn a_host_of_the_sandbox_keeps_the_contract() {
     let host = machine("/".as_ref(), folder.path().join("state").to_str().unwrap());
     contract::holds(host.as_ref(), folder.path()).await;
     unit(&host, "etcd", Arc::new(Idle)).await.unwrap();
-    contract::serves(host.as_ref(), "etcd").await;
+    contract::serves_unit(host.as_ref(), "etcd").await;
+    changes::owners_come_back(host, folder.path()).await;
+}
+
+#[tokio::test]
+async fn what_the_kubelet_and_docker_keep_is_restarted_as_on_a_real_host() {
+    for (layout, runtime) in [(Layout::Kubeadm, Runtime::Crictl), (Layout::Rke, Runtime::Docker)] {
+        let root = tempfile::tempdir().unwrap();
+        let etcd = Etcd { layout, ..Etcd::default() };
+        let options = Options { etcd, ..Options::process(root.path().to_owned(), 1) };
+        let world = World::start(options).await.unwrap();
+        let host = world.machine("m1").unwrap();
+        contract::serves_container(host.as_ref(), "etcd", runtime).await;
+        if layout == Layout::Kubeadm {
+            let pod = serde_json::json!({ "manifest": "/etc/kubernetes/manifests/etcd.yaml" });
+            contract::serves(host.as_ref(), &Service::of(&pod).unwrap()).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -129,7 +154,7 @@ async fn a_host_of_another_process_answers_as_one_of_this() {
     assert!(connect(&entry("m9")).is_err(), "no host but its own");
     let host = connect(&entry("m1")).unwrap();
     contract::runs(host.as_ref()).await;
-    contract::serves(host.as_ref(), "etcd").await;
+    contract::serves_unit(host.as_ref(), "etcd").await;
     let here = folder.path().join("hosts/m1");
     let path = "/etc/etcd/pki/ca.pem";
     let found = host.read(path, 1 << 20).await.unwrap().unwrap();
