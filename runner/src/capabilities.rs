@@ -70,6 +70,11 @@ fn written(place: &Place) -> Result<Touch, PrimError> {
         return Ok(Touch::File { path: path.to_owned(), write: true });
     }
     if let Some((host, what)) = place.0.strip_prefix("host:").and_then(|rest| rest.split_once(':')) {
+        // Who leads is the service's own affair: whoever may restart it may move that too.
+        let what = match what.strip_prefix("leadership:") {
+            Some(service) => &format!("service:{service}"),
+            None => what,
+        };
         return Ok(Touch::Host { host: host.to_owned(), what: what.to_owned(), write: true });
     }
     if let Some((host, port)) = place
@@ -97,6 +102,10 @@ fn described(touch: &Touch) -> String {
         Touch::File { path, write: false } => format!("the file {path}"),
         Touch::Host { host, what, write } => {
             let host = if host.is_empty() { "a host" } else { host };
+            let what = match what.strip_prefix("command:") {
+                Some(line) => &format!("the command `{line}`"),
+                None => what,
+            };
             format!("{what} on {host}{}", if *write { " (write)" } else { "" })
         }
         Touch::Net { host, port } => format!("{host}:{port} on the network"),

@@ -119,11 +119,11 @@ pub enum Touch {
         /// Whether it is written.
         write: bool,
     },
-    /// A file, folder or service of a host.
+    /// A file, folder, service or command of a host.
     Host {
         /// Its name in the inventory, empty for any.
         host: String,
-        /// Absolute path, or `service:NAME`; empty for any.
+        /// Absolute path, `service:NAME`, or `command:` and its words as a shell would be given them; empty for any.
         what: String,
         /// Whether it is written or restarted.
         write: bool,

@@ -8,8 +8,12 @@ mod changes;
 mod containers;
 #[path = "hosts/contract.rs"]
 mod contract;
+#[path = "hosts/holds.rs"]
+mod holds;
 #[path = "hosts/jump.rs"]
 mod jump;
+#[path = "hosts/looking.rs"]
+mod looking;
 #[path = "hosts/refusals.rs"]
 mod refusals;
 #[path = "hosts/sshd.rs"]

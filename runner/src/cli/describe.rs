@@ -104,7 +104,12 @@ fn touched(allowed: &Allowed) -> String {
         Allowed::Hosts(hosts) => {
             let on = if hosts.name == "*" { "any host of the inventory" } else { &hosts.name };
             let what: Vec<&str> = hosts.paths.iter().chain(&hosts.services).map(String::as_str).collect();
-            format!("{:<6} {} on {on}", if hosts.write { "write" } else { "read" }, what.join(", "))
+            let files = (!what.is_empty()).then(|| {
+                format!("{:<6} {} on {on}", if hosts.write { "write" } else { "read" }, what.join(", "))
+            });
+            let commands: Vec<String> = hosts.commands.iter().map(|command| format!("`{command}`")).collect();
+            let run = (!commands.is_empty()).then(|| format!("{:<6} {} on {on}", "run", commands.join(", ")));
+            files.into_iter().chain(run).collect::<Vec<_>>().join("; ")
         }
         Allowed::Net(net) => {
             let ports: Vec<String> = net.ports.iter().map(ToString::to_string).collect();

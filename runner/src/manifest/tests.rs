@@ -204,6 +204,35 @@ fn a_path_allows_what_lies_below_and_nothing_beside() {
 }
 
 #[test]
+fn commands_on_hosts_are_named_whole_and_nothing_else_of_a_host_comes_with_them() {
+    let told = "- hosts: { name: \"m*\", commands: [\"openssl version\", \"kubeadm certs *\"] }";
+    let allowance = allowance(told, &json!({}));
+    let on = |host: &str, what: &str, write| Touch::Host { host: host.into(), what: what.into(), write };
+    let may = |touch: &Touch| allowance.allows(touch);
+    assert!(may(&on("m1", "command:openssl version", false)));
+    assert!(may(&on("m1", "command:kubeadm certs check-expiration", false)));
+    for other in [
+        on("n1", "command:openssl version", false),
+        on("m1", "command:openssl version -a", false),
+        on("m1", "command:sh -c 'openssl version'", false),
+        on("m1", "command:'openssl version'", false),
+        on("m1", "command:kubeadm reset", false),
+        on("m1", "command:", false),
+        on("m1", "service:openssl version", true),
+        on("m1", "/openssl version", false),
+    ] {
+        assert!(!may(&other), "{other:?}");
+    }
+    let line = Allowance::line_for(&on("m1", "command:grep '\"a\"' /etc/x", false));
+    assert_eq!(line, "- hosts: { name: \"m1\", commands: [\"grep '\\\"a\\\"' /etc/x\"] }");
+    let paths = self::allowance(
+        "- hosts: { name: \"*\", paths: [\"/\"], services: [\"*\"], write: true }",
+        &json!({}),
+    );
+    assert!(!paths.allows(&on("m1", "command:true", false)), "whoever may write may not run");
+}
+
+#[test]
 fn pods_are_looked_for_in_the_namespaces_that_are_named() {
     let allowed = allowance(
         "  - kube: { resource: pods, namespace: '{{ns}}' }\n  - kube: { resource: pods, namespace: '{{ns}}', write: true }\n  - kube: { resource: pods, namespace: '*' }\n  - kube: { resource: secrets, namespace: vault }\n  - kube: { group: apps, resource: '*', namespace: apps }",

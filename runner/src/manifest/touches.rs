@@ -17,7 +17,7 @@ pub enum Allowed {
     Kube(KubeAllowed),
     /// Files and folders of this machine, with everything below a folder.
     Files(FilesAllowed),
-    /// Files, folders and services of hosts.
+    /// Files, folders, services and commands of hosts.
     Hosts(HostsAllowed),
     /// Endpoints that are dialled.
     Net(NetAllowed),
@@ -66,6 +66,9 @@ pub struct HostsAllowed {
     /// Services, by their names.
     #[serde(default)]
     pub services: Vec<String>,
+    /// Commands that `host::run` may run there to look: a program and its arguments, as a shell would be given them.
+    #[serde(default)]
+    pub commands: Vec<String>,
     /// Whether they may be written and restarted; reading is always allowed.
     #[serde(default)]
     pub write: bool,
@@ -95,6 +98,7 @@ impl Allowed {
                 .into_iter()
                 .chain(&hosts.paths)
                 .chain(&hosts.services)
+                .chain(&hosts.commands)
                 .map(String::as_str)
                 .collect(),
             Allowed::Net(net) => vec![&net.host],
@@ -140,11 +144,12 @@ impl Allowance {
             (Allowed::Hosts(hosts), Touch::Host { host, what, write }) => {
                 (hosts.write || !write)
                     && glob(&hosts.name, host)
-                    && match what.strip_prefix("service:") {
-                        Some(service) => hosts.services.iter().any(|pattern| glob(pattern, service)),
+                    && match what.split_once(':') {
+                        Some(("service", name)) => hosts.services.iter().any(|pattern| glob(pattern, name)),
+                        Some(("command", line)) => hosts.commands.iter().any(|pattern| glob(pattern, line)),
                         // What is asked of a host as a whole changes nothing and names no file.
-                        None if what == "/" => !write,
-                        None => what.starts_with('/') && hosts.paths.iter().any(|path| below(path, what)),
+                        _ if what == "/" => !write,
+                        _ => what.starts_with('/') && hosts.paths.iter().any(|path| below(path, what)),
                     }
             }
             (Allowed::Net(net), Touch::Net { host, port }) => {
@@ -193,9 +198,12 @@ impl Allowance {
                 format!("- files: {{ path: \"{path}\"{} }}", if *write { ", write: true" } else { "" })
             }
             Touch::Host { host, what, write } => {
-                let what = match what.strip_prefix("service:") {
-                    Some(service) => format!("services: [\"{service}\"]"),
-                    None => format!("paths: [\"{what}\"]"),
+                let what = match what.split_once(':') {
+                    Some(("service", service)) => format!("services: [\"{service}\"]"),
+                    Some(("command", line)) => {
+                        format!("commands: [\"{}\"]", line.replace('\\', "\\\\").replace('"', "\\\""))
+                    }
+                    _ => format!("paths: [\"{what}\"]"),
                 };
                 let write = if *write { ", write: true" } else { "" };
                 format!("- hosts: {{ name: \"{host}\", {what}{write} }}")
@@ -312,6 +320,7 @@ fn replaced(allowed: &Allowed, name: &str, text: &str) -> Allowed {
             name: put(&hosts.name),
             paths: hosts.paths.iter().map(|path| put(path)).collect(),
             services: hosts.services.iter().map(|service| put(service)).collect(),
+            commands: hosts.commands.iter().map(|command| put(command)).collect(),
             write: hosts.write,
         }),
         Allowed::Net(net) => Allowed::Net(NetAllowed { host: put(&net.host), ports: net.ports.clone() }),

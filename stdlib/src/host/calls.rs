@@ -12,7 +12,7 @@ use super::owner;
 use super::restart;
 use super::service::Service;
 use super::timer::confirm::{self, Guarded};
-use super::verify::{self, Folders, Scope};
+use super::verify::{self, Folders, Ports, Scope};
 use crate::cert::{Key, parse_many};
 use crate::error::{Code, PrimError};
 use crate::files::change::{Content, io_error};
@@ -128,6 +128,18 @@ pub(super) fn read_inventory(world: &World, args: &[Value]) -> Result<Value, Pri
     let text =
         String::from_utf8(bytes).map_err(|_| PrimError::invalid("is not UTF-8 text").on(what.clone()))?;
     let found = inventory::parse(&text, &what)?;
+    let folder = path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+    if let Some(beside) = inventory::beside(&found, group).find(|name| world.disk.exists(&folder.join(name)))
+    {
+        return Err(PrimError::invalid(format!(
+            "`{beside}` lies beside it, which Ansible reads too and this does not"
+        ))
+        .on(what.clone())
+        .expected("an inventory that says everything itself", format!("`{}`", folder.join(&beside).display()))
+        .hint(format!(
+            "`ansible-inventory -i {what} --list --yaml --export` prints one with all variables; give that"
+        )));
+    }
     let hosts = found.named(group).map_err(|error| error.on(what.clone()))?;
     if hosts.is_empty() {
         return Err(PrimError::not_found(format!("the group `{group}` has no hosts")).on(what));
@@ -193,16 +205,17 @@ fn folders(value: Option<&Value>) -> Result<Folders, PrimError> {
 }
 
 /// Ports, as numbers or as texts of them.
-fn ports(value: Option<&Value>) -> Result<Vec<u16>, PrimError> {
+fn ports(value: Option<&Value>) -> Result<Ports, PrimError> {
     let wrong = || {
         PrimError::argument("`options.ports` is no list of ports").expected("e.g. `[2379, 2380]`", "another")
     };
-    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Ports::default()) };
     let port = |value: &Value| {
         let number = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
         number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0).ok_or_else(wrong)
     };
-    value.as_array().ok_or_else(wrong)?.iter().map(port).collect()
+    let named: Result<Vec<u16>, PrimError> = value.as_array().ok_or_else(wrong)?.iter().map(port).collect();
+    named.map(Ports::new)
 }
 
 pub(super) fn touches_verified(args: &[Value]) -> Vec<Touch> {
@@ -215,7 +228,7 @@ pub(super) fn touches_verified(args: &[Value]) -> Vec<Touch> {
         let text = |name: &str| host.get(name).and_then(Value::as_str).unwrap_or_default();
         let of_host = folders.of(text(NAME_FIELD)).iter();
         touched.extend(of_host.map(|folder| touch(text(NAME_FIELD), folder, false)));
-        touched.extend(ports.iter().map(|port| Touch::Net { host: text("address").to_owned(), port: *port }));
+        touched.extend(ports.iter().map(|port| Touch::Net { host: text("address").to_owned(), port }));
     }
     touched
 }
@@ -241,7 +254,8 @@ fn writing(args: &[Value], index: usize) -> Result<Options, PrimError> {
     let owner = options.get("owner").map(|owner| {
         let text = owner.as_str().filter(|owner| owner::well_formed(owner));
         text.map(str::to_owned).ok_or_else(|| {
-            PrimError::argument("`options.owner` is no owner").expected("e.g. `etcd` or `etcd:etcd`", owner.to_string())
+            PrimError::argument("`options.owner` is no owner")
+                .expected("e.g. `etcd` or `etcd:etcd`", owner.to_string())
         })
     });
     Ok(Options { mode: mode.transpose()?, owner: owner.transpose()? })

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::inventory::Entry;
+use super::mixed;
 use super::port::{Command, Found, Host};
 use crate::cert::{self, Key, date};
 use crate::error::{Code, PrimError};
@@ -137,7 +138,10 @@ pub(super) async fn certificates(world: &World, entry: &Entry, paths: &[String])
         if !found.bytes.windows(16).any(|part| part == b"BEGIN CERTIFICAT") {
             continue;
         }
-        for certificate in cert::parse_many(&found.bytes, &on)? {
+        let beside = if mixed::holds_key(&found.bytes) { mixed::of(&found.bytes, &on)? } else { None };
+        let certificates =
+            beside.as_ref().map_or(found.bytes.as_slice(), |mixed| mixed.certificates.as_bytes());
+        for certificate in cert::parse_many(certificates, &on)? {
             rows.push(json!({
                 "host": entry.name,
                 "path": path,

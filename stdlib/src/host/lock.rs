@@ -93,6 +93,7 @@ pub async fn acquire(world: &World, entries: &[Entry], holder: &Holder) -> Resul
     let held = Held { world: world.clone(), entries, holder: holder.clone(), token, since };
     let mut fresh: Vec<&Entry> = Vec::new();
     for entry in &held.entries {
+        let mut wrote = false;
         let taken = async {
             let seen = look(world, entry).await?;
             let ours = seen.mark.as_ref().filter(|mark| mark.run == holder.run);
@@ -105,6 +106,7 @@ pub async fn acquire(world: &World, entries: &[Entry], holder: &Holder) -> Resul
                 head: ours.map_or(Value::Null, |mark| mark.head.clone()),
                 ..held.mark("", Value::Null)
             };
+            wrote = ours.is_none();
             write(world, entry, &seen, Some(&mark)).await?;
             Ok(ours.is_none())
         };
@@ -116,15 +118,31 @@ pub async fn acquire(world: &World, entries: &[Entry], holder: &Holder) -> Resul
                 }
             }
             Err(error) => {
-                // What was not this run's before is let go of again.
+                // What was not this run's before is let go of again: also where it is not known whether it was taken.
+                fresh.extend(Some(entry).filter(|_| wrote));
+                let mut left = Vec::new();
                 for entry in fresh {
-                    let _ = held.clear(entry, None).await;
+                    left.extend(held.clear(entry, None).await.err().map(|why| (entry.title(), why)));
                 }
-                return Err(error);
+                return Err(marked(error, &left, &holder.run));
             }
         }
     }
     Ok(held)
+}
+
+/// An error, and on which hosts the mark of a run that never began may be left.
+fn marked(error: PrimError, left: &[(String, PrimError)], run: &str) -> PrimError {
+    if left.is_empty() {
+        return error;
+    }
+    let hosts: Vec<String> = left.iter().map(|(host, why)| format!("{host} ({})", why.message)).collect();
+    let told = format!(
+        "this run's mark may be left on {}, and would keep every other run away: once it can be reached again, `rollover abort {run}` takes it off",
+        hosts.join(", ")
+    );
+    let hint = error.hint.as_ref().map_or_else(|| told.clone(), |hint| format!("{hint}; {told}"));
+    error.hint(hint)
 }
 
 /// Lets go of the hosts that a run which is over still has.

@@ -1,13 +1,17 @@
 //! Hosts below Kubernetes: a port with implementations for OpenSSH and for this machine, the inventories that name them,
 //! and the namespace `host`.
 
+mod acting;
 mod calls;
 mod change;
+mod command;
+mod compare;
 mod containers;
 mod facts;
 pub mod inventory;
 mod local;
 pub mod lock;
+mod mixed;
 mod owner;
 mod pool;
 mod port;

@@ -8,7 +8,7 @@ use super::calls::{
     touches_verified, verified, write, write_pair,
 };
 use super::trust::Named;
-use super::{change, facts};
+use super::{acting, change, command, compare, facts};
 use crate::error::PrimError;
 use crate::k8s::args;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
@@ -30,6 +30,12 @@ const WRITING: Param = Param::optional(
      and a new one is the user's that writes it, 0600 for secrets and keys and else 0644.",
 );
 
+/// The files that a call compares.
+fn touches_compared(args: &[Value]) -> Vec<Touch> {
+    let host = args::hint(args, 0, NAME_FIELD);
+    compare::paths(args).into_iter().map(|path| touch(host, path, false)).collect()
+}
+
 /// The primitives of this namespace.
 pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
@@ -43,7 +49,7 @@ pub const PRIMITIVES: &[Primitive] = &[
                   `args`, `become`, `connection`, `state`, and `vars`, the other variables",
         doc: "Reads the hosts of a group.\n\nGroups within groups, ranges (`m[1:3]`) and variables count as with Ansible. \
               What would be read otherwise is refused by name: templates, passwords, connections other than `ssh` and \
-              `local`. Errors: `not-found`, `invalid`.",
+              `local`, `group_vars` and `host_vars` beside the inventory. Errors: `not-found`, `invalid`.",
         example: r#"let masters = host::inventory(param("inventory"), "masters");"#,
         run: |world, args, _| Box::pin(async move { read_inventory(world, args) }),
         restore: None,
@@ -61,6 +67,20 @@ pub const PRIMITIVES: &[Primitive] = &[
         run: |world, args, _| {
             Box::pin(async move { super::lock::idle(world, &entries_of(args)?).await.map(|()| Value::Null) })
         },
+        restore: None,
+        forecast: None,
+        touches: touches_hosts,
+    },
+    Primitive {
+        name: "host::root",
+        kind: Kind::Read,
+        params: &[Param::required("hosts", Type::List, "Hosts, as `host::inventory` gives them.")],
+        returns: "a list of maps: `host`, `uid`",
+        doc: "That we reach these hosts without a password and act as root on each: asked before anything is planned, so that a \
+              missing `sudo` is not found half-way.\n\nAll are asked at once, and what each lacks is said, with what to type. \
+              Fails with `forbidden`, `unavailable`.",
+        example: "host::root(masters);",
+        run: |world, args, _| Box::pin(async move { acting::root(world, &entries_of(args)?).await }),
         restore: None,
         forecast: None,
         touches: touches_hosts,
@@ -133,6 +153,71 @@ pub const PRIMITIVES: &[Primitive] = &[
         },
     },
     Primitive {
+        name: "host::digest",
+        kind: Kind::Read,
+        params: &[HOST, Param::required("paths", Type::List, "Files, by their absolute paths.")],
+        returns: "a list of maps: `path`, `digest` (`absent` where nothing is there), `mode`, `owner` (`user:group`), `size` \
+                  (a text)",
+        doc: "What files are, without what they hold: the digests by which the record knows them. A private key is known by \
+              its public half.\n\nErrors: `invalid` for what is no file or larger than 4 MiB, `forbidden`, `unavailable`.",
+        example: r#"let before = host::digest(m, ["/etc/etcd/ca.pem", "/etc/default/etcd"]);"#,
+        run: |world, args, _| Box::pin(compare::digest(world, args)),
+        restore: None,
+        forecast: None,
+        touches: touches_compared,
+    },
+    Primitive {
+        name: "host::compare",
+        kind: Kind::Prove,
+        params: &[
+            HOST,
+            Param::required(
+                "files",
+                Type::List,
+                "Maps with `path` and `digest`, as `host::digest` gives them; `mode` and `owner` are compared where they are \
+                 there.",
+            ),
+        ],
+        returns: "a map: `host`, `files`, as `host::digest` gives them",
+        doc: "Proves that files are as they were: what a run must not have changed, or what a restore by hand has put back. \
+              (What a run changes needs none of this: its record has the digests, and going back compares with them.)\n\n\
+              Fails with `unproved`, naming the file and what is another of it.",
+        example: r#"p.prove(m.name, host::compare(m, before));"#,
+        run: |world, args, gate| Box::pin(compare::compare(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: touches_compared,
+    },
+    Primitive {
+        name: "host::run",
+        kind: Kind::Prove,
+        params: &[
+            HOST,
+            Param::required(
+                "command",
+                Type::List,
+                "A program and its arguments. No shell takes them apart; where one is wanted, it is the program.",
+            ),
+            Param::optional(
+                "options",
+                Type::Map,
+                "`stdin`, a text or the handle of a secret, at most 1 MiB; `within`, how long it may take, `30s` if left out; \
+                 `exit`, the exit code that it must end with, 0 if left out; `stdout`, what it must print somewhere.",
+            ),
+        ],
+        returns: "a map: `host`, `exit`, `stdout` and `stderr` (8 KiB of each), `cut`, whether more was printed",
+        doc: "Runs a command on a host and proves that it ends as it should.\n\nWhatever it runs must only look: what a \
+              command does cannot be known, announced or put back. What it prints becomes part of the record; where that is a \
+              private key or the secret that it was given, nothing is kept and the step fails with `invalid`. The manifest names \
+              the command: `- hosts: { name: \"*\", commands: [\"openssl version\"] }`, where `*` stands for any text, several \
+              arguments among it. Fails with `unproved`; `timeout` (it is ended on the host); `unavailable`, `forbidden`.",
+        example: r#"p.prove(m.name, host::run(m, ["systemctl", "is-active", "kubelet"], #{ stdout: "active" }));"#,
+        run: |world, args, gate| Box::pin(command::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: command::touches,
+    },
+    Primitive {
         name: "host::ready",
         kind: Kind::Prove,
         params: &[
@@ -164,7 +249,8 @@ pub const PRIMITIVES: &[Primitive] = &[
                 Type::Map,
                 "`folders`: files, and folders whose files named `.pem`, `.crt` or `.cer` are read (not those below them), or a map \
                  of such lists by the hosts' names; \
-                 `ports` of the hosts' addresses that are dialled, none if left out; `soon`, how long before its end a \
+                 `ports` of the hosts' addresses that are dialled, if left out those of etcd (2379, 2380) and of API servers \
+                 (6443) whose certificates lie there, as far as they answer; `soon`, how long before its end a \
                  certificate is a finding, `720h` if left out; `lasts`, in its place: for how long everything was made anew, \
                  of which a tenth may have passed.",
             ),
@@ -173,7 +259,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         doc: "Looks at every certificate of hosts, shows a table of them, and proves that none is damaged, expired or about to \
               expire, that the key beside it (`X-key.pem` or `X.key`) belongs to it and is not everybody's to read, that its \
               issuer lies on the same host, and that ports serve what lies in the files: a port that serves another has not \
-              loaded what was renewed.\n\nChanges nothing. Fails with `unproved`, naming every finding; `not-found` where \
+              loaded what was renewed.\n\nChanges nothing. Hosts of which no port was looked at are named in a note. Fails with `unproved`, naming every finding; `not-found` where \
               there is no certificate at all; `unavailable`, `forbidden`.",
         example: r#"p.prove("certificates", host::verified(masters, #{ folders: ["/etc/kubernetes/pki"], ports: [6443] }));"#,
         run: |world, args, gate| Box::pin(verified(world, args, gate)),

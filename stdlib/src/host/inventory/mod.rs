@@ -113,6 +113,18 @@ impl Inventory {
     }
 }
 
+/// Files and folders of variables that Ansible would read beside an inventory for the hosts of a group, by their names
+/// from its folder.
+pub fn beside(inventory: &Inventory, group: &str) -> impl Iterator<Item = String> {
+    let hosts: Vec<String> =
+        inventory.named(group).unwrap_or_default().into_iter().map(|host| host.name.clone()).collect();
+    let groups = inventory.groups.iter().filter(|(_, of)| of.iter().any(|host| hosts.contains(host)));
+    let groups: Vec<String> = groups.map(|(name, _)| format!("group_vars/{name}")).collect();
+    let hosts = hosts.into_iter().map(|host| format!("host_vars/{host}"));
+    let stems = groups.into_iter().chain(hosts);
+    stems.flat_map(|stem| ["", ".yml", ".yaml", ".json"].map(|ending| format!("{stem}{ending}")))
+}
+
 /// A group while it is read.
 #[derive(Default)]
 struct Group {

@@ -1,6 +1,7 @@
 //! `host::verified`: the certificates of hosts as they lie in files and as ports serve them.
 
 mod judge;
+mod ports;
 #[cfg(test)]
 mod tests;
 
@@ -13,13 +14,15 @@ use serde_json::{Value, json};
 
 use super::facts::{folder, keys_of, named_so};
 use super::inventory::Entry;
-use super::port::Host;
+use super::mixed;
+use super::port::{Found, Host};
 use crate::cert::Key;
 use crate::error::{Code, PrimError};
 use crate::gate::{Gate, Progress, Table};
 use crate::tls::observe;
 use crate::world::World;
 use judge::{File, KeyFile, Port, Row};
+pub(super) use ports::Ports;
 
 /// The largest file that is read.
 const MOST: usize = 1 << 20;
@@ -29,7 +32,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// What is looked at.
 pub(super) struct Scope {
     pub(super) folders: Folders,
-    pub(super) ports: Vec<u16>,
+    pub(super) ports: Ports,
     pub(super) soon: Duration,
 }
 
@@ -78,6 +81,9 @@ pub(super) async fn verified(
         ));
     }
     gate.table(&table(&rows));
+    if let Some(note) = ports::not_looked_at(entries.iter().map(|entry| entry.name.as_str()), &rows) {
+        gate.note(&note)?;
+    }
     let findings: Vec<(&Row, &String)> =
         rows.iter().flat_map(|row| row.findings.iter().map(move |finding| (row, finding))).collect();
     let Some((first, _)) = findings.first() else {
@@ -116,7 +122,9 @@ async fn one(world: &World, entry: &Entry, scope: &Scope) -> Result<Vec<Row>, Pr
     }
     let files = join_all(paths.iter().map(|path| file(host.as_ref(), path))).await;
     let files: Vec<File> = files.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    let ports = join_all(scope.ports.iter().map(|port| look(world, entry, *port))).await;
+    let ports = scope.ports.of(&files);
+    let mut ports = join_all(ports.into_iter().map(|port| look(world, entry, port))).await;
+    ports.retain(|port| scope.ports.asked() || port.served.is_ok());
     Ok(judge::judge(&entry.name, &files, &ports, world.clock.now(), scope.soon))
 }
 
@@ -132,10 +140,27 @@ async fn file(host: &dyn Host, path: &str) -> Result<Option<File>, PrimError> {
     let held = match found {
         None => Err("there is no such file, or a link leads nowhere".to_owned()),
         Some(found) if found.size > MOST as u64 => Err(format!("is too large: {} bytes", found.size)),
-        Some(found) if found.bytes.windows(16).any(|part| part == b"PRIVATE KEY-----") => return Ok(None),
+        Some(found) if mixed::holds_key(&found.bytes) => return Ok(both(path, &found)),
         Some(found) => Ok(found.bytes.to_vec()),
     };
     Ok(Some(File { path: path.to_owned(), held, key: key(host, path).await? }))
+}
+
+/// A file of a certificate and its key, as a kubelet keeps its own; nothing where it is a key alone.
+fn both(path: &str, found: &Found) -> Option<File> {
+    let (held, key) = match mixed::of(&found.bytes, path) {
+        Ok(mixed) => {
+            let mixed = mixed?;
+            let key = mixed.key.map_err(|error| error.message);
+            (
+                Ok(mixed.certificates.into_bytes()),
+                Some(KeyFile { path: path.to_owned(), mode: found.mode, key }),
+            )
+        }
+        Err(_) if !found.bytes.windows(16).any(|part| part == b"BEGIN CERTIFICAT") => return None,
+        Err(error) => (Err(error.message), None),
+    };
+    Some(File { path: path.to_owned(), held, key })
 }
 
 /// The key that lies beside a certificate, by the names that cfssl and kubeadm give.
