@@ -88,7 +88,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Asks the gateway: `POST` with a body, `GET` without.
 ///
 /// # Errors
-/// [`Code::Unavailable`] where nobody answers in time, an end refuses the other, or the member says that it cannot.
+/// [`Code::Unavailable`] where nobody answers in time, an end refuses the other, or the member says that it cannot;
+/// [`Code::NotFound`] where it has no such path.
 pub async fn ask(
     world: &World,
     endpoint: &Endpoint,
@@ -123,7 +124,8 @@ fn read(endpoint: &Endpoint, status: u16, bytes: &[u8]) -> Result<Value, PrimErr
     }
     let said = value.get("error").or_else(|| value.get("message")).and_then(Value::as_str);
     let said = said.map_or_else(|| value.to_string(), str::to_owned);
-    Err(fail(endpoint, format!("it answers {status}: {said}")))
+    let error = fail(endpoint, format!("it answers {status}: {said}"));
+    Err(if status == 404 { PrimError { code: Code::NotFound, ..error } } else { error })
 }
 
 /// Sends a question; the answer's body is still to be read.

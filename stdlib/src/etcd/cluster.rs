@@ -74,13 +74,22 @@ pub struct Status {
     pub version: String,
 }
 
+/// A member that the script does not name: nothing is known of it but that it is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// Its name, or its id where it has not started yet.
+    pub name: String,
+    /// Whether it has no vote yet.
+    pub learner: bool,
+}
+
 /// All members at one moment.
 #[derive(Debug, Clone)]
 pub struct Look {
     /// In the order of the script.
     pub members: Vec<Seen>,
     /// Members that the cluster has and the script does not name.
-    pub strangers: Vec<String>,
+    pub strangers: Vec<Stranger>,
     /// Alarms that are raised.
     pub alarms: Vec<String>,
 }
@@ -136,9 +145,16 @@ impl Cluster {
         let mut known = Vec::new();
         let mut alarms = Vec::new();
         let mut last = None;
+        // One that is not healthy still tells why: of an alarm every member says that it is not.
+        let tells = |answer: &Result<_, PrimError>| match answer {
+            Ok(_) => true,
+            Err(error) => error.code == Code::Unproved,
+        };
         for (member, answer) in &asked {
             if let Err(error) = answer {
                 last = Some(error.clone());
+            }
+            if !tells(answer) {
                 continue;
             }
             let list =
@@ -151,7 +167,9 @@ impl Cluster {
                     alarms = parse_alarms(&raised, &known);
                     break;
                 }
-                Err(error) => last = Some(error),
+                Err(error) if answer.is_ok() => last = Some(error),
+                // Without a quorum nobody tells, and each takes its time.
+                Err(_) => break,
             }
         }
         if known.is_empty() {
@@ -159,11 +177,7 @@ impl Cluster {
         }
         let members: Vec<Seen> =
             asked.into_iter().map(|(member, answer)| seen(member, answer, &known)).collect();
-        let strangers = known
-            .iter()
-            .filter(|known| !members.iter().any(|seen| seen.name == known.name && seen.id == known.id))
-            .map(|known| if known.name.is_empty() { format!("{:x}", known.id) } else { known.name.clone() })
-            .collect();
+        let strangers = strangers(&members, &known);
         Ok(Look { members, strangers, alarms })
     }
 }
@@ -225,6 +239,14 @@ fn parse_alarms(list: &Value, known: &[Known]) -> Vec<String> {
         .collect()
 }
 
+/// Members that are none of those that were asked.
+fn strangers(members: &[Seen], known: &[Known]) -> Vec<Stranger> {
+    let strange = known.iter().filter(|known| !members.iter().any(|seen| seen.id == known.id));
+    let name =
+        |known: &Known| if known.name.is_empty() { format!("{:x}", known.id) } else { known.name.clone() };
+    strange.map(|known| Stranger { name: name(known), learner: known.learner }).collect()
+}
+
 fn seen(member: &Member, answer: Result<(u64, Status), PrimError>, known: &[Known]) -> Seen {
     let named = match &answer {
         Ok((id, _)) => known.iter().find(|known| known.id == *id),
@@ -242,13 +264,39 @@ fn seen(member: &Member, answer: Result<(u64, Status), PrimError>, known: &[Know
     }
 }
 
+/// Whether a member is of a version whose gateway has another path, or none, by what it says of itself.
+fn too_old(endpoint: &Endpoint, version: &Value) -> Option<PrimError> {
+    let text = version.get("etcdserver").and_then(Value::as_str)?;
+    let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
+    let (major, minor) = (parts.next()??, parts.next()??);
+    if (major, minor) >= (3, 4) {
+        return None;
+    }
+    Some(
+        super::client::fail(endpoint, format!("it is etcd {text}, which answers in other words than 3.4 and later"))
+            .expected("etcd 3.4 or later", text.to_owned())
+            .hint("bring the members to 3.4 first, one minor version at a time; their certificates can be replaced by hand meanwhile"),
+    )
+}
+
 /// The id and the state of one member.
 async fn status(world: &World, endpoint: &Endpoint, access: &Access) -> Result<(u64, Status), PrimError> {
-    let value = ask(world, endpoint, access, "/v3/maintenance/status", Some(&json!({}))).await?;
-    let health = ask(world, endpoint, access, "/health", None).await?;
+    let value = match ask(world, endpoint, access, "/v3/maintenance/status", Some(&json!({}))).await {
+        Err(error) if error.code == Code::NotFound => {
+            let version = ask(world, endpoint, access, "/version", None).await.unwrap_or_default();
+            return Err(too_old(endpoint, &version).unwrap_or(error));
+        }
+        answer => answer?,
+    };
+    // It answered just now, so whatever it says here is of itself.
+    let ill = |why: String| PrimError {
+        code: Code::Unproved,
+        ..super::client::fail(endpoint, format!("it says that it is not healthy: {why}"))
+    };
+    let health = ask(world, endpoint, access, "/health", None).await.map_err(|error| ill(error.message))?;
     let healthy = health.get("health").is_some_and(|health| health == "true" || health == &Value::Bool(true));
     if !healthy {
-        return Err(super::client::fail(endpoint, format!("it says that it is not healthy: {health}")));
+        return Err(ill(health.to_string()));
     }
     let id = number(value.get("header").and_then(|header| header.get("member_id")));
     Ok((
@@ -283,7 +331,8 @@ impl Look {
         leaders.all(|id| id == first).then_some(first)
     }
 
-    /// Members as a quorum counts them: up is who answers, follows the leader and is not far behind.
+    /// Members as a quorum counts them: up is who answers, follows the leader and is not far behind. A member that is not
+    /// named here has its vote all the same; it was not asked, so nobody counts on it.
     pub fn voters(&self) -> Vec<Voter> {
         let (leader, index) = (self.leader(), self.index());
         let up = |seen: &Seen| {
@@ -291,26 +340,32 @@ impl Look {
                 .as_ref()
                 .is_ok_and(|status| Some(status.leader) == leader && status.applied + LAG >= index)
         };
-        self.members
-            .iter()
-            .map(|seen| Voter { name: seen.host.clone(), up: up(seen), learner: seen.learner })
-            .collect()
+        let strange = |stranger: &Stranger| Voter {
+            name: format!("{} (not named here)", stranger.name),
+            up: false,
+            learner: stranger.learner,
+        };
+        let named = self.members.iter();
+        let named = named.map(|seen| Voter { name: seen.host.clone(), up: up(seen), learner: seen.learner });
+        named.chain(self.strangers.iter().map(strange)).collect()
     }
 
     /// What keeps the cluster from being well, in words; nothing where it is.
     pub fn trouble(&self) -> Option<String> {
+        // While there is one every member says that it is not healthy, and a learner always does.
+        if !self.alarms.is_empty() {
+            return Some(format!("alarms are raised: {}", self.alarms.join(", ")));
+        }
+        if let Some(learner) = self.members.iter().find(|seen| seen.learner) {
+            return Some(format!("{} is a learner that has not joined yet", learner.host));
+        }
         if let Some(seen) = self.members.iter().find(|seen| seen.status.is_err()) {
             let why = seen.status.as_ref().err().cloned().unwrap_or_default();
             return Some(format!("{} ({}): {why}", seen.host, seen.endpoint));
         }
         if !self.strangers.is_empty() {
-            return Some(format!("it has members that are not named here: {}", self.strangers.join(", ")));
-        }
-        if let Some(learner) = self.members.iter().find(|seen| seen.learner) {
-            return Some(format!("{} is a learner that has not joined yet", learner.host));
-        }
-        if !self.alarms.is_empty() {
-            return Some(format!("alarms are raised: {}", self.alarms.join(", ")));
+            let names: Vec<&str> = self.strangers.iter().map(|stranger| stranger.name.as_str()).collect();
+            return Some(format!("it has members that are not named here: {}", names.join(", ")));
         }
         if self.leader().is_none() {
             return Some("the members do not agree on a leader".into());
@@ -377,3 +432,7 @@ pub(super) async fn until<T>(
         pause = (pause * 3 / 2).min(Duration::from_millis(300));
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

@@ -4,11 +4,12 @@
 
 mod client;
 mod cluster;
+mod leader;
 mod primitives;
 pub mod quorum;
 mod restart;
 mod snapshot;
 
 pub use client::{Access, Endpoint, ask};
-pub use cluster::{Cluster, Look, Member, Seen};
+pub use cluster::{Cluster, Look, Member, Seen, Stranger};
 pub use primitives::PRIMITIVES;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Look, member, until};
-use super::{restart, snapshot};
+use super::{leader, restart, snapshot};
 use crate::error::PrimError;
 use crate::gate::Gate;
 use crate::k8s::args;
@@ -102,6 +102,39 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: |args| {
             let mut touched = touches(args);
             touched.push(Touch::File { path: args::hint(args, 1, "").to_owned(), write: true });
+            touched
+        },
+    },
+    Primitive {
+        name: "etcd::move_leader",
+        kind: Kind::Settle,
+        params: &[
+            CLUSTER,
+            Param::required("member", Type::Map, "The one of `cluster.members` that is to lead."),
+        ],
+        returns: "a map: `host`, `moved`, false where it led already, `from`, the host of the member that led before",
+        doc: "Has a member lead, and waits until all follow it: before the host of the one that led is worked on.\n\nAsked of \
+              the leader alone, once every member is well; the cluster takes no longer than an election. Does nothing where the \
+              member leads already. Never put back: on the way back it is asked again. Fails with `unproved` where the cluster is \
+              not well (nothing is moved then) or another leads afterwards. `etcd::restart` needs none of this: it moves the \
+              leadership away by itself.",
+        example: r#"p.settle("lead", etcd::move_leader(cluster, cluster.members[0]));"#,
+        run: |world, args, gate| {
+            Box::pin(async move {
+                let cluster = Cluster::of(world, args, 0)?;
+                let member = member(args.get(1).unwrap_or(&Value::Null))?;
+                leader::lead(world, &cluster, &member, gate).await
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |args| {
+            let mut touched = touches(args);
+            touched.extend(args.get(1).and_then(|value| member(value).ok()).map(|member| Touch::Host {
+                what: format!("service:{}", member.service.name()),
+                host: member.host.name,
+                write: true,
+            }));
             touched
         },
     },

@@ -129,6 +129,25 @@ async fn holds(endpoints: &[Endpoint], files: &Path, stranger: &Path) {
     talk.says(leader, path, target(&own)).await;
     assert_eq!(talk.leader().await, one);
 
+    // Without space nothing is written, every member says that it is not healthy, and why.
+    let full = |action: &str| json!({ "action": action, "memberID": own, "alarm": "NOSPACE" });
+    let alarm = "/v3/maintenance/alarm";
+    let health = |at: usize| ask(&talk.world, &endpoints[at], &talk.access, "/health", None);
+    assert_eq!(health(two).await.unwrap(), json!({ "health": "true" }));
+    let raised = json!({ "alarms": [{ "memberID": own, "alarm": "NOSPACE" }] });
+    assert_eq!(talk.says(one, alarm, full("ACTIVATE")).await, raised);
+    assert_eq!(talk.says(two, alarm, json!({ "action": "GET" })).await, raised);
+    let ill = health(two).await.err().unwrap();
+    assert!(ill.message.starts_with("it answers 503"), "{ill}");
+    let status = talk.status(two).await;
+    assert_eq!(status["errors"], json!([format!("memberID:{} alarm:NOSPACE ", own.as_str().unwrap())]));
+    let refused = talk.refuses(two, "/v3/kv/put", put("talk/c", "4")).await;
+    assert!(refused.ends_with(": etcdserver: mvcc: database space exceeded"), "{refused}");
+    assert_eq!(talk.says(one, alarm, full("DEACTIVATE")).await, raised);
+    assert_eq!(talk.says(two, alarm, json!({ "action": "GET" })).await, json!({}));
+    assert_eq!(health(two).await.unwrap(), json!({ "health": "true" }));
+    talk.says(two, "/v3/kv/put", put("talk/c", "4")).await;
+
     // What nobody may ask.
     assert_eq!(
         talk.refuses(one, "/v3/kv/put", json!({})).await,

@@ -76,7 +76,7 @@ pub(crate) async fn respond(member: &Member, method: &str, path: &str, body: &[u
     let answer = match path {
         "/v3/maintenance/status" => Ok(status(member)),
         "/v3/cluster/member/list" => Ok(members(member)),
-        "/v3/maintenance/alarm" => Ok(Answer::json(200, &json!({}))),
+        "/v3/maintenance/alarm" => alarm(member, &body),
         "/v3/maintenance/snapshot" => Ok(snapshot(member)),
         "/v3/maintenance/transfer-leadership" => Ok(transfer(member, &body)),
         "/v3/kv/put" => put(member, &body).await,
@@ -98,8 +98,38 @@ fn header(member: &Member, revision: Option<u64>) -> Value {
     Value::Object(header)
 }
 
+/// What real members say to whoever writes while there is an alarm.
+const FULL: &str = "etcdserver: mvcc: database space exceeded";
+
+/// The one alarm that there is here: that a member has no more space.
+fn alarm(member: &Member, body: &Value) -> Result<Answer, Answer> {
+    let told = |numbers: Vec<usize>| {
+        let rows: Vec<Value> = numbers
+            .into_iter()
+            .map(|number| json!({ "memberID": member.id_of(number).to_string(), "alarm": "NOSPACE" }))
+            .collect();
+        Answer::json(200, &if rows.is_empty() { json!({}) } else { json!({ "alarms": rows }) })
+    };
+    let of = member.number_of(number(body, "memberID"));
+    let raise = match body.get("action").and_then(Value::as_str) {
+        None | Some("GET") => return Ok(told(member.raft().full())),
+        Some("ACTIVATE") => true,
+        Some("DEACTIVATE") => false,
+        Some(other) => return Err(Answer::error(400, 3, &format!("unknown value {other:?} for enum"))),
+    };
+    let Some(of) = of.filter(|_| body.get("alarm").is_some_and(|alarm| alarm == "NOSPACE")) else {
+        return Ok(told(Vec::new()));
+    };
+    member.raft().set_full(of, raise);
+    Ok(told(vec![of]))
+}
+
 fn health(member: &Member) -> Answer {
-    let led = member.raft().status(member.number()).leader.is_some();
+    let (led, full) = {
+        let raft = member.raft();
+        (raft.status(member.number()).leader.is_some(), !raft.full().is_empty())
+    };
+    let led = led && !full;
     let text = if led { r#"{"health":"true"}"# } else { r#"{"health":"false"}"# };
     Answer { status: if led { 200 } else { 503 }, kind: "text/plain; charset=utf-8", body: text.into() }
 }
@@ -124,6 +154,11 @@ fn status(member: &Member) -> Answer {
             Some(leader) => fields.insert("leader".into(), member.id_of(leader).to_string().into()),
             None => fields.insert("errors".into(), json!(["etcdserver: no leader"])),
         };
+        let full = member.raft().full();
+        if !full.is_empty() {
+            let told = |number: usize| format!("memberID:{} alarm:NOSPACE ", member.id_of(number));
+            fields.insert("errors".into(), full.into_iter().map(told).collect::<Vec<_>>().into());
+        }
     }
     Answer::json(200, &answer)
 }
@@ -189,6 +224,9 @@ async fn put(member: &Member, body: &Value) -> Result<Answer, Answer> {
     let (key, value) = (bytes(body, "key")?, bytes(body, "value")?);
     if key.is_empty() {
         return Err(Answer::error(400, 3, "etcdserver: key is not provided"));
+    }
+    if !member.raft().full().is_empty() {
+        return Err(Answer::error(429, 8, FULL));
     }
     let revision = patiently(member, || member.raft().put(member.number(), &key, &value)).await?;
     Ok(Answer::json(200, &json!({ "header": header(member, Some(revision)) })))

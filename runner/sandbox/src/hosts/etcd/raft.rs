@@ -60,6 +60,8 @@ pub(crate) struct Raft {
     leader: Option<usize>,
     headless_since: Option<OffsetDateTime>,
     most_down: usize,
+    /// Members at which there is no more space.
+    full: std::collections::BTreeSet<usize>,
 }
 
 /// What a member says of itself.
@@ -80,7 +82,22 @@ impl Raft {
             leader: None,
             headless_since: None,
             most_down: 0,
+            full: std::collections::BTreeSet::new(),
         }
+    }
+
+    /// Raises or lifts the alarm that a member has no more space.
+    pub(crate) fn set_full(&mut self, member: usize, full: bool) {
+        if full {
+            self.full.insert(member)
+        } else {
+            self.full.remove(&member)
+        };
+    }
+
+    /// Members at which there is no more space.
+    pub(crate) fn full(&self) -> Vec<usize> {
+        self.full.iter().copied().collect()
     }
 
     /// What all members hold before any of them is asked.
