@@ -1,5 +1,7 @@
 //! Certificate authorities: made, renewed with the same key, signed by another. No IO.
 
+mod request;
+
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
@@ -207,6 +209,34 @@ pub const PRIMITIVES: &[Primitive] = &[
                 let request = Request::read(args.first().unwrap_or(&Value::Null), "the CA request", rules)?;
                 let (certificate, key) = create(&request, world.clock.now())?;
                 Ok(cfssl::calls::warned(to_value(world, &certificate, &key)?, &[&request.warnings]))
+            })
+        },
+        restore: None,
+        forecast: None,
+        touches: |_| Vec::new(),
+    },
+    Primitive {
+        name: "ca::request",
+        kind: Kind::Pure,
+        params: &[
+            Param::required("old", Type::Any, "PEM of an authority."),
+            Param::optional(
+                "options",
+                Type::Map,
+                "`CN`, another common name; `expiry`, how long the new one is valid, as `87600h`: five years if left out.",
+            ),
+        ],
+        returns: "A cfssl request, for `ca::create`.",
+        doc: "What a request must say for an authority like one that is there: its whole subject, and a key of its algorithm and \
+              size.\n\nFails with `invalid` where no request can say it.",
+        example: "let ca = p.stage(\"new CA\", ca::create(ca::request(pki.ca.cert, #{ expiry: \"87600h\" })));",
+        run: |_, args, _| {
+            Box::pin(async move {
+                let chain = crate::bundle::certificates(args.first().unwrap_or(&Value::Null), "old")?;
+                let old = chain.first().ok_or_else(|| PrimError::argument("old holds no certificate"))?;
+                let option =
+                    |name: &str| args.get(1).and_then(|options| options.get(name)).and_then(Value::as_str);
+                request::like(old, option("CN"), option("expiry"))
             })
         },
         restore: None,
