@@ -160,12 +160,26 @@ impl Lab {
         workflow: &Workflow,
         tripwire: Arc<dyn Tripwire>,
     ) -> Result<Ending, Failure> {
+        self.run_with(workflow, tripwire, &[]).await
+    }
+
+    /// The same with parameters, each `name=value`.
+    pub(super) async fn run_with(
+        &self,
+        workflow: &Workflow,
+        tripwire: Arc<dyn Tripwire>,
+        more: &[&str],
+    ) -> Result<Ending, Failure> {
         let eyes = self.eyes();
         let mut given = Given::default();
         for (name, value) in self.world.params(Path::new("/srv")) {
             if workflow.manifest.params.get(&name).is_some() {
                 given.set.push((name, value));
             }
+        }
+        for (name, value) in more.iter().map(|set| set.split_once('=').unwrap()) {
+            given.set.retain(|(given, _)| given != name);
+            given.set.push((name.to_owned(), value.to_owned()));
         }
         let params: BTreeMap<_, _> = workflow.manifest.resolve(&given, &*eyes.secrets).unwrap();
         let input = script::Input {
@@ -210,6 +224,21 @@ impl Lab {
 
     fn at(&self, host: &str, path: &str) -> PathBuf {
         self.root.path().join(host).join(path)
+    }
+
+    /// The marks of restarts that a host has, by service.
+    pub(super) fn restarts(&self, host: &str) -> BTreeMap<String, String> {
+        let Ok(entries) = fs::read_dir(self.at(host, "var/lib/rollover/restarts")) else {
+            return BTreeMap::new();
+        };
+        let entries = entries.map(|entry| entry.unwrap());
+        let mark = |entry: fs::DirEntry| fs::read_to_string(entry.path()).unwrap();
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), mark(entry))).collect()
+    }
+
+    /// The key of the CA for clients that lies with who runs the workflows.
+    pub(super) fn own_key(&self) -> Vec<u8> {
+        self.disk.read(Path::new("/srv/pki/ca-key.pem")).unwrap()
     }
 
     /// Copies a file of a host.
@@ -261,6 +290,11 @@ impl Lab {
                 wrong.push(format!("{name} has expired"));
             }
             if found.is_ca() {
+                let key = key_of(name);
+                let fits = |(bytes, _): &(Vec<u8>, u32)| Key::from_pem(bytes, &key).unwrap().matches(&found);
+                if !files.get(&key).is_none_or(fits) {
+                    wrong.push(format!("{key} is not the key of the CA beside it"));
+                }
                 anchors.entry(host).or_default().push((path, found));
             } else {
                 leaves.push((host, name, found));

@@ -15,7 +15,7 @@ use super::apart;
 use super::confirmed::comes;
 use super::hosts::{Machine, Machines};
 use super::lab::Lab;
-use super::masters::{Authority, PORT};
+use super::masters::{Authority, PORT, secret};
 use super::members::Cluster;
 use super::rotation::{all_tier, no_marks, person, types};
 use super::writer::Writer;
@@ -137,6 +137,7 @@ fn kubeadm() -> Cluster {
             (folder(machine, "/etc/kubernetes/pki"), folder(machine, "/etc/kubernetes/pki/etcd"));
         let manifests = folder(machine, "/etc/kubernetes/manifests");
         fs::write(etcd.join("ca.crt"), ca.cert.pem()).unwrap();
+        secret(&etcd.join("ca.key"), &ca.key);
         let hosts = [machine.name.as_str(), "localhost", machine.address.as_str(), "127.0.0.1"];
         for stem in ["server", "peer"] {
             ca.issue(
@@ -278,6 +279,46 @@ fn static_pods_of_kubeadm_rotate_forth_and_back() {
         &["etcd.id", "kube-apiserver.id"],
         "kubeadm's static pods, forth and back",
     );
+}
+
+#[test]
+fn whoever_signs_after_a_rotation_of_static_pods_has_the_new_key_and_restarts_nothing() {
+    if !all_tier() || !apart::possible() {
+        return;
+    }
+    let cluster = kubeadm();
+    let person = person();
+    let writer = Writer::begin(&cluster);
+    says(&types(&person, &["run", "etcd/rotate-ca", "--yes"], &set(&cluster, "kubeadm")), 0, &[]);
+    let begun = [starts(&cluster, "etcd.id"), starts(&cluster, "kube-apiserver.id")];
+    let before = files(&cluster);
+    says(&types(&person, &["run", "etcd/renew-leaves", "--yes"], &set(&cluster, "kubeadm")), 0, &[]);
+    assert_eq!([starts(&cluster, "etcd.id"), starts(&cluster, "kube-apiserver.id")], begun);
+    for (path, bytes) in files(&cluster) {
+        let kept = ["ca.crt", "ca.key", "etcd.yaml", "kube-apiserver.yaml"];
+        assert_eq!(
+            before[&path] == bytes,
+            kept.iter().any(|name| path.ends_with(name)),
+            "{}",
+            path.display()
+        );
+    }
+    let verify = [
+        "run",
+        "hosts/verify",
+        "--yes",
+        "--set",
+        "group=etcd",
+        "--set",
+        "folders=/etc/kubernetes/pki/etcd,/etc/kubernetes/pki",
+        "--set",
+        "ports=2379,2380",
+        "--set",
+    ];
+    let inventory = [format!("inventory={}", cluster.inventory())];
+    says(&types(&person, &verify, &inventory), 0, &["ca.crt", "port 2380"]);
+    let report = writer.ends("leaves renewed with the key that a rotation left");
+    assert!(report.most_down <= 1, "{report:?}");
 }
 
 #[test]

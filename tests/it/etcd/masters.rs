@@ -1,8 +1,9 @@
 //! Masters of an ACK dedicated cluster: etcd with a CA for clients and another for peers, an API server that the kubelet
 //! starts, the files named as the documentation names them.
 //!
-//! `crictl` stands for a container runtime with a kubelet above it: what it stops is started again. The API server is
-//! `openssl s_server` with the API server's certificate, which it reads once, as a new container does.
+//! `crictl` stands for a container runtime with a kubelet above it, a loop that starts again what has ended, later each time.
+//! The API server is `openssl s_server` with the API server's certificate, which it reads once, as a new container does; it
+//! is there only while etcd answers it, by the CA that it has read when it started and the pair that lies there now.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,19 +24,49 @@ const PROFILE: &str = r#"{"signing": {"default": {"expiry": "8760h", "usages": [
 /// Where the API servers listen.
 pub(super) const PORT: u16 = 6443;
 
-const CRICTL: &str = r#"#!/bin/sh
-# What the kubelet's runtime does, for one container: it is a process here, and lives again when it was stopped.
+/// What is in the container of an API server.
+const API: &str = r#"
 cd "@FOLDER@" || exit 1
-alive() { [ -s api.pid ] && kill -0 "$(cat api.pid)" 2>/dev/null; }
-start() {
-  setsid openssl s_server -accept @ADDRESS@:@PORT@ -cert kubernetes/apiserver.crt -key kubernetes/apiserver.key -www -quiet \
-    </dev/null >>api.log 2>&1 &
-  echo $! >api.pid
+cp kubernetes/etcd/ca.pem api.ca || exit 1
+asks() {
+  ETCDCTL_API=3 etcdctl --endpoints "@ENDPOINTS@" --cacert api.ca --cert kubernetes/etcd/etcd-client.pem \
+    --key kubernetes/etcd/etcd-client-key.pem --dial-timeout 2s --command-timeout 4s get / >/dev/null 2>&1
 }
+n=0; until asks; do n=$((n + 1)); [ "$n" -lt 4 ] || exit 1; sleep 0.3; done
+setpriv --pdeathsig KILL openssl s_server -accept @ADDRESS@:@PORT@ -cert kubernetes/apiserver.crt \
+  -key kubernetes/apiserver.key -www -quiet </dev/null >>api.log 2>&1 &
+server=$!
+trap 'kill "$server"; exit 0' TERM
+n=0
+while kill -0 "$server" 2>/dev/null; do
+  if asks; then n=0; else n=$((n + 1)); [ "$n" -lt 5 ] || { kill "$server"; exit 1; }; fi
+  sleep 1
+done
+exit 1
+"#;
+
+/// The kubelet: what has ended is started again, at once and then later and later. That it once ran for a while is forgiven.
+const KUBELET: &str = r#"
+cd "$1" || exit 1
+now() { read -r up rest </proc/uptime; echo "${up%%.*}"; }
+pause=0
+while :; do
+  begun=$(now)
+  setpriv --pdeathsig KILL sh api.sh & pid=$!
+  echo "$pid" >api.new; mv api.new api.pid
+  wait "$pid"
+  if [ $(($(now) - begun)) -ge 10 ]; then pause=0; else pause=$((pause * 2 + 1)); fi
+  [ "$pause" -le 15 ] || pause=15
+  sleep "$pause"
+done
+"#;
+
+const CRICTL: &str = r#"#!/bin/sh
+cd "@FOLDER@" || exit 1
+alive() { [ -s api.pid ] && grep -q '^State:[[:space:]]*[RSDI]' "/proc/$(cat api.pid)/status" 2>/dev/null; }
 case $1 in
-  boot) start;;
   ps) case "$*" in *'^kube-apiserver$'*) alive && cat api.pid; exit 0;; *) exit 0;; esac;;
-  stop) kill "$2" 2>/dev/null; while kill -0 "$2" 2>/dev/null; do sleep 0.05; done; start;;
+  stop) kill "$2" 2>/dev/null; n=0; while alive && [ "$(cat api.pid)" = "$2" ] && [ "$n" -lt 100 ]; do n=$((n + 1)); sleep 0.05; done;;
 esac
 "#;
 
@@ -72,7 +103,7 @@ impl Authority {
     }
 }
 
-fn secret(path: &Path, key: &Key) {
+pub(super) fn secret(path: &Path, key: &Key) {
     fs::write(path, key.to_pem().unwrap().as_bytes()).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -97,6 +128,8 @@ impl Masters {
             .zip(&names)
             .map(|(m, name)| format!("{name}=https://{}:2380", m.address))
             .collect();
+        let endpoints: Vec<String> =
+            machines.all.iter().map(|machine| format!("https://{}:2379", machine.address)).collect();
         for (machine, name) in machines.all.iter().zip(&names) {
             // Etcd's folder lies elsewhere, with a link in its usual place, as the documentation asks for.
             let (real, kube) = (machine.path("disk/cert"), machine.path("kubernetes"));
@@ -106,6 +139,8 @@ impl Masters {
             let hosts = [machine.address.as_str(), "localhost"];
             fs::write(real.join("ca.pem"), clients.cert.pem()).unwrap();
             fs::write(real.join("peer-ca.pem"), peers.cert.pem()).unwrap();
+            secret(&real.join("ca-key.pem"), &clients.key);
+            secret(&real.join("peer-ca-key.pem"), &peers.key);
             let pair = |stem: &str| (real.join(format!("{stem}.pem")), real.join(format!("{stem}-key.pem")));
             for (ca, cn, hosts, stem) in [
                 (&clients, "etcd-server", &hosts[..], "etcd-server"),
@@ -134,12 +169,16 @@ impl Masters {
             ] {
                 ca.issue(cn, hosts, &kube.join(format!("{stem}.crt")), &kube.join(format!("{stem}.key")), at);
             }
-            let folder = machine.folder.display().to_string();
+            let filled = |text: &str| {
+                text.replace("@FOLDER@", machine.folder.to_str().unwrap())
+                    .replace("@ADDRESS@", &machine.address)
+                    .replace("@PORT@", &PORT.to_string())
+                    .replace("@ENDPOINTS@", &endpoints.join(","))
+            };
+            fs::write(machine.path("api.sh"), filled(API)).unwrap();
             let crictl = machine.path("bin/crictl");
-            let text = CRICTL.replace("@FOLDER@", &folder).replace("@ADDRESS@", &machine.address);
-            fs::write(&crictl, text.replace("@PORT@", &PORT.to_string())).unwrap();
+            fs::write(&crictl, filled(CRICTL)).unwrap();
             fs::set_permissions(&crictl, fs::Permissions::from_mode(0o755)).unwrap();
-            assert!(std::process::Command::new(&crictl).arg("boot").status().unwrap().success());
         }
         for (machine, name) in machines.all.iter_mut().zip(&names) {
             let (address, folder) = (machine.address.clone(), machine.folder.display().to_string());
@@ -154,6 +193,9 @@ impl Masters {
                 all.join(",")
             );
             machine.supervise(&script);
+            let mut kubelet = machine.leashed("sh");
+            kubelet.args(["-c", KUBELET, "kubelet"]).arg(&machine.folder).stderr(std::process::Stdio::null());
+            machine.adopt(kubelet.spawn().unwrap());
         }
         for machine in &machines.all {
             machine.listens(2379, &machine.path("service.log"));
@@ -211,15 +253,5 @@ impl Masters {
         let entries = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
         let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
         files.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
-    }
-}
-
-impl Drop for Masters {
-    fn drop(&mut self) {
-        for machine in &self.cluster.machines.all {
-            if let Ok(pid) = fs::read_to_string(machine.path("api.pid")) {
-                let _ = std::process::Command::new("kill").arg(pid.trim()).status();
-            }
-        }
     }
 }

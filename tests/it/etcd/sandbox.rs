@@ -84,6 +84,8 @@ fn a_rotation_is_killed_resumed_and_taken_back_in_a_sandbox_that_outlives_the_pr
     let kept = Kept::start();
     let program = &kept.program;
     let before = kept.files();
+    let plan = ["plan", "etcd/rotate-ca", "--sandbox-dir", kept.dir()];
+    says(&program.types(&plan), 0, &["unproved: app1 application"]);
     let run = ["run", "etcd/rotate-ca", "--yes", "--sandbox-dir", kept.dir(), "--set", "snapshot=before.db"];
     let mut child = program.begins(&run);
     // Killed amid the first rolling restart: the first member carries the marker of its restart.
@@ -151,13 +153,18 @@ fn in_its_sandbox(words: &[&str]) -> String {
 #[test]
 fn every_other_workflow_of_hosts_has_a_fitting_sandbox() {
     const LINE: &str = "etcd CA and certs have successfully rotated!";
+    // The page's table of dates.
+    const TABLE: &str = "HOST WHERE WHAT NAME UNTIL DAYS";
     let outage = "--accept-outage";
     let all: [(&[&str], &[&str]); 5] = [
         // It writes again only where what was written before everything expired is there.
         (&["etcd/renew-expired", outage], &["expired: m1:", "(CA, until", "outage"]),
-        (&["ack/etcd-renew"], &[LINE, "m3:/var/lib/etcd/cert/ca.pem is a link to", "0 refused"]),
-        (&["ack/etcd-renew-expired", outage], &[LINE, "expired: m1:", "outage"]),
-        (&["ack/etcd-rollback", outage], &[LINE, "outage"]),
+        (
+            &["ack/etcd-renew"],
+            &[LINE, "m3:/var/lib/etcd/cert/ca.pem is a link to", "0 refused", TABLE, "port 6443"],
+        ),
+        (&["ack/etcd-renew-expired", outage], &[LINE, "expired: m1:", "outage", TABLE, "front-proxy-client"]),
+        (&["ack/etcd-rollback", outage], &[LINE, "outage", TABLE, "port 2380"]),
         (&["hosts/verify"], &["port 6443", "port 2380", "front-proxy-client", "0 refused"]),
     ];
     std::thread::scope(|scope| {

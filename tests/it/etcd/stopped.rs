@@ -45,11 +45,6 @@ fn cas(path: &str) -> bool {
     path.ends_with("/ca.pem")
 }
 
-/// What is the API servers' own.
-fn of_kubernetes(path: &str) -> bool {
-    matches!(path.rsplit_once('.'), Some((_, "crt" | "key")))
-}
-
 /// What of the API servers has nothing to do with etcd.
 fn of_kubernetes_alone(path: &str) -> bool {
     let (_, path) = path.split_once("/etc/kubernetes/pki/").unwrap();
@@ -87,7 +82,7 @@ static ACK_EXPIRED: Case = Case::new(
     false,
 );
 static ACK_BROKEN: Case =
-    Case::new("ack/etcd-rollback", || Etcd { broken: true, ..ack() }, of_kubernetes, false);
+    Case::new("ack/etcd-rollback", || Etcd { broken: true, ..ack() }, keys_of_cas, false);
 
 static KUBEADM: Case =
     Case::new("etcd/rotate-ca", || Etcd { layout: Layout::Kubeadm, ..usual() }, of_kubernetes_alone, true);

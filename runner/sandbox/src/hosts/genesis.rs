@@ -89,11 +89,19 @@ impl Etcd {
     /// Parameters of workflows, with the inventory and the CAs' keys in this folder.
     pub(super) fn params(&self, dir: &Path) -> Vec<(String, String)> {
         let at = |name: &str| dir.join(name).display().to_string();
-        let mut params = vec![("inventory", at("hosts.yaml")), ("layout", self.layout.word().to_owned())];
-        if self.expired != Expired::Everything {
-            params.push(("ca_key", at("pki/ca-key.pem")));
-            if self.peer_ca {
-                params.push(("peer_ca_key", at("pki/peer-ca-key.pem")));
+        let mut params = vec![
+            ("inventory", at("hosts.yaml")),
+            ("layout", self.layout.word().to_owned()),
+            ("snapshot", at("snapshots/")),
+        ];
+        // Where hosts have the keys, they are found there.
+        if !self.layout.keeps_keys() {
+            params.push(("ca_out", at("pki")));
+            if self.expired != Expired::Everything {
+                params.push(("ca_key", at("pki/ca-key.pem")));
+                if self.peer_ca {
+                    params.push(("peer_ca_key", at("pki/peer-ca-key.pem")));
+                }
             }
         }
         if !self.applications().is_empty() {

@@ -109,6 +109,17 @@ impl Layout {
         matches!(self, Self::Kubeadm | Self::Ack)
     }
 
+    /// Whether the keys of etcd's CAs lie beside them on each member's host, or with who installed it.
+    pub(super) fn keeps_keys(self) -> bool {
+        self.stacked()
+    }
+
+    /// Where the key of a CA file lies, where it lies beside it.
+    pub(super) fn key_of(self, ca: &str) -> String {
+        let stem = ca.rsplit_once('.').map_or(ca, |(stem, _)| stem);
+        if self == Self::Kubeadm { format!("{stem}.key") } else { format!("{stem}-key.pem") }
+    }
+
     /// Who dials the members.
     pub(super) fn dialler(self) -> Dialler {
         let api = "kube-apiserver";

@@ -134,6 +134,12 @@ impl Pki {
             if at.peer_ca != at.ca {
                 all.push(peers.anchor(&at.peer_ca));
             }
+            if layout.keeps_keys() {
+                all.push(secret(&layout.key_of(&at.ca), &ca.key)?);
+                if at.peer_ca != at.ca {
+                    all.push(secret(&layout.key_of(&at.peer_ca), &peers.key)?);
+                }
+            }
             all.extend(ca.issue(&name, &names, &pair(&at.cert, &at.key))?);
             if at.peer_cert != at.cert {
                 // Its address alone, as most have it: its peers take it from there and from nowhere else.
