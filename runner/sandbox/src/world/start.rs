@@ -235,8 +235,10 @@ impl World {
             "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
             "daemonEndpoints": { "kubeletEndpoint": { "Port": port } },
         } });
-        let told = kube.merge(NODES, ("", NODE), "/status", &status).await;
-        told.map_err(|e| StartError::Objects(Box::new(e)))?;
+        let refused = |e| StartError::Objects(Box::new(e));
+        kube.merge(NODES, ("", NODE), "/status", &status).await.map_err(refused)?;
+        // A new node is tainted until a controller of nodes has seen that it is ready, and there is none.
+        kube.merge(NODES, ("", NODE), "", &json!({ "spec": { "taints": null } })).await.map_err(refused)?;
         self.tasks.spawn(super::kubelet::streams::serve::serve(listener, tls, Arc::clone(&self.ctx)));
         Ok(())
     }

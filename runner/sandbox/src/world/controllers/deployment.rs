@@ -78,6 +78,7 @@ pub fn decide(deployment: &Value, hash: &str, pods: &[Arc<Value>]) -> Decision {
     }
 
     let available = all_ready >= wanted.saturating_sub(unavailable);
+    let complete = old.is_empty() && new.len() == wanted && ready(&new) == wanted;
     let status = json!({
         "observedGeneration": js::generation(deployment),
         "replicas": alive.len(),
@@ -89,6 +90,10 @@ pub fn decide(deployment: &Value, hash: &str, pods: &[Arc<Value>]) -> Decision {
             "type": "Available",
             "status": if available { "True" } else { "False" },
             "reason": if available { "MinimumReplicasAvailable" } else { "MinimumReplicasUnavailable" },
+        }, {
+            "type": "Progressing",
+            "status": "True",
+            "reason": if complete { "NewReplicaSetAvailable" } else { "ReplicaSetUpdated" },
         }],
     });
     Decision { create, delete, status }
