@@ -35,7 +35,8 @@ fn site() -> Site {
     let (ca, new_ca) = (pure(&world, "ca::create", &csr("Old")), pure(&world, "ca::create", &csr("New")));
     let secret = |component: &str, name: &str, request: &str, profile: &str| {
         json!({"namespace": "tidb", "name": name, "component": component, "request": request, "profile": profile,
-               "tls.crt": ca["cert"], "tls.key": ca["key"], "ca.crt": ca["cert"], "ca_fingerprints": [ca["fingerprint"]]})
+               "tls.crt": ca["cert"], "tls.key": ca["key"], "ca.crt": ca["cert"], "immutable": false,
+               "ca_fingerprints": [ca["fingerprint"]]})
     };
     let part = |component: &str, kind: &str, secret: &str, port: Value| {
         json!({"component": component, "role": component, "kind": kind, "group": null, "namespace": "tidb", "cluster": "basic",

@@ -173,6 +173,8 @@ pub struct World {
     pub disk: Arc<dyn Disk>,
     /// The cluster in whose context the run works, where there is one.
     pub cluster: Option<kube::Client>,
+    /// What that cluster has said of its kinds.
+    pub kinds: Arc<crate::k8s::kinds::Kinds>,
     /// Hosts below any cluster, and the run's holds on them.
     pub hosts: Arc<crate::host::Pool>,
     /// Where secrets lie.
@@ -193,6 +195,7 @@ impl World {
             net: Arc::new(SystemNet),
             disk: Arc::new(crate::files::SystemDisk),
             cluster,
+            kinds: Arc::default(),
             hosts: Arc::default(),
             secrets: Arc::new(MemorySecrets::default()),
             no_cluster: "no cluster is configured; set `KUBECONFIG` or pass `--kubeconfig`".into(),

@@ -128,6 +128,7 @@ impl Lab {
             cluster: Some(self.world.client()),
             secrets: Arc::new(MemorySecrets::default()),
             hosts: Arc::default(),
+            kinds: Arc::default(),
             no_cluster: String::new(),
             manager: "rollover".into(),
             folder: "/".into(),

@@ -26,6 +26,7 @@ mod in_cluster;
 mod issued;
 mod kills;
 mod lab;
+mod made_again;
 mod neighbours;
 mod operator_v2;
 mod pages;

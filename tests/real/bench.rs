@@ -105,6 +105,7 @@ impl Bench {
             cluster: Some(cluster),
             secrets: self.secrets.clone(),
             hosts: Arc::default(),
+            kinds: Arc::default(),
             no_cluster: String::new(),
             manager: "rollover".into(),
             folder: "/".into(),

@@ -153,7 +153,7 @@ fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
     let key = stdlib::secret::handle("ab12", "spki:77");
     let secret = |name: &str| {
         json!({"namespace": "tidb", "name": format!("basic-{name}-cluster-secret"), "component": name, "profile": "internal",
-            "request": format!("{name}-server"), "ca.crt": format!("{PEM}{NEXT}"), "tls.crt": PEM, "tls.key": key, "ca_fingerprints": ["f1", "f2"]})
+            "request": format!("{name}-server"), "ca.crt": format!("{PEM}{NEXT}"), "tls.crt": PEM, "tls.key": key, "immutable": false, "ca_fingerprints": ["f1", "f2"]})
     };
     let mut cluster = cluster();
     cluster.answer["secrets"] = json!([secret("pd"), secret("tikv")]);

@@ -31,7 +31,7 @@ pub(crate) struct Asked {
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
     pub(crate) way: connect::Way,
-    world: World,
+    pub(crate) world: World,
     workflow: Workflow,
 }
 

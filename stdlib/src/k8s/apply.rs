@@ -124,7 +124,12 @@ pub(super) async fn restore(
     let objects = Objects::behind(world, gate)?;
     let (mut announced, mut lost) = (false, None);
     for _ in 0..ROUNDS {
-        let Some(now) = objects.find(&object).await? else { return Ok(()) };
+        let now = match objects.find(&object).await {
+            // Its kind has gone, and it with it.
+            Err(error) if error.code == Code::NotFound => None,
+            other => other?,
+        };
+        let Some(now) = now else { return Ok(()) };
         let part = present(&now, &manifest);
         let there = digest(&part);
         let changed = |text: String| {

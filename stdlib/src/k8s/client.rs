@@ -13,8 +13,10 @@ use crate::error::{Code, PrimError};
 use crate::gate::Gate;
 use crate::world::World;
 
-use super::errors::{Attempt, explain, retry_after, transient};
-use super::object::{Ref, collection, resource, text};
+use super::discovery;
+use super::errors::{Attempt, PATH, explain, retry_after, transient};
+use super::kinds::Kinds;
+use super::object::{Ref, collection, text};
 
 /// Pauses between attempts: about 24 s in all, which an API server that restarts usually needs.
 const PAUSES_MS: [u64; 7] = [250, 500, 1_000, 2_000, 4_000, 8_000, 8_000];
@@ -22,6 +24,8 @@ const PAUSES_MS: [u64; 7] = [250, 500, 1_000, 2_000, 4_000, 8_000, 8_000];
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a log may take.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// The code of an answer about versions that the server has forgotten.
+pub(super) const EXPIRED: u16 = 410;
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
 
@@ -44,6 +48,33 @@ pub struct Deletion {
     pub propagation: Propagation,
     /// A grace period of 0: the server forgets a pod while its processes may still run.
     pub force: bool,
+}
+
+/// Where objects of a kind lie on the server.
+pub(super) struct Shelf {
+    /// The path of the collection.
+    pub path: String,
+    /// What the server calls them.
+    pub plural: String,
+}
+
+/// Objects as they were at one moment.
+pub(super) struct Listed {
+    pub items: Vec<Value>,
+    /// The version of that moment.
+    pub version: String,
+}
+
+/// A failure, and the code of the server's answer; 0 where it gave none that counts.
+struct Refused {
+    error: PrimError,
+    code: u16,
+}
+
+impl From<PrimError> for Refused {
+    fn from(error: PrimError) -> Self {
+        Self { error, code: 0 }
+    }
 }
 
 /// The API server, seen from one call of a primitive.
@@ -73,6 +104,24 @@ impl<'a> Objects<'a> {
         self
     }
 
+    pub(super) fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
+    /// What the server has said of its kinds.
+    pub(super) fn kinds(&self) -> &Kinds {
+        &self.world.kinds
+    }
+
+    /// Where an object lies, after what is wrong with asking this of it.
+    pub(super) async fn shelf(&self, object: &Ref, verb: &str) -> Result<Shelf, PrimError> {
+        let served = discovery::served(self, object).await?;
+        discovery::askable(object, &served, verb)?;
+        let mut resource = object.resource();
+        resource.plural = served.plural;
+        Ok(Shelf { path: collection(&resource, &object.namespace), plural: resource.plural })
+    }
+
     /// The object, or `NotFound`.
     pub async fn get(&self, object: &Ref) -> Result<Value, PrimError> {
         self.find(object)
@@ -80,10 +129,11 @@ impl<'a> Objects<'a> {
             .ok_or_else(|| PrimError::not_found("it does not exist").on(object.to_string()))
     }
 
-    /// The object, if there is one.
+    /// The object, if there is one. That the server has no such kind is an error.
     pub async fn find(&self, object: &Ref) -> Result<Option<Value>, PrimError> {
-        let request = Request::new(collection(&object.resource(), &object.namespace));
-        let attempt = Attempt { verb: "get", object, part: "" };
+        let shelf = self.shelf(object, "get").await?;
+        let request = Request::new(shelf.path);
+        let attempt = Attempt { verb: "get", object, part: "", plural: &shelf.plural };
         match self.send(&attempt, || request.get(&object.name, &GetParams::default())).await {
             Err(error) if error.code == Code::NotFound => Ok(None),
             other => other.map(Some),
@@ -92,8 +142,8 @@ impl<'a> Objects<'a> {
 
     /// What the server says at a path, e.g. of discovery.
     pub async fn path(&self, path: &str) -> Result<Value, PrimError> {
-        let object = Ref::new("", "path", "", path);
-        let attempt = Attempt { verb: "get", object: &object, part: "" };
+        let object = Ref::new("", PATH, "", path);
+        let attempt = Attempt { verb: "get", object: &object, part: "", plural: "" };
         let build = || {
             let request = http::Request::get(path).body(Vec::new());
             request.map_err(kube::core::request::Error::BuildRequest)
@@ -121,9 +171,22 @@ impl<'a> Objects<'a> {
         labels: &str,
         fields: &str,
     ) -> Result<Vec<Value>, PrimError> {
+        self.list_at(api_version, kind, namespace, labels, fields).await.map(|listed| listed.items)
+    }
+
+    /// The same, and the version of the whole at which they were so.
+    pub(super) async fn list_at(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+        fields: &str,
+    ) -> Result<Listed, PrimError> {
         let all = Ref::new(api_version, kind, namespace, "");
-        let request = Request::new(collection(&resource(api_version, kind), namespace));
-        let attempt = Attempt { verb: "list", object: &all, part: "" };
+        let shelf = self.shelf(&all, "list").await?;
+        let request = Request::new(shelf.path);
+        let attempt = Attempt { verb: "list", object: &all, part: "", plural: &shelf.plural };
         let mut items = Vec::new();
         let mut params = ListParams::default().limit(PAGE);
         if !labels.is_empty() {
@@ -133,13 +196,25 @@ impl<'a> Objects<'a> {
             params = params.fields(fields);
         }
         loop {
-            let mut page = self.send(&attempt, || request.list(&params)).await?;
+            let mut page = match self.ask(&attempt, || request.list(&params)).await {
+                Ok(page) => page,
+                // What was begun is too old to be gone on with: all anew, and as one page, which cannot grow old.
+                Err(refused) if refused.code == EXPIRED && params.continue_token.is_some() => {
+                    items.clear();
+                    (params.limit, params.continue_token) = (None, None);
+                    continue;
+                }
+                Err(refused) => return Err(refused.error),
+            };
             if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
                 items.extend(found);
             }
             let next = text(&page, &["metadata", "continue"]);
             if next.is_empty() {
-                return Ok(items);
+                return Ok(Listed {
+                    items,
+                    version: text(&page, &["metadata", "resourceVersion"]).to_owned(),
+                });
             }
             params = params.continue_token(next);
         }
@@ -166,8 +241,9 @@ impl<'a> Objects<'a> {
     ) -> Result<Value, PrimError> {
         at_version(&mut patch, version);
         let params = PatchParams { field_manager: Some(self.manager.clone()), ..PatchParams::default() };
-        let request = Request::new(collection(&object.resource(), &object.namespace));
-        let attempt = Attempt { verb: "patch", object, part: "" };
+        let shelf = self.shelf(object, "patch").await?;
+        let request = Request::new(shelf.path);
+        let attempt = Attempt { verb: "patch", object, part: "", plural: &shelf.plural };
         let build = || match part {
             "" => request.patch(&object.name, &params, &Patch::Merge(&patch)),
             part => request.patch_subresource(part, &object.name, &params, &Patch::Merge(&patch)),
@@ -178,9 +254,10 @@ impl<'a> Objects<'a> {
     /// Creates an object; `Conflict` where there is one of that name.
     pub async fn create(&self, object: &Ref, body: &Value) -> Result<Value, PrimError> {
         let params = PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() };
-        let request = Request::new(collection(&object.resource(), &object.namespace));
+        let shelf = self.shelf(object, "create").await?;
+        let request = Request::new(shelf.path);
         let bytes = serde_json::to_vec(body).map_err(|e| PrimError::internal(e.to_string()))?;
-        let attempt = Attempt { verb: "create", object, part: "" };
+        let attempt = Attempt { verb: "create", object, part: "", plural: &shelf.plural };
         self.send(&attempt, || request.create(&params, bytes.clone())).await
     }
 
@@ -207,8 +284,9 @@ impl<'a> Objects<'a> {
             uid: Some(uid.to_owned()),
             resource_version: Some(version.to_owned()),
         });
-        let request = Request::new(collection(&object.resource(), &object.namespace));
-        let attempt = Attempt { verb: "delete", object, part: "" };
+        let shelf = self.shelf(object, "delete").await?;
+        let request = Request::new(shelf.path);
+        let attempt = Attempt { verb: "delete", object, part: "", plural: &shelf.plural };
         match self.send(&attempt, || request.delete(&object.name, &params)).await {
             Err(error) if error.code == Code::NotFound => Ok(()),
             other => other.map(|_| ()),
@@ -225,7 +303,7 @@ impl<'a> Objects<'a> {
         });
         let path = format!("{}/{}/eviction", collection(&pod.resource(), &pod.namespace), pod.name);
         let bytes = serde_json::to_vec(&body).map_err(|e| PrimError::internal(e.to_string()))?;
-        let attempt = Attempt { verb: "create", object: pod, part: "eviction" };
+        let attempt = Attempt { verb: "create", object: pod, part: "eviction", plural: "" };
         let build = || {
             let request = http::Request::post(&path).header(http::header::CONTENT_TYPE, "application/json");
             request.body(bytes.clone()).map_err(kube::core::request::Error::BuildRequest)
@@ -260,7 +338,7 @@ impl<'a> Objects<'a> {
         );
         let request = http::Request::get(path).body(Vec::new());
         let request = request.map_err(|e| PrimError::internal(e.to_string()))?;
-        let attempt = Attempt { verb: "get", object: pod, part: "log" };
+        let attempt = Attempt { verb: "get", object: pod, part: "log", plural: "" };
         match select(Box::pin(self.client.request_text(request)), self.world.clock.sleep(LOG_TIMEOUT)).await {
             Either::Left((answer, _)) => answer.map_err(|error| explain(&error, &attempt)),
             Either::Right(_) => {
@@ -270,6 +348,13 @@ impl<'a> Objects<'a> {
     }
 
     async fn send<F>(&self, attempt: &Attempt<'_>, build: F) -> Result<Value, PrimError>
+    where
+        F: Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    {
+        self.ask(attempt, build).await.map_err(|refused| refused.error)
+    }
+
+    async fn ask<F>(&self, attempt: &Attempt<'_>, build: F) -> Result<Value, Refused>
     where
         F: Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     {
@@ -289,7 +374,8 @@ impl<'a> Objects<'a> {
                 Either::Left((Err(error), _)) => {
                     let failure = explain(&error, attempt);
                     if !transient(&error) {
-                        return Err(failure);
+                        let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+                        return Err(Refused { error: failure, code });
                     }
                     (failure, retry_after(&error))
                 }
@@ -299,7 +385,7 @@ impl<'a> Objects<'a> {
                     None,
                 ),
             };
-            let Some(pause) = pauses.next() else { return Err(failure) };
+            let Some(pause) = pauses.next() else { return Err(failure.into()) };
             self.world.clock.sleep(wait.unwrap_or(pause).max(pause)).await;
         }
     }
@@ -347,8 +433,9 @@ impl Objects<'_> {
             dry_run,
             ..PatchParams::default()
         };
-        let request = Request::new(collection(&object.resource(), &object.namespace));
-        let attempt = Attempt { verb: "patch", object, part: "" };
+        let shelf = self.shelf(object, "patch").await?;
+        let request = Request::new(shelf.path);
+        let attempt = Attempt { verb: "patch", object, part: "", plural: &shelf.plural };
         self.send(&attempt, || request.patch(&object.name, &params, patch)).await
     }
 }

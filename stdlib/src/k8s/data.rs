@@ -59,15 +59,31 @@ pub async fn set(
         if present.value.is_null() && !create {
             return Err(PrimError::not_found("it does not exist").on(object.to_string()));
         }
-        let mut after = present.content.clone();
-        for (key, bytes) in keys {
-            if !after.get(key).is_some_and(|old| content::same(old, bytes)) {
-                after.insert(key.clone(), bytes.clone());
-            }
-        }
-        Ok(after)
+        Ok(merged(&present.content, keys))
     };
     write(world, gate, &objects, object, decide).await
+}
+
+/// What lies there with some keys set. Keys that say the same already are left as they are.
+pub(super) fn merged(content: &Content, keys: &Content) -> Content {
+    let mut after = content.clone();
+    for (key, bytes) in keys {
+        if !after.get(key).is_some_and(|old| content::same(old, bytes)) {
+            after.insert(key.clone(), bytes.clone());
+        }
+    }
+    after
+}
+
+/// That the server has stored what was written.
+pub(super) fn stored(world: &World, object: &Ref, value: &Value, digest: &str) -> Result<(), PrimError> {
+    let flavor = Flavor::of(object)?;
+    let found = content::digest(flavor, &content::read(flavor, object, value)?, world.secrets.as_ref());
+    if found == digest {
+        return Ok(());
+    }
+    let text = "the API server stored something else than we wrote: an admission webhook changes it";
+    Err(PrimError::new(Code::Conflict, text).on(object.to_string()).expected(digest, found))
 }
 
 /// Puts back what one effect changed, where nobody else changed it since.
@@ -123,7 +139,7 @@ where
         if at(&now.value, &["immutable"]) == Some(&Value::Bool(true)) {
             return Err(PrimError::invalid("it is immutable, so its data cannot be changed in place")
                 .on(object.to_string())
-                .hint("make a mutable copy under a name of its own and let the workload use that one"));
+                .hint(frozen(object)));
         }
         let digest = content::digest(flavor, &after, world.secrets.as_ref());
         let keys = changed_keys(&now.content, &after);
@@ -159,16 +175,7 @@ where
         };
         match written {
             Ok(value) => {
-                let stored = content::read(flavor, object, &value)?;
-                let found = content::digest(flavor, &stored, world.secrets.as_ref());
-                if found != digest {
-                    return Err(PrimError::new(
-                        Code::Conflict,
-                        "the API server stored something else than we wrote: an admission webhook changes it",
-                    )
-                    .on(object.to_string())
-                    .expected(digest, found));
-                }
+                stored(world, object, &value, &digest)?;
                 return Ok(Outcome { value, changed: true });
             }
             Err(error) if error.code == Code::Conflict => conflict = Some(error),
@@ -216,7 +223,16 @@ fn fresh(object: &Ref, data: &Map<String, Value>) -> Value {
     })
 }
 
-fn changed_keys(before: &Content, after: &Content) -> Vec<String> {
+/// What to do about what is immutable.
+fn frozen(object: &Ref) -> &'static str {
+    if object.kind == "Secret" {
+        "`k8s::patch_secret` with `#{ immutable: \"replace\" }` deletes it and makes it again; or make a mutable copy under a name of its own and let the workload use that one"
+    } else {
+        "make a mutable copy under a name of its own and let the workload use that one"
+    }
+}
+
+pub(super) fn changed_keys(before: &Content, after: &Content) -> Vec<String> {
     let mut keys: Vec<String> = before
         .keys()
         .chain(after.keys())
@@ -228,7 +244,7 @@ fn changed_keys(before: &Content, after: &Content) -> Vec<String> {
     keys
 }
 
-fn foreign(object: &Ref, now: &Present, expected: &str, us: &str) -> PrimError {
+pub(super) fn foreign(object: &Ref, now: &Present, expected: &str, us: &str) -> PrimError {
     let writer = content::last_foreign_writer(&now.value, us)
         .map_or_else(|| "somebody else".to_owned(), |writer| format!("`{writer}`"));
     PrimError::new(Code::Conflict, format!("{writer} changed it after this run had; what is there now is not ours to replace"))

@@ -14,10 +14,9 @@ use super::client::{Deletion, Objects, Propagation};
 use super::content::{self, Content, Flavor};
 use super::data::{self, ABSENT};
 use super::object::{Ref, at, text};
+use super::patch::{ROUNDS, restless};
 use super::sealed;
 
-/// How often a deletion that lost against somebody's write is decided anew.
-const ROUNDS: usize = 6;
 /// How often it is looked whether it has gone.
 const PAUSE: Duration = Duration::from_millis(300);
 /// What of a Secret's metadata is made again with it.
@@ -79,36 +78,44 @@ pub(super) async fn restore(
 ) -> Result<(), PrimError> {
     let object = Ref::from_place(&effect.place)?;
     let objects = Objects::behind(world, gate)?;
-    let now = data::present(world, &objects, &object).await?;
-    if now.digest == effect.before {
-        return Ok(());
+    let mut lost = None;
+    for _ in 0..ROUNDS {
+        let now = data::present(world, &objects, &object).await?;
+        if now.digest == effect.before {
+            return Ok(());
+        }
+        if !now.value.is_null() {
+            let owner = content::last_foreign_writer(&now.value, &world.manager);
+            let who = owner.map_or_else(|| "somebody else".to_owned(), |writer| format!("`{writer}`"));
+            return Err(PrimError::new(Code::Conflict, format!("{who} has made it again since this run deleted it"))
+                .on(object.to_string())
+                .expected(ABSENT, now.digest)
+                .hint("keep who makes it from doing so (stop the controller), delete it, then go on with `rollover rollback`"));
+        }
+        let sealed: Value = sealed::open(&object, effect)?;
+        let content = effect.backup.as_ref().map(content::unseal).transpose()?.unwrap_or_default();
+        let fresh = fresh(&object, &sealed, &content);
+        let announced = Effect {
+            place: effect.place.clone(),
+            before: ABSENT.into(),
+            after: effect.before.clone(),
+            class: EffectClass::Restorable,
+            backup: None,
+            summary: json!({
+                "before": {},
+                "after": content::summary(Flavor::Secret, &content, &content.keys().cloned().collect::<Vec<_>>(), world.secrets.as_ref()),
+            }),
+        };
+        if gate.effect(announced).await? == Permit::AlreadyDone {
+            return Ok(());
+        }
+        match objects.create(&object, &fresh).await {
+            // Somebody's, or our own whose answer was lost: that is seen when it is looked at.
+            Err(error) if error.code == Code::Conflict => lost = Some(error),
+            other => return other.map(|_| ()),
+        }
     }
-    if !now.value.is_null() {
-        let owner = content::last_foreign_writer(&now.value, &world.manager);
-        let who = owner.map_or_else(|| "somebody else".to_owned(), |writer| format!("`{writer}`"));
-        return Err(PrimError::new(Code::Conflict, format!("{who} has made it again since this run deleted it"))
-            .on(object.to_string())
-            .expected(ABSENT, now.digest)
-            .hint("keep who makes it from doing so (stop the controller), delete it, then go on with `rollover rollback`"));
-    }
-    let sealed: Value = sealed::open(&object, effect)?;
-    let content = effect.backup.as_ref().map(content::unseal).transpose()?.unwrap_or_default();
-    let fresh = fresh(&object, &sealed, &content);
-    let announced = Effect {
-        place: effect.place.clone(),
-        before: ABSENT.into(),
-        after: effect.before.clone(),
-        class: EffectClass::Restorable,
-        backup: None,
-        summary: json!({
-            "before": {},
-            "after": content::summary(Flavor::Secret, &content, &content.keys().cloned().collect::<Vec<_>>(), world.secrets.as_ref()),
-        }),
-    };
-    if gate.effect(announced).await? == Permit::Apply {
-        objects.create(&object, &fresh).await?;
-    }
-    Ok(())
+    Err(restless(&object, lost))
 }
 
 /// Deletes a Secret that a step of the run had somebody make, and that nobody uses any more; nothing is kept of it.
@@ -146,7 +153,7 @@ pub(crate) async fn forget(
         .unwrap_or_else(|| PrimError::new(Code::Conflict, "it changes all the time").on(object.to_string())))
 }
 
-fn propagation(options: Option<&Value>) -> Result<Propagation, PrimError> {
+pub(super) fn propagation(options: Option<&Value>) -> Result<Propagation, PrimError> {
     match options.and_then(|options| options.get("propagation")).and_then(Value::as_str) {
         None | Some("background") => Ok(Propagation::Background),
         Some("foreground") => Ok(Propagation::Foreground),
@@ -156,8 +163,8 @@ fn propagation(options: Option<&Value>) -> Result<Propagation, PrimError> {
     }
 }
 
-/// The uids of this Secret that this step has announced to delete.
-fn announced(history: &[Past], object: &Ref, marker: &str) -> Vec<String> {
+/// The uids of this object that this step has announced to delete.
+pub(super) fn announced(history: &[Past], object: &Ref, marker: &str) -> Vec<String> {
     let ours = |past: &Past| match past {
         Past::Wrote { place: Place(place), summary }
             if place.starts_with(&format!("{}#uid=", object.place().0))

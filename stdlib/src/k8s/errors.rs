@@ -16,11 +16,20 @@ pub struct Attempt<'a> {
     pub object: &'a Ref,
     /// Its subresource, or nothing.
     pub part: &'a str,
+    /// What the server calls objects of its kind; empty where that is what the API conventions make of it.
+    pub plural: &'a str,
 }
+
+/// The kind that stands for a path of the server which is no object.
+pub(super) const PATH: &str = "path";
 
 /// The rule that a role lacks, as one line of YAML that can be pasted under `rules:`.
 pub fn rule(attempt: &Attempt<'_>) -> String {
+    if attempt.object.kind == PATH {
+        return format!("- {{nonResourceURLs: [\"{}\"], verbs: [\"get\"]}}", attempt.object.name);
+    }
     let resource = attempt.object.resource();
+    let plural = if attempt.plural.is_empty() { &resource.plural } else { attempt.plural };
     // `create` and `list` cannot be limited to a name.
     let streamed = matches!(attempt.part, "portforward" | "exec");
     let nameless = streamed || matches!(attempt.verb, "create" | "list" | "watch");
@@ -36,7 +45,7 @@ pub fn rule(attempt: &Attempt<'_>) -> String {
     let verbs = if streamed { forward::VERBS.join("\", \"") } else { attempt.verb.to_owned() };
     format!(
         "- {{apiGroups: [\"{}\"], resources: [\"{}{slash}{}\"], verbs: [\"{verbs}\"]{names}}}",
-        resource.group, resource.plural, attempt.part
+        resource.group, plural, attempt.part
     )
 }
 
@@ -144,7 +153,7 @@ mod tests {
         let secret = Ref::secret("tidb", "basic-pd-cluster-secret");
         let error = explain(
             &api(403, "secrets \"basic-pd-cluster-secret\" is forbidden"),
-            &Attempt { verb: "patch", object: &secret, part: "" },
+            &Attempt { verb: "patch", object: &secret, part: "", plural: "" },
         );
         assert_eq!(error.code, Code::Forbidden);
         assert_eq!(
@@ -154,16 +163,27 @@ mod tests {
                  verbs: [\"patch\"], resourceNames: [\"basic-pd-cluster-secret\"]}"
             )
         );
-        let list = Attempt { verb: "list", object: &Ref::new("apps/v1", "Deployment", "tidb", ""), part: "" };
+        let list = Attempt {
+            verb: "list",
+            object: &Ref::new("apps/v1", "Deployment", "tidb", ""),
+            part: "",
+            plural: "",
+        };
         assert_eq!(rule(&list), "- {apiGroups: [\"apps\"], resources: [\"deployments\"], verbs: [\"list\"]}");
-        let log = Attempt { verb: "get", object: &Ref::new("v1", "Pod", "tidb", "basic-pd-0"), part: "log" };
+        let log = Attempt { verb: "get", object: &Ref::new("v1", "Pod", "tidb", "basic-pd-0"), part: "log", plural: "" };
         assert_eq!(rule(&log), "- {apiGroups: [\"\"], resources: [\"pods/log\"], verbs: [\"get\"]}");
+        let person = Ref::new("example.com/v1", "Person", "tidb", "a");
+        let named = Attempt { verb: "get", object: &person, part: "", plural: "people" };
+        assert!(rule(&named).contains("resources: [\"people\"]"), "{}", rule(&named));
+        let path = Ref::new("", PATH, "", "/apis/example.com/v1");
+        let asked = Attempt { verb: "get", object: &path, part: "", plural: "" };
+        assert_eq!(rule(&asked), "- {nonResourceURLs: [\"/apis/example.com/v1\"], verbs: [\"get\"]}");
     }
 
     #[test]
     fn every_status_has_its_code_and_only_the_passing_ones_are_retried() {
         let object = Ref::secret("tidb", "a");
-        let attempt = Attempt { verb: "get", object: &object, part: "" };
+        let attempt = Attempt { verb: "get", object: &object, part: "", plural: "" };
         for (status, code, again) in [
             (400, Code::Invalid, false),
             (401, Code::Forbidden, false),

@@ -207,7 +207,7 @@ async fn one(world: &World, pod: &Ref, wanted: &Wanted, gate: &dyn Gate) -> Resu
             params = params.container(&wanted.container);
         }
         let request = request.exec(&pod.name, &wanted.command, &params);
-        let attempt = Attempt { verb: VERBS[1], object: pod, part: "exec" };
+        let attempt = Attempt { verb: VERBS[1], object: pod, part: "exec", plural: "" };
         let web = channels::open(&client, request, &attempt).await?;
         let text = format!("{}: `{}` runs", pod.name, wanted.command.join(" "));
         gate.progress(Progress { text, done: None });

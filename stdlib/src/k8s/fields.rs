@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// Fields of the metadata that the server keeps for itself.
-const SERVERS: [&str; 6] =
+pub(super) const SERVERS: [&str; 6] =
     ["resourceVersion", "generation", "managedFields", "uid", "creationTimestamp", "selfLink"];
 
 /// The merge patch that makes `to` out of `from`; nothing where they are alike. The server's own fields do not count.

@@ -12,7 +12,9 @@ pub mod client;
 mod config_map;
 pub mod connect;
 pub mod content;
+mod create_secret;
 pub mod data;
+mod delete;
 pub(crate) mod delete_secret;
 pub mod discovery;
 pub mod errors;
@@ -21,6 +23,7 @@ pub(crate) mod field;
 mod fields;
 pub mod forward;
 mod get;
+pub mod kinds;
 mod managers;
 pub mod marker;
 pub mod object;
@@ -32,6 +35,7 @@ mod patch_secret;
 pub mod patience;
 pub mod pod;
 mod recreate_pods;
+mod replace_secret;
 pub mod restart;
 pub mod rollout;
 pub(crate) mod sealed;
@@ -54,7 +58,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         name: "k8s::secret",
         kind: Kind::Read,
         params: &[NAMESPACE, NAME],
-        returns: "`{namespace, name, type, uid, keys, \"tls.crt\": PEM, \"tls.key\": secret, \"ca.crt\": PEM, fingerprint, ca_fingerprints, warnings}`",
+        returns: "`{namespace, name, type, uid, keys, immutable, \"tls.crt\": PEM, \"tls.key\": secret, \"ca.crt\": PEM, fingerprint, ca_fingerprints, warnings}`",
         doc: "Reads a TLS Secret and checks it: all three keys are there, and the private key belongs to the certificate.\n\nFails with `not-found` when the Secret or a key is missing, `invalid` when the key does not match the certificate or the PEM text is malformed, `forbidden` with the RBAC rule to add.",
         example: "let s = k8s::secret(\"tidb\", \"basic-pd-cluster-secret\");",
         run: |world, args, gate| Box::pin(secret::read(world, args, gate)),
@@ -74,16 +78,47 @@ pub const PRIMITIVES: &[Primitive] = &[
                 "The Secret, as `k8s::secret` or `tidb::cluster` gave it (`namespace` and `name` are used).",
             ),
             param("data", Type::Map, "Values by key: text, or a secret handle for a private key."),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`immutable`: `refuse` (as it is when left out), or `replace`: an immutable Secret is deleted and made again with the new data.",
+            },
         ],
         returns: "`{namespace, name, uid, changed, fingerprint, warnings}`",
-        doc: "Sets keys of a Secret in one write, and keeps its type, labels, annotations, owners and other keys. What says the same already is left alone.\n\nThe write carries the version that was read; when somebody else wrote in between, it is decided anew. Undone by putting the whole data back, where nobody changed it since. Fails with `invalid` when certificate and key would not fit together, or the Secret is immutable.",
+        doc: "Sets keys of a Secret in one write, and keeps its type, labels, annotations, owners and other keys. What says the same already is left alone.\n\nThe write carries the version that was read; when somebody else wrote in between, it is decided anew. Undone by putting the whole data back, where nobody changed it since. Fails with `invalid` when certificate and key would not fit together, or the Secret is immutable.\n\nWith `immutable: \"replace\"` an immutable one gets a successor of its name, with its type, labels, annotations, owners and finalizers, immutable again: one effect, put back in the same way, and finished by whoever resumes a run that was killed between the two. For that moment there is none: a pod that starts then waits for it. A kubelet never looks at an immutable Secret again, so pods hold the old data until they are replaced.",
         example: "p.change(s.name, k8s::patch_secret(s, #{ \"ca.crt\": both }));",
         run: |world, args, gate| Box::pin(patch_secret::run(world, args, gate)),
         restore: Some(|world, effect, gate| Box::pin(patch_secret::restore(world, effect, gate))),
         forecast: Some(patch_secret::forecast),
+        touches: patch_secret::touches,
+    },
+    Primitive {
+        name: "k8s::create_secret",
+        kind: Kind::Change,
+        params: &[
+            NAMESPACE,
+            NAME,
+            param("data", Type::Map, "Values by key: text, or a secret handle for a private key."),
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`type`, `Opaque` when left out, e.g. `kubernetes.io/tls`; `labels` and `annotations`: texts by key; `immutable`: true or false.",
+            },
+        ],
+        returns: "`{namespace, name, uid, changed}`",
+        doc: "Makes a Secret. One that is there already and says the same is left alone.\n\nUndone by deleting it, where it is still as it was made. Fails with `conflict` where there is another one of its name, and with `invalid` when certificate and key do not fit together.",
+        example: "p.change(\"web\", k8s::create_secret(\"shop\", \"web-tls\", #{ \"tls.crt\": leaf.cert, \"tls.key\": leaf.key, \"ca.crt\": ca.cert }, #{ type: \"kubernetes.io/tls\", labels: #{ app: \"web\" } }));",
+        run: |world, args, gate| Box::pin(create_secret::run(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(create_secret::restore(world, effect, gate))),
+        forecast: None,
         touches: |args| {
-            let (namespace, name) = (args::hint(args, 0, "namespace"), args::hint(args, 0, "name"));
-            vec![object::touch("v1", "Secret", namespace, name, &["get", "patch"])]
+            let (namespace, name) = (args::hint(args, 0, ""), args::hint(args, 1, ""));
+            vec![
+                object::touch("v1", "Secret", namespace, name, &["get", "delete"]),
+                object::touch("v1", "Secret", namespace, "", &["create"]),
+            ]
         },
     },
     Primitive {
@@ -246,6 +281,35 @@ pub const PRIMITIVES: &[Primitive] = &[
             vec![
                 object::touch("v1", "Secret", namespace, name, &["get", "delete"]),
                 object::touch("v1", "Secret", namespace, "", &["create"]),
+            ]
+        },
+    },
+    Primitive {
+        name: "k8s::delete",
+        kind: Kind::Change,
+        params: &[
+            param("api_version", Type::Text, "e.g. `v1`, `apps/v1`."),
+            param("kind", Type::Text, "e.g. `Deployment`; a Secret has `k8s::delete_secret`."),
+            param("namespace", Type::Text, "Namespace; empty for a cluster-scoped object."),
+            NAME,
+            Param {
+                name: "options",
+                ty: Type::Map,
+                optional: true,
+                doc: "`propagation`: what becomes of its dependents, `background` (as it is when left out), `foreground` or `orphan`; `force`: for a pod alone, true for a grace period of 0, `stateful` where it is one of a StatefulSet; `wait`: false goes on before it has gone.",
+            },
+        ],
+        returns: "`{namespace, name, deleted: uid or nothing}`",
+        doc: "Deletes an object, this very one and at the version that was read, and waits until it has gone, which its finalizers may hold up. One that is not there is done; so is one that somebody has made again since this step deleted it.\n\nUndone by making it again, with a new uid and without its status; not its dependents, which its controllers make: `orphan` keeps those that nobody would. What a controller keeps is made again by that, and not put back. Force has the server forget a pod while its processes may still run: never for a member of a database whose node still lives.\n\nFails with `argument` for a Namespace, a CustomResourceDefinition, a PersistentVolume or its claim, since what goes with them could not be made again, with `refused` for a StatefulSet whose claims go with it or a pod of one by force, and with `conflict` on the way back where somebody else has made it again.",
+        example: "p.change(\"old policy\", k8s::delete(\"networking.k8s.io/v1\", \"NetworkPolicy\", \"tidb\", \"allow-old-ca\", #{ propagation: \"orphan\" }));",
+        run: |world, args, gate| Box::pin(delete::run(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(delete::restore(world, effect, gate))),
+        forecast: None,
+        touches: |args| {
+            let hint = |n| args::hint(args, n, "");
+            vec![
+                object::touch(hint(0), hint(1), hint(2), hint(3), &["get", "delete"]),
+                object::touch(hint(0), hint(1), hint(2), "", &["create"]),
             ]
         },
     },

@@ -38,7 +38,8 @@ impl Ref {
         Self::new("v1", "Secret", namespace, name)
     }
 
-    /// Group, version and plural. The plural follows the API conventions, which every kind that we know keeps.
+    /// Group, version and plural. The plural follows the API conventions, which every kind that we know keeps; what a
+    /// server calls another one is found out by [`super::discovery::served`].
     pub fn resource(&self) -> ApiResource {
         resource(&self.api_version, &self.kind)
     }
@@ -85,7 +86,7 @@ impl fmt::Display for Ref {
     }
 }
 
-/// Group, version and plural of a kind.
+/// Group, version and plural of a kind, by the API conventions.
 pub fn resource(api_version: &str, kind: &str) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
@@ -101,7 +102,8 @@ pub fn collection(resource: &ApiResource, namespace: &str) -> String {
     }
 }
 
-/// What a call needs; an empty name stands for all objects of the kind.
+/// What a call needs; an empty name stands for all objects of the kind. Its plural is the one of the API conventions, as
+/// manifests of workflows have it: nobody is asked.
 pub fn touch(api_version: &str, kind: &str, namespace: &str, name: &str, verbs: &[&str]) -> Touch {
     let resource = resource(api_version, kind);
     Touch::Kube {

@@ -1,27 +1,37 @@
 //! `k8s::patch_secret`: certificates, key and CA of a Secret in one write that keeps everything else.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::error::PrimError;
 use crate::gate::{Gate, RecordedEffect};
+use crate::registry::Touch;
 use crate::secret::{handle_id, not_a_key};
 use crate::trust;
 use crate::world::World;
 
 use super::content::{self, Content};
-use super::object::{Ref, text};
-use super::{args, data, owner, secret};
+use super::object::{Ref, text, touch};
+use super::{args, data, owner, replace_secret, secret};
 
-/// `k8s::patch_secret(secret, data)`.
+/// `k8s::patch_secret(secret, data, options)`.
 pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
     let object = target(args)?;
-    let keys = wanted(world, args, &object)?;
+    let replace = replaces(args.get(2))?;
+    let data = args::map(args, 1, "data")?;
+    if data.is_empty() {
+        return Err(PrimError::argument("`data` names no key to write").on(object.to_string()));
+    }
+    let keys = values(world, data, &object)?;
     let pair = keys.contains_key("tls.crt") || keys.contains_key("tls.key");
     if pair {
         check_pair(world, &object, &keys).await?;
     }
-    let outcome = data::set(world, gate, &object, &keys, false).await?;
+    let replaced = if replace { replace_secret::set(world, gate, &object, &keys).await? } else { None };
+    let outcome = match replaced {
+        Some(outcome) => outcome,
+        None => data::set(world, gate, &object, &keys, false).await?,
+    };
     let stored = content::read(content::Flavor::Secret, &object, &outcome.value)?;
     let fingerprint = stored
         .get("tls.crt")
@@ -44,7 +54,33 @@ pub(super) async fn restore(
     gate: &dyn Gate,
 ) -> Result<(), PrimError> {
     let object = Ref::from_place(&effect.place)?;
+    if replace_secret::replaces(effect) {
+        return replace_secret::restore(world, effect, gate).await;
+    }
     data::restore(world, gate, &object, effect).await
+}
+
+/// Whether what is immutable is made again.
+fn replaces(options: Option<&Value>) -> Result<bool, PrimError> {
+    match options.and_then(|options| options.get("immutable")) {
+        None => Ok(false),
+        Some(Value::String(word)) if word == "refuse" => Ok(false),
+        Some(Value::String(word)) if word == "replace" => Ok(true),
+        Some(other) => Err(PrimError::argument("`options.immutable` says something else")
+            .expected("`refuse` or `replace`", other.to_string())),
+    }
+}
+
+/// What a call touches.
+pub(super) fn touches(args: &[Value]) -> Vec<Touch> {
+    let (namespace, name) = (args::hint(args, 0, "namespace"), args::hint(args, 0, "name"));
+    if args::hint(args, 2, "immutable") != "replace" {
+        return vec![touch("v1", "Secret", namespace, name, &["get", "patch"])];
+    }
+    vec![
+        touch("v1", "Secret", namespace, name, &["get", "patch", "delete"]),
+        touch("v1", "Secret", namespace, "", &["create"]),
+    ]
 }
 
 /// What parties that mount the Secret will load.
@@ -64,11 +100,8 @@ fn target(args: &[Value]) -> Result<Ref, PrimError> {
     Ok(Ref::secret(args::field(secret, "namespace", "secret")?, args::field(secret, "name", "secret")?))
 }
 
-fn wanted(world: &World, args: &[Value], object: &Ref) -> Result<Content, PrimError> {
-    let data = args::map(args, 1, "data")?;
-    if data.is_empty() {
-        return Err(PrimError::argument("`data` names no key to write").on(object.to_string()));
-    }
+/// Values by key: texts, and what handles stand for.
+pub(super) fn values(world: &World, data: &Map<String, Value>, object: &Ref) -> Result<Content, PrimError> {
     data.iter()
         .map(|(key, value)| {
             let bytes = match value {
@@ -95,6 +128,11 @@ async fn check_pair(world: &World, object: &Ref, keys: &Content) -> Result<(), P
     let objects = super::client::Objects::of(world)?;
     let mut after = data::present(world, &objects, object).await?.content;
     after.extend(keys.iter().map(|(key, bytes)| (key.clone(), bytes.clone())));
+    pair(object, &after)
+}
+
+/// That a certificate and a key fit together, where both are there.
+pub(super) fn pair(object: &Ref, after: &Content) -> Result<(), PrimError> {
     let (Some(chain), Some(key)) = (after.get("tls.crt"), after.get("tls.key")) else { return Ok(()) };
     let chain = content::certificates(chain, &format!("{object}, key `tls.crt`"))?;
     let Some(leaf) = chain.first() else { return Ok(()) };

@@ -10,7 +10,7 @@ use crate::world::World;
 
 use super::client::Objects;
 use super::content::{self, Content, Flavor};
-use super::object::{Ref, text};
+use super::object::{Ref, at, text};
 use super::{args, owner};
 
 /// The three keys of a TLS Secret.
@@ -114,6 +114,7 @@ pub fn describe(world: &World, object: &Ref, tls: &Tls) -> Result<Value, PrimErr
         "type": text(&tls.value, &["type"]),
         "uid": text(&tls.value, &["metadata", "uid"]),
         "keys": keys,
+        "immutable": at(&tls.value, &["immutable"]) == Some(&Value::Bool(true)),
         "tls.crt": tls.pem("tls.crt"),
         "tls.key": tls.key_handle(world)?,
         "ca.crt": tls.pem("ca.crt"),

@@ -122,6 +122,7 @@ impl Lab {
             cluster: None,
             secrets: Arc::new(MemorySecrets::default()),
             hosts: Arc::new(Pool::new(self.world.connect())),
+            kinds: Arc::default(),
             no_cluster: "there is none".into(),
             manager: "rollover".into(),
             folder: "/".into(),

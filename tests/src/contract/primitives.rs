@@ -25,7 +25,7 @@ impl Remembering {
         self.0.lock().unwrap().clone()
     }
 
-    fn last(&self) -> RecordedEffect {
+    pub(super) fn last(&self) -> RecordedEffect {
         let effect = self.effects().pop().unwrap();
         RecordedEffect {
             place: effect.place,
@@ -82,6 +82,7 @@ pub(super) async fn talk(talk: &mut Talk, peer: &Peer) {
     annotations(talk, &world).await;
     fields(talk, &world).await;
     deletions(talk, peer, &world).await;
+    making(talk, &world).await;
     reads(talk, peer, &world).await;
 }
 
@@ -370,6 +371,57 @@ async fn deletions(talk: &mut Talk, peer: &Peer, world: &World) {
     let all = json!([[{"namespace": NS, "name": "doomed", "selector": "", "replicas": 0}]]);
     let refused = call(world, &gate, "k8s::recreate_pods", all).await;
     talk.say(format!("without a selector: {}", outcome(&refused)));
+}
+
+async fn making(talk: &mut Talk, world: &World) {
+    talk.about("k8s::create_secret, k8s::delete, and what is immutable");
+    let at = path("secrets/made");
+    let gate = Remembering::default();
+    let args = json!([NS, "made", {"a": "1"}, {"labels": {"app": "db"}, "immutable": true}]);
+    let result = call(world, &gate, "k8s::create_secret", args.clone()).await;
+    talk.say(format!("made: {}", outcome(&result)));
+    let now = talk.get(&at).await;
+    talk.show(&now, &["/type", "/data", "/immutable", "/metadata/labels"]);
+    let again = call(world, &Remembering::default(), "k8s::create_secret", args).await;
+    talk.say(format!("again: {}", outcome(&again)));
+    let changed = Remembering::default();
+    let args = json!([{"namespace": NS, "name": "made"}, {"b": "2"}, {"immutable": "replace"}]);
+    let result = call(world, &changed, "k8s::patch_secret", args).await;
+    talk.say(format!("replaced: {}; effects {}", outcome(&result), changed.effects().len()));
+    let next = talk.get(&at).await;
+    talk.show(&next, &["/type", "/data", "/immutable", "/metadata/labels"]);
+    talk.say(format!("  another object: {}", next["metadata"]["uid"] != now["metadata"]["uid"]));
+    let restore = registry().get("k8s::patch_secret").unwrap().restore.unwrap();
+    restore(world, &changed.last(), &Remembering::default()).await.unwrap();
+    let now = talk.get(&at).await;
+    talk.say("put back");
+    talk.show(&now, &["/data", "/immutable"]);
+    let restore = registry().get("k8s::create_secret").unwrap().restore.unwrap();
+    restore(world, &gate.last(), &Remembering::default()).await.unwrap();
+    talk.ask("and what was made is gone", "GET", &at, How::Json, Value::Null).await;
+
+    let doomed = json!({"metadata": {"labels": {"app": "db"}}, "data": {"a": "1"}});
+    talk.send("POST", &path("configmaps"), How::Json, &config_map("doomed", doomed)).await;
+    let gate = Remembering::default();
+    let args = json!(["v1", "ConfigMap", NS, "doomed", {"propagation": "foreground"}]);
+    let result = call(world, &gate, "k8s::delete", args.clone()).await.unwrap();
+    talk.say(format!("deleted: {}; after {}", !result["deleted"].is_null(), gate.last().after));
+    talk.ask("it has gone", "GET", &path("configmaps/doomed"), How::Json, Value::Null).await;
+    let restore = registry().get("k8s::delete").unwrap().restore.unwrap();
+    let back = Remembering::default();
+    restore(world, &gate.last(), &back).await.unwrap();
+    restore(world, &gate.last(), &back).await.unwrap();
+    let now = talk.get(&path("configmaps/doomed")).await;
+    talk.say(format!("put back, {} effect", back.effects().len()));
+    talk.show(&now, &["/data", "/metadata/labels"]);
+    call(world, &Remembering::default(), "k8s::delete", args).await.unwrap();
+    for (kind, options) in
+        [("Secret", json!({})), ("Namespace", json!({})), ("ConfigMap", json!({"force": true}))]
+    {
+        let args = json!(["v1", kind, NS, "doomed", options]);
+        let refused = call(world, &gate, "k8s::delete", args).await;
+        talk.say(format!("{kind}: {}", outcome(&refused)));
+    }
 }
 
 async fn reads(talk: &mut Talk, peer: &Peer, world: &World) {

@@ -241,6 +241,7 @@ impl Machine {
             cluster: None,
             secrets: Arc::new(MemorySecrets::default()),
             hosts: Arc::default(),
+            kinds: Arc::default(),
             no_cluster: String::new(),
             manager: "rollover".into(),
             folder: "/".into(),

@@ -147,7 +147,8 @@ impl Forward {
         let object = Ref::new("v1", "Service", namespace, service);
         let request = Request::new(collection(&object.resource(), namespace));
         let request = request.get(service, &GetParams::default());
-        let found = self.ask(request, &Attempt { verb: "get", object: &object, part: "" }).await?;
+        let found =
+            self.ask(request, &Attempt { verb: "get", object: &object, part: "", plural: "" }).await?;
         let selector = at(&found, &["spec", "selector"]).and_then(Value::as_object);
         let labels: Vec<String> = selector
             .into_iter()
@@ -175,7 +176,8 @@ impl Forward {
         let all = Ref::new("v1", "Pod", namespace, "");
         let params = ListParams::default().labels(labels).fields(fields);
         let request = Request::new(collection(&all.resource(), namespace)).list(&params);
-        let mut list = self.ask(request, &Attempt { verb: "list", object: &all, part: "" }).await?;
+        let mut list =
+            self.ask(request, &Attempt { verb: "list", object: &all, part: "", plural: "" }).await?;
         match list.get_mut("items").map(Value::take) {
             Some(Value::Array(pods)) => Ok(pods),
             _ => Ok(Vec::new()),
@@ -190,7 +192,7 @@ impl Forward {
     async fn through(&self, pod: &Pod, port: u16) -> Result<Box<dyn Stream>, PrimError> {
         let object = pod.object();
         let request = Request::new(collection(&object.resource(), &pod.namespace));
-        let attempt = Attempt { verb: VERBS[1], object: &object, part: "portforward" };
+        let attempt = Attempt { verb: VERBS[1], object: &object, part: "portforward", plural: "" };
         let web =
             super::channels::open(&self.client, request.portforward(&pod.name, &[port]), &attempt).await?;
         let title = format!("{}/{}:{port}", pod.namespace, pod.name);
