@@ -34,3 +34,4 @@ mod sql;
 mod streams;
 mod two_processes;
 mod unstartable;
+mod waits;

@@ -40,6 +40,8 @@ pub mod restart;
 pub mod rollout;
 pub(crate) mod sealed;
 pub mod secret;
+mod wait;
+mod watch;
 pub mod why;
 
 use crate::registry::{Kind, Param, Primitive, Type};
@@ -377,6 +379,27 @@ pub const PRIMITIVES: &[Primitive] = &[
         restore: None,
         forecast: None,
         touches: exec::touches,
+    },
+    Primitive {
+        name: "k8s::wait",
+        kind: Kind::Prove,
+        params: &[
+            param("api_version", Type::Text, "e.g. `v1`, `apps/v1`."),
+            param("kind", Type::Text, "e.g. `Certificate`."),
+            param("namespace", Type::Text, "Namespace; empty for all of them, and for what has none."),
+            param(
+                "options",
+                Type::Map,
+                "Which objects: `name`, or `labels` and `fields`, selectors. What each of them shall have: `condition` with `status` (`True` when left out), or `field`, a path such as `status.phase`, with `value` (any when left out); neither: to be there. `count`: how many there must be at least, 1 when left out; `within`: how long it may take, `10m` when left out.",
+            ),
+        ],
+        returns: "`{objects: [name]}`",
+        doc: "Waits until objects are as they shall be, by a watch: it asks once, and is told what changes. A watch that is cut goes on where it was; where the server has forgotten that moment, it asks anew.\n\nA condition counts once its controller has looked at the object as it is now. Fails with `unproved` when it takes too long, and with `forbidden` and the RBAC rule to add: it needs `list` and `watch`.",
+        example: "p.prove(\"issued\", k8s::wait(\"cert-manager.io/v1\", \"Certificate\", \"tidb\", #{ labels: \"app=db\", condition: \"Ready\", within: \"5m\" }));",
+        run: |world, args, gate| Box::pin(wait::run(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: wait::touches,
     },
     Primitive {
         name: "k8s::managers",

@@ -9,3 +9,4 @@ mod rotation;
 mod secrets;
 mod support;
 mod tidb;
+mod waits;

@@ -1,0 +1,44 @@
+//! A wait outlives the API server that it watches.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stdlib::gate::ReadOnly;
+use stdlib::k8s::client::Objects;
+use stdlib::k8s::object::{Ref, text};
+use tests::control_plane::{ControlPlane, assets, client};
+
+use crate::bench::multi;
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_wait_goes_on_when_the_server_has_restarted_and_is_woken_by_what_happens_then() {
+    multi(async {
+        let plane =
+            ControlPlane::start(&assets().expect("tests/control-plane makes the programs")).await.unwrap();
+        let world = stdlib::World::system(Some(client(&plane.admin_kubeconfig()).await.unwrap()), "/".into());
+        let objects = Objects::of(&world).unwrap();
+        let object = Ref::new("v1", "ConfigMap", "default", "slow");
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "slow", "namespace": "default"},
+            "data": {"state": "no"}});
+        objects.create(&object, &map).await.unwrap();
+        let says = async |state: &str| {
+            let now = objects.get(&object).await.unwrap();
+            let version = text(&now, &["metadata", "resourceVersion"]);
+            objects.merge(&object, version, json!({"data": {"state": state}})).await.unwrap();
+        };
+        let wait = stdlib::registry().get("k8s::wait").unwrap();
+        let args = ["v1", "ConfigMap", "default"].map(Value::from);
+        let options = json!({"name": "slow", "field": "data.state", "value": "yes", "within": "5m"});
+        let args: Vec<Value> = args.into_iter().chain([options]).collect();
+        let story = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            plane.restart_server(Duration::from_secs(3)).await.unwrap();
+            says("nearly").await;
+            plane.restart_server(Duration::ZERO).await.unwrap();
+            says("yes").await;
+        };
+        let (waited, ()) = futures::join!((wait.run)(&world, &args, &ReadOnly), story);
+        assert_eq!(waited.unwrap()["objects"], json!(["slow"]));
+    });
+}
