@@ -170,7 +170,12 @@ mod tests {
             plural: "",
         };
         assert_eq!(rule(&list), "- {apiGroups: [\"apps\"], resources: [\"deployments\"], verbs: [\"list\"]}");
-        let log = Attempt { verb: "get", object: &Ref::new("v1", "Pod", "tidb", "basic-pd-0"), part: "log", plural: "" };
+        let log = Attempt {
+            verb: "get",
+            object: &Ref::new("v1", "Pod", "tidb", "basic-pd-0"),
+            part: "log",
+            plural: "",
+        };
         assert_eq!(rule(&log), "- {apiGroups: [\"\"], resources: [\"pods/log\"], verbs: [\"get\"]}");
         let person = Ref::new("example.com/v1", "Person", "tidb", "a");
         let named = Attempt { verb: "get", object: &person, part: "", plural: "people" };
