@@ -1,8 +1,9 @@
 //! `kill -9` at seeded records of a rotation on real members, again and again on one cluster: from each it is taken back, and
 //! from each it is resumed.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
@@ -68,7 +69,12 @@ fn killed_at_each_of_many_records_it_is_taken_back_and_it_is_resumed() {
     let parameters = parameters(&cluster);
     let words: Vec<&str> =
         ["run", "etcd/rotate-ca", "--yes"].into_iter().chain(parameters.iter().map(String::as_str)).collect();
-    let key = || fs::read(Path::new(program.path()).join("etcd-ca/ca-key.pem")).ok();
+    // By the CA that each has followed.
+    let keys = || -> BTreeMap<_, _> {
+        let folders = fs::read_dir(Path::new(program.path()).join("etcd-ca")).into_iter().flatten();
+        let key = |folder: PathBuf| Some((folder.clone(), fs::read(folder.join("ca-key.pem")).ok()?));
+        folders.filter_map(|folder| key(folder.unwrap().path())).collect()
+    };
 
     // How many records a whole one has.
     says(&types(&program, &["run", "etcd/rotate-ca", "--yes"], &parameters), 0, &[]);
@@ -78,13 +84,13 @@ fn killed_at_each_of_many_records_it_is_taken_back_and_it_is_resumed() {
     for round in 0..rounds() {
         seed = (seed * 1_103_515_245 + 12_345) % (1 << 31);
         let goal = 4 + seed / 65_536 % (whole - 6);
-        let (before, own) = (cluster.files(), key());
+        let (before, own) = (cluster.files(), keys());
 
         let (run, killed) = killed_at(&program, &words, None, goal);
         assert!(killed, "round {round}: it ended before record {goal} of {whole}");
         says(&program.types(&["rollback", &run, "--yes"]), 0, &[]);
         assert_eq!(cluster.files(), before, "round {round}: killed at record {goal}, taken back");
-        assert_eq!(key(), own, "round {round}");
+        assert_eq!(keys(), own, "round {round}");
         no_marks(&cluster, &run);
         holds(&cluster, round);
 
@@ -100,7 +106,7 @@ fn killed_at_each_of_many_records_it_is_taken_back_and_it_is_resumed() {
         let anchors = texts(&cluster.files(), "/ca.pem");
         let old = texts(&before, "/ca.pem");
         assert!(anchors.iter().all(|anchor| *anchor == anchors[0] && *anchor != old[0]), "round {round}");
-        assert_ne!(key(), own, "round {round}");
+        assert_eq!(keys().len(), own.len() + 1, "round {round}: the new CA's key, and those before");
         no_marks(&cluster, &run);
         holds(&cluster, round);
         println!("round {round}: killed at record {goal} of {whole}, taken back; killed there, resumed");
