@@ -17,6 +17,7 @@ pub mod gate;
 pub mod host;
 pub mod k8s;
 pub mod lease;
+mod looking;
 pub mod mysql;
 pub mod near;
 pub mod pem;

@@ -1,9 +1,4 @@
 //! `k8s::exec`: a command in a container, for what only the inside of a pod shows.
-//!
-//! It is a proof: whatever it runs must only look. What a command does cannot be known, announced, or put back, so what
-//! changes the world has primitives of its own.
-
-use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use kube::client::Connection;
@@ -21,19 +16,14 @@ use super::object::{Ref, collection, text, touch};
 use super::pod;
 use crate::error::{Code, PrimError};
 use crate::gate::{Gate, Progress};
+use crate::looking::{self, KEPT, Looking, words};
 use crate::registry::Touch;
-use crate::secret::{Secret, handle_id, not_a_key};
+use crate::secret::Secret;
 use crate::world::World;
 
-/// How long a command may take, unless told otherwise.
-const WITHIN: Duration = Duration::from_secs(30);
-/// The most that is kept of what a command prints, on each stream.
-const KEPT: usize = 8 * 1024;
-/// The most that a command is given to read.
-const INPUT: usize = 1024 * 1024;
 /// One message of input.
 const PART: usize = 16 * 1024;
-/// What is told of errors in an error.
+/// What is told of what the API server says.
 const WORDS: usize = 300;
 
 const STDIN: u8 = 0;
@@ -44,14 +34,8 @@ const END: u8 = 255;
 
 /// What is asked of each pod.
 struct Wanted {
-    command: Vec<String>,
     container: String,
-    stdin: Option<Secret>,
-    /// Whether that was given as a secret.
-    secret: bool,
-    within: Duration,
-    exit: i64,
-    stdout: Option<String>,
+    command: Looking,
 }
 
 /// What a stream printed, as far as it is kept.
@@ -66,10 +50,6 @@ impl Printed {
         let room = KEPT.saturating_sub(self.bytes.len());
         self.bytes.extend_from_slice(more.get(..room).unwrap_or(more));
         self.cut |= more.len() > room;
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }
 
@@ -99,55 +79,7 @@ fn wanted(world: &World, args: &[Value]) -> Result<Wanted, PrimError> {
     let container = container.ok_or_else(|| {
         PrimError::argument("`container` is no text").hint("an empty one stands for the pod's only container")
     })?;
-    let wrong = || {
-        PrimError::argument("`command` is no list of texts")
-            .expected("a program and its arguments, e.g. `[\"cat\", \"/etc/hosts\"]`", "something else")
-            .hint("there is no shell; where one is wanted, it is the program: `[\"sh\", \"-c\", \"…\"]`")
-    };
-    let command = args.get(2).and_then(Value::as_array).ok_or_else(wrong)?;
-    let command: Option<Vec<String>> = command.iter().map(|one| one.as_str().map(str::to_owned)).collect();
-    let command =
-        command.filter(|command| command.first().is_some_and(|c| !c.is_empty())).ok_or_else(wrong)?;
-    for argument in &command {
-        not_a_key(argument, "command")?;
-    }
-    let none = Map::new();
-    let options = match args.get(3) {
-        None | Some(Value::Null) => &none,
-        Some(_) => args::map(args, 3, "options")?,
-    };
-    let known = ["stdin", "within", "exit", "stdout"];
-    if let Some(unknown) = options.keys().find(|key| !known.contains(&key.as_str())) {
-        return Err(PrimError::argument(format!("`options` has an unknown field `{unknown}`"))
-            .expected(format!("`{}`", known.join("`, `")), format!("`{unknown}`")));
-    }
-    let stdin = match options.get("stdin") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => {
-            not_a_key(text, "options.stdin")?;
-            Some(Secret::new(text.clone().into_bytes(), "stdin"))
-        }
-        Some(handle) if handle_id(handle).is_some() => Some(world.secrets.get(handle)?),
-        Some(_) => {
-            return Err(PrimError::argument("`options.stdin` is neither a text nor the handle of a secret"));
-        }
-    };
-    if stdin.as_ref().is_some_and(|stdin| stdin.expose().len() > INPUT) {
-        return Err(PrimError::argument("`options.stdin` is too large").expected("at most 1 MiB", "more"));
-    }
-    let within = match options.get("within").and_then(Value::as_str) {
-        None => WITHIN,
-        Some(text) => crate::duration::parse(text).map_err(PrimError::argument)?,
-    };
-    Ok(Wanted {
-        command,
-        container: container.to_owned(),
-        secret: options.get("stdin").is_some_and(|stdin| handle_id(stdin).is_some()),
-        stdin,
-        within,
-        exit: options.get("exit").and_then(Value::as_i64).unwrap_or(0),
-        stdout: options.get("stdout").and_then(Value::as_str).map(str::to_owned),
-    })
+    Ok(Wanted { container: container.to_owned(), command: Looking::of(world, args, 2)? })
 }
 
 /// The pod that is named, or the ready ones that a selector finds.
@@ -199,30 +131,31 @@ pub(super) fn touches(args: &[Value]) -> Vec<Touch> {
 }
 
 async fn one(world: &World, pod: &Ref, wanted: &Wanted, gate: &dyn Gate) -> Result<Ended, PrimError> {
+    let command = &wanted.command;
     let asked = async {
         let client = world.cluster()?;
         let request = Request::new(collection(&pod.resource(), &pod.namespace));
-        let mut params = AttachParams::default().stdin(wanted.stdin.is_some());
+        let mut params = AttachParams::default().stdin(command.stdin.is_some());
         if !wanted.container.is_empty() {
             params = params.container(&wanted.container);
         }
-        let request = request.exec(&pod.name, &wanted.command, &params);
+        let request = request.exec(&pod.name, &command.argv, &params);
         let attempt = Attempt { verb: VERBS[1], object: pod, part: "exec", plural: "" };
         let web = channels::open(&client, request, &attempt).await?;
-        let text = format!("{}: `{}` runs", pod.name, wanted.command.join(" "));
+        let text = format!("{}: `{}` runs", pod.name, words(&command.argv));
         gate.progress(Progress { text, done: None });
-        talk(pod, web, wanted.stdin.as_ref()).await
+        talk(pod, web, command.stdin.as_ref()).await
     };
     tokio::select! {
         biased;
         ended = asked => ended,
-        () = world.clock.sleep(wanted.within) => {
+        () = world.clock.sleep(command.within) => {
             let error = PrimError::new(
                 Code::Timeout,
-                format!("`{}` has not ended within {:?}; it may still run", wanted.command.join(" "), wanted.within),
+                format!("`{}` has not ended within {:?}; it may still run", words(&command.argv), command.within),
             )
             .on(pod.to_string());
-            Err(match &wanted.stdin {
+            Err(match &command.stdin {
                 Some(_) => error.hint("API servers before 1.30 cannot tell a command that its input has ended: have it read a line (`head -n 1`) or as many bytes as there are (`head -c N`)"),
                 None => error.hint("give it longer with `within`"),
             })
@@ -300,37 +233,11 @@ fn exit(pod: &Ref, status: &[u8]) -> Result<i64, PrimError> {
 
 /// Whether it is as it should be; what is told of it becomes part of the record.
 fn judged(pod: &Ref, wanted: &Wanted, ended: &Ended) -> Result<Value, PrimError> {
-    let (out, err) = (ended.out.text(), ended.err.text());
-    let given = wanted.stdin.as_ref().filter(|_| wanted.secret).map(Secret::expose).unwrap_or_default();
-    let given = given.trim_ascii();
-    let repeats =
-        |printed: &Printed| !given.is_empty() && printed.bytes.windows(given.len()).any(|part| part == given);
-    if repeats(&ended.out)
-        || repeats(&ended.err)
-        || [&out, &err].iter().any(|text| not_a_key(text, "").is_err())
-    {
-        return Err(PrimError::invalid("the command printed a secret; nothing of it is kept")
-            .on(pod.to_string())
-            .hint("have it print a digest instead"));
-    }
-    let unproved = |message: String| PrimError::new(Code::Unproved, message).on(pod.to_string());
-    let command = wanted.command.join(" ");
-    if ended.exit != wanted.exit {
-        let said = if err.trim().is_empty() { &out } else { &err };
-        let said: String = said.trim().chars().take(WORDS).collect();
-        return Err(unproved(format!("`{command}` ended with another exit code"))
-            .expected(wanted.exit.to_string(), format!("{}: {said}", ended.exit)));
-    }
-    if let Some(wanted) = wanted.stdout.as_ref().filter(|wanted| !out.contains(wanted.as_str())) {
-        let found: String = out.trim().chars().take(WORDS).collect();
-        return Err(unproved(format!("`{command}` does not print what it should"))
-            .expected(format!("`{wanted}`"), format!("`{found}`")));
-    }
-    Ok(json!({
-        "pod": pod.name,
-        "exit": ended.exit,
-        "stdout": out,
-        "stderr": err,
-        "cut": ended.out.cut || ended.err.cut,
-    }))
+    let ended = looking::Ended {
+        exit: ended.exit,
+        stdout: &ended.out.bytes,
+        stderr: &ended.err.bytes,
+        cut: ended.out.cut || ended.err.cut,
+    };
+    wanted.command.judged(("pod", &pod.name), &pod.to_string(), &ended)
 }

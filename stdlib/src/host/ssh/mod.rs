@@ -125,19 +125,19 @@ impl Ssh {
     async fn find_way(&self) -> Result<Way, PrimError> {
         let given = self.given.as_deref().map(|file| self.config_file(file)).transpose()?;
         let config = self.socket.with_extension("config");
-        self.write_config(&config, given.as_deref())?;
+        Self::write_config(&config, given.as_deref())?;
         let mut found = Way { config, command: None };
         let target = self.resolved(&found.config).await?;
         let Some(command) = target.command else { return Ok(found) };
         // Its `ssh` reads what ssh reads, whatever `-F` ours has.
         let others = self.socket.with_extension("others");
-        self.write_config(&others, None)?;
+        Self::write_config(&others, None)?;
         found.command = way::held(&command, &others.display().to_string());
         Ok(found)
     }
 
     #[expect(clippy::disallowed_methods, reason = "OpenSSH's own files: its configuration")]
-    fn write_config(&self, path: &Path, given: Option<&str>) -> Result<(), PrimError> {
+    fn write_config(path: &Path, given: Option<&str>) -> Result<(), PrimError> {
         std::fs::write(path, way::config(given)).map_err(|error| {
             PrimError::new(Code::Unavailable, format!("cannot write {}: {error}", path.display()))
         })

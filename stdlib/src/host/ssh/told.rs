@@ -135,7 +135,7 @@ pub(super) fn refused(
             .iter()
             .any(|word| line.contains(word))
     };
-    let last = lines().rfind(|line| !line.is_empty() && !(cut_off && follows(line))).unwrap_or("ssh failed");
+    let last = lines().rfind(|line| !(line.is_empty() || cut_off && follows(line))).unwrap_or("ssh failed");
     if let Some(last) = lines().rfind(|line| line.contains("Permission denied")) {
         let at = at(entry, target, hops, |hop| {
             cut_off && last.starts_with(&format!("{}@{}:", hop.user, hop.host))
