@@ -51,7 +51,7 @@ fn site() -> Site {
                        part("client", "deployment", "basic-cluster-client-secret", Value::Null)],
         "secrets": [secret("pd", "basic-pd-cluster-secret", "pd-server", "internal"),
                     secret("client", "basic-cluster-client-secret", "client", "client")],
-        "warnings": ["pd has 1 replica"], "managed": [],
+        "warnings": ["pd has 1 replica"], "managed": [], "labelled": [],
     });
     let pki = json!({
         "path": "/pki", "ca": ca, "successor": null, "found": "untouched", "notes": [],
@@ -283,7 +283,7 @@ fn a_ca_that_signs_for_others_too_is_left_alone() {
     let names = json!(["basic-pd-cluster-secret", "basic-cluster-client-secret"]);
     site.cluster["id"]["secrets"] = names.clone();
     let found = json!({
-        "issuer": {"kind": "ClusterIssuer", "name": "company"}, "ca": null, "certificates": [], "managed": [],
+        "issuer": {"kind": "ClusterIssuer", "name": "company"}, "ca": null, "certificates": [], "managed": [], "labelled": [],
         "warnings": [],
     });
     for name in ["tidb/cert-manager-ca", "tidb/cert-manager-ca-gapless"] {

@@ -2,6 +2,8 @@
 
 mod request;
 
+pub use request::like;
+
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 

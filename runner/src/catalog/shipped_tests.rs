@@ -143,7 +143,7 @@ fn issued(cluster: &Fact, workflow: &Workflow, kept: &Value) -> Fact {
         primitive: "certmanager::certificates".into(),
         args: vec![json!("tidb"), json!(cluster.answer["id"]["secrets"])],
         answer: json!({"issuer": {"kind": "Issuer", "name": "basic-tidb-issuer"}, "ca": ca,
-            "certificates": names.into_iter().map(certificate).collect::<Vec<_>>(), "managed": [], "warnings": []}),
+            "certificates": names.into_iter().map(certificate).collect::<Vec<_>>(), "managed": [], "labelled": [], "warnings": []}),
         at: cluster.at.clone(),
     }
 }
@@ -166,6 +166,7 @@ fn facts(workflow: &Workflow, successor: &Value) -> Vec<Fact> {
     }
     cluster.answer["warnings"] = json!([]);
     cluster.answer["managed"] = json!([]);
+    cluster.answer["labelled"] = json!([]);
     if workflow.name == "tidb/cfssl-expired" {
         cluster.primitive = "tidb::expired_cluster".into();
     }

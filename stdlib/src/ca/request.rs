@@ -23,11 +23,7 @@ const SERIAL_NUMBER: &str = "2.5.4.5";
 ///
 /// # Errors
 /// Its subject cannot be read as texts, or no request names a key of its kind.
-pub(super) fn like(
-    old: &Certificate,
-    common_name: Option<&str>,
-    expiry: Option<&str>,
-) -> Result<Value, PrimError> {
+pub fn like(old: &Certificate, common_name: Option<&str>, expiry: Option<&str>) -> Result<Value, PrimError> {
     let invalid = |message: String| PrimError::invalid(message).on(old.to_string());
     let (_, subject) =
         X509Name::from_der(old.subject()).map_err(|_| invalid("has a subject that cannot be read".into()))?;

@@ -182,7 +182,7 @@ pub const PRIMITIVES: &[Primitive] = &[
         doc: "Proves that files are as they were: what a run must not have changed, or what a restore by hand has put back. \
               (What a run changes needs none of this: its record has the digests, and going back compares with them.)\n\n\
               Fails with `unproved`, naming the file and what is another of it.",
-        example: r#"p.prove(m.name, host::compare(m, before));"#,
+        example: "p.prove(m.name, host::compare(m, before));",
         run: |world, args, gate| Box::pin(compare::compare(world, args, gate)),
         restore: None,
         forecast: None,

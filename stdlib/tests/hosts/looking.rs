@@ -129,7 +129,7 @@ async fn who_is_not_root_on_a_host_is_told_what_to_type() {
     server.has("id", "#!/bin/sh\n[ \"$*\" = -u ] && cat @FOLDER@/uid\n");
     fs::write(server.folder().join("uid"), "0\n").unwrap();
     let hosts = json!([entry("m1", json!({})), entry("m2", json!({}))]);
-    let told = asks(&world, "host::root", &[hosts.clone()]).await.unwrap();
+    let told = asks(&world, "host::root", std::slice::from_ref(&hosts)).await.unwrap();
     assert_eq!(told, json!([{ "host": "m1", "uid": "0" }, { "host": "m2", "uid": "0" }]));
 
     fs::write(server.folder().join("uid"), "1000\n").unwrap();

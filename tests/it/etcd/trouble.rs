@@ -41,8 +41,12 @@ fn restart(machine: &Machine) {
 
 /// Nothing is changed, no host is marked, and the plan says this.
 fn is_refused(cluster: &Cluster, words: &[&str]) {
+    is_refused_with(cluster, &parameters(cluster), words);
+}
+
+fn is_refused_with(cluster: &Cluster, parameters: &[String], words: &[&str]) {
     let (program, before) = (person(), cluster.files());
-    let output = types(&program, &["run", "etcd/rotate-ca", "--yes"], &parameters(cluster));
+    let output = types(&program, &["run", "etcd/rotate-ca", "--yes"], parameters);
     let code = output.status.code().unwrap();
     assert_ne!(code, 0);
     let text = says(&output, code, &[]);
@@ -80,10 +84,17 @@ fn a_learner_is_refused_whether_it_is_named_or_not() {
     let cluster = Cluster::start(3);
     let root = cluster.machines.root.path();
     let address = cluster.machines.all[0].address.rsplit_once('.').unwrap().0.to_owned() + ".4";
-    done(etcdctl(
-        &cluster,
-        &["member", "add", "m4", "--learner", &format!("--peer-urls=https://{address}:2380")],
-    ));
+    let peer = format!("--peer-urls=https://{address}:2380");
+    let add = || etcdctl(&cluster, &["member", "add", "m4", "--learner", &peer]);
+    // A cluster that has just begun takes no other member for some seconds.
+    let added = (0..100).map(|_| add()).find(|output| {
+        let early = String::from_utf8_lossy(&output.stderr).contains("unhealthy cluster");
+        if early {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        !early
+    });
+    done(added.expect("it takes no other member"));
     is_refused(&cluster, &["it has members that are not named here"]);
 
     // It starts, and the inventory names it.
@@ -145,7 +156,10 @@ fn a_learner_is_refused_whether_it_is_named_or_not() {
         );
     }
     fs::write(cluster.inventory(), text.replace("apps:\n", &(own + "apps:\n"))).unwrap();
-    is_refused(&cluster, &["m4 is a learner that has not joined yet"]);
+    let mut named = parameters(&cluster);
+    let folders = named.iter_mut().find(|word| word.starts_with("folders=")).unwrap();
+    *folders += &format!(",{}", pki.display());
+    is_refused_with(&cluster, &named, &["m4 is a learner that has not joined yet"]);
     let _ = etcd.kill();
     let _ = etcd.wait();
 }
@@ -218,10 +232,10 @@ async fn a_snapshot_is_one_for_etcds_own_program_and_the_leadership_goes_where_i
     let before = gate.0.lock().unwrap().len();
     for member in all["members"].as_array().unwrap() {
         let (host, from) = (member["host"]["name"].as_str().unwrap(), led().await);
-        let moved = run("etcd::move_leader", &[member.clone()]).await.unwrap();
+        let moved = run("etcd::move_leader", std::slice::from_ref(member)).await.unwrap();
         assert_eq!(moved, json!({ "host": host, "moved": from != host, "from": from }));
         assert_eq!(led().await, host);
-        let again = run("etcd::move_leader", &[member.clone()]).await.unwrap();
+        let again = run("etcd::move_leader", std::slice::from_ref(member)).await.unwrap();
         assert_eq!(again, json!({ "host": host, "moved": false, "from": host }));
     }
     let announced: Vec<String> =

@@ -63,7 +63,20 @@ async fn town() -> Town {
         put_pod(&scene, pod(&format!("basic-pd-{n}"), &ip, json!(labels("pd")))).await;
         scene.pods.load(&ip, &scene, &pd, pem(&old));
     }
-    put_pod(&scene, pod("basic-client-x", "10.0.1.1", json!({"app": "client"}))).await;
+    let labels_of_client = json!({"app": "client"});
+    let set = scene
+        .create(json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": "basic-client-1", "namespace": NS},
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels_of_client},
+                     "template": {"metadata": {"labels": labels_of_client}, "spec": {
+                         "containers": [{"name": "main", "image": "x"}]}}},
+        }))
+        .await;
+    let mut client = pod("basic-client-x", "10.0.1.1", labels_of_client);
+    client["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "name": "basic-client-1", "uid": set["metadata"]["uid"], "controller": true}]);
+    put_pod(&scene, client).await;
     scene
         .create(json!({
             "apiVersion": "apps/v1", "kind": "Deployment",

@@ -8,7 +8,9 @@ use stdlib::cert::{Certificate, Key, KeyKind, SigningRequest};
 use stdlib::cfssl::{self, Config, Request, Rules};
 use zeroize::Zeroizing;
 
-use super::args::{CrossSign, Lax, MakeAuthority, MakeKey, MakeRequest, Making, Out, Reissue, Renew, Sign};
+use super::args::{
+    CrossSign, Lax, LikeAuthority, MakeAuthority, MakeKey, MakeRequest, Making, Out, Reissue, Renew, Sign,
+};
 use super::files::{self, File, certificate, failed, key_beside, warn};
 use super::now;
 use super::show::{left, minute, whose};
@@ -205,6 +207,14 @@ pub(super) fn ca(context: &Context, args: &MakeAuthority) -> Result<ExitCode, Fa
     }
     files.extend([File::public(cert_path, &ca.pem()), File::public(csr_path, &csr)]);
     tell(context, Some(&ca), None, &out.write(&files)?);
+    Ok(ExitCode::Ok)
+}
+
+/// `rollover cert ca-request`. It prints JSON whoever reads it: that is what cfssl's files are.
+pub(super) fn ca_request(args: &LikeAuthority) -> Result<ExitCode, Failure> {
+    let old = certificate(&args.ca)?;
+    let request = stdlib::ca::like(&old, args.cn.as_deref(), args.expiry.as_deref()).map_err(failed)?;
+    output::data(&format!("{request:#}"));
     Ok(ExitCode::Ok)
 }
 

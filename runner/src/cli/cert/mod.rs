@@ -30,6 +30,7 @@ pub(crate) async fn cert(context: &Context, command: Cert) -> Result<ExitCode, F
         Cert::Key(args) => make::key(context, &args),
         Cert::Csr(args) => make::csr(context, &args),
         Cert::Ca(args) => make::ca(context, &args),
+        Cert::CaRequest(args) => make::ca_request(&args),
         Cert::Sign(args) => make::sign(context, &args),
         Cert::Renew(args) => make::renew(context, &args),
         Cert::CrossSign(args) => make::cross_sign(context, &args),

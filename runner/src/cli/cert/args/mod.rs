@@ -54,6 +54,11 @@ Written with mode 0600 and cfssl's headers; never over a file that is there, unl
 
 Prefer a run (`rollover list`) for replacing a CA that is in use: two CAs with one name must be trusted together for a while.")]
     Ca(MakeAuthority),
+    /// Print the cfssl request for an authority like one that is there: its subject, its kind of key and size
+    #[command(after_help = "Examples:
+  rollover cert ca-request ca.pem > ca-csr.json       for when the request is lost
+  rollover cert ca-request ca.pem --cn 'etcd-ca 2' --expiry 87600h")]
+    CaRequest(LikeAuthority),
     /// Issue a certificate from a cfssl request or a signing request, with a profile (`cfssl gencert`, `cfssl sign`)
     #[command(
         visible_alias = "gencert",
@@ -262,6 +267,19 @@ pub struct Sign {
     /// How it is made
     #[command(flatten)]
     pub making: Making,
+}
+
+/// Arguments of `ca-request`.
+#[derive(Debug, Clone, Args)]
+pub struct LikeAuthority {
+    /// The authority's certificate
+    pub ca: PathBuf,
+    /// Another common name
+    #[arg(long, value_name = "NAME")]
+    pub cn: Option<String>,
+    /// How long an authority of this request is valid, as cfssl has it: `87600h` [default: 43800h, as with cfssl]
+    #[arg(long, value_name = "DURATION")]
+    pub expiry: Option<String>,
 }
 
 /// Arguments of `renew`.
