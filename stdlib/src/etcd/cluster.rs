@@ -19,6 +19,8 @@ use crate::world::World;
 
 /// How far a member may lag behind the one that is ahead: entries that are being written while all are asked.
 pub(super) const LAG: u64 = 5_000;
+/// How long trouble that a person has to end is waited out: it may just be ending.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// A member as a script names it.
 #[derive(Debug, Clone)]
@@ -377,6 +379,11 @@ impl Look {
             .map(|voter| format!("{} lags far behind index {index}", voter.name))
     }
 
+    /// Whether its trouble is one that a person has to end: to wait for that is no use.
+    fn needs_a_person(&self) -> bool {
+        !self.alarms.is_empty() || !self.strangers.is_empty() || self.members.iter().any(|seen| seen.learner)
+    }
+
     /// As scripts have it.
     pub fn to_value(&self) -> Value {
         let leader = self.leader();
@@ -413,18 +420,19 @@ pub(super) async fn until<T>(
     gate: &dyn crate::gate::Gate,
     holds: &(dyn Fn(&Look) -> Result<T, String> + Send + Sync),
 ) -> Result<T, PrimError> {
-    let end = world.clock.now() + within;
+    let begun = world.clock.now();
     // A member that is up again in a moment is not waited for longer.
     let mut pause = Duration::from_millis(50);
     loop {
-        let why = match cluster.look(world).await {
+        let (why, patience) = match cluster.look(world).await {
             Ok(look) => match holds(&look) {
                 Ok(found) => return Ok(found),
-                Err(why) => why,
+                Err(why) if look.needs_a_person() => (why, within.min(MOMENT)),
+                Err(why) => (why, within),
             },
-            Err(error) => error.to_string(),
+            Err(error) => (error.to_string(), within),
         };
-        if world.clock.now() >= end {
+        if world.clock.now() >= begun + patience {
             return Err(PrimError::new(Code::Unproved, why).on("etcd"));
         }
         gate.progress(crate::gate::Progress { text: format!("etcd: {why}"), done: None });

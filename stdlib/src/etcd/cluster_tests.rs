@@ -77,6 +77,18 @@ fn what_keeps_a_cluster_from_being_well_is_said_in_words() {
 }
 
 #[test]
+fn what_only_a_person_can_end_is_not_waited_for() {
+    let mut look = well();
+    look.members[0].status = Err("it says that it is not healthy".into());
+    assert!(!look.needs_a_person(), "it may just be starting");
+    look.alarms.push("NOSPACE of m2".into());
+    assert!(look.needs_a_person());
+    let mut look = well();
+    look.members[2].learner = true;
+    assert!(look.needs_a_person());
+}
+
+#[test]
 fn followers_are_restarted_first_in_their_order_and_the_leader_last() {
     let mut look = well();
     assert_eq!(order(&look), ["m1", "m3", "m2"]);
