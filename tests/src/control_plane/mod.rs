@@ -73,6 +73,17 @@ impl ControlPlane {
     /// # Errors
     /// A program cannot be started or does not answer; its last words are in the text.
     pub async fn start(assets: &Path) -> io::Result<Self> {
+        // A port that was free may be somebody else's a moment later.
+        for _ in 0..3 {
+            match Self::begin(assets).await {
+                Err(error) if error.to_string().contains("address already in use") => {}
+                begun => return begun,
+            }
+        }
+        Self::begin(assets).await
+    }
+
+    async fn begin(assets: &Path) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         let authority = Authority::new("kubernetes")?;
         let at = |name: &str| dir.path().join(name);
