@@ -12,7 +12,7 @@ use journal::{Moment, Why};
 use runner::events::{EndState, Ending};
 use sandbox::world::genesis::Pki;
 use sandbox::world::json as js;
-use sandbox::world::kube::{DEPLOYMENTS, SECRETS};
+use sandbox::world::kube::{DEPLOYMENTS, Kube, PODS, SECRETS};
 use sandbox::world::operator::v2::GROUPS;
 use sandbox::world::{EndState as WorldState, Fault, Memo, Options as WorldOptions, Scenario, World};
 use serde_json::json;
@@ -109,6 +109,41 @@ impl Stage for Lab {
 #[test]
 fn the_ca_is_replaced_there_and_back_and_no_handshake_is_refused() {
     virtual_time(async { there_and_back(&lab(1).await).await });
+}
+
+/// Pods restart by themselves, often enough that one always might be. A run begins a moment later then, and is refused
+/// only where nobody comes back.
+#[test]
+fn a_run_waits_a_moment_for_a_pod_that_has_just_gone_by_itself() {
+    virtual_time(async {
+        let lab = lab_of(14, scenario()).await;
+        let pod = a_pod_of_pd_goes(&lab).await;
+        forward(&lab, "tidb/cfssl-components", V2).await;
+
+        lab.world.set_fault(Fault::NeverReady { pod });
+        a_pod_of_pd_goes(&lab).await;
+        let refused = Lab::forward(&lab, "tidb/cfssl-components", V2).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("the cluster is not ready (pd: readyReplicas is 2"),
+            "{refused}"
+        );
+    });
+}
+
+/// Deletes the first pod of PD, which comes back under its name, and waits until the operator misses it.
+async fn a_pod_of_pd_goes(lab: &Lab) -> String {
+    let kube = Kube::new(lab.world.client());
+    let pods = kube.list(PODS, "tidb").await.unwrap().0;
+    let pod = pods.iter().find(|pod| js::name(pod).contains("-pd-")).unwrap();
+    kube.delete(PODS, ("tidb", js::name(pod)), js::uid(pod), None).await.unwrap();
+    for _ in 0..1_000 {
+        let group = kube.list(GROUPS[0].group, "tidb").await.unwrap().0.remove(0);
+        if js::number(&group, "/status/readyReplicas") != Some(3) {
+            return js::name(pod).to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nobody misses {}", js::name(pod));
 }
 
 #[test]

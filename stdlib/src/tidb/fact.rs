@@ -1,11 +1,13 @@
 //! `tidb::cluster`: the fact about a cluster that workflows work from, and what must hold before one begins.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::cert::Certificate;
 use crate::error::{Code, PrimError};
-use crate::gate::Gate;
+use crate::gate::{Gate, Progress};
 use crate::k8s::object::{Ref, at, text};
 use crate::k8s::owner;
 use crate::k8s::rollout::condition;
@@ -18,14 +20,47 @@ use super::components::{self, CLIENT};
 use super::keeper::{Keeper, Named};
 use super::{links, v1, v2};
 
+/// How long a cluster that is not ready may take to be: a pod that has just restarted by itself is back within that.
+const MOMENT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// `tidb::cluster(namespace, name)`.
-pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Value, PrimError> {
+pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
     let named = Named::of(args)?;
-    let cluster = cluster::load(world, &named).await?;
-    // What an unfinished run has left half done is that run's to finish, and says nothing about the cluster.
-    let warnings = sound(&cluster, world.clock.now())
-        .map_err(|error| lease::unfinished_run(&named.object, &cluster.value).unwrap_or(error))?;
+    let sound = |cluster: &Cluster| sound(cluster, world.clock.now());
+    let (cluster, warnings) = once_ready(world, gate, || cluster::load(world, &named), sound).await?;
     describe_cluster(world, &cluster, warnings)
+}
+
+/// Reads a cluster of which something must hold, and again for a moment while it only is not ready.
+pub(super) async fn once_ready<T, F>(
+    world: &World,
+    gate: &dyn Gate,
+    load: impl Fn() -> F,
+    holds: impl Fn(&Cluster) -> Result<T, PrimError>,
+) -> Result<(Cluster, T), PrimError>
+where
+    F: Future<Output = Result<Cluster, PrimError>>,
+{
+    let mut waited = Duration::ZERO;
+    loop {
+        let cluster = load().await?;
+        let error = match holds(&cluster) {
+            Ok(held) => return Ok((cluster, held)),
+            Err(error) => error,
+        };
+        // What an unfinished run has left half done is that run's to finish, and says nothing about the cluster.
+        if let Some(unfinished) = lease::unfinished_run(&cluster.object, &cluster.value) {
+            return Err(unfinished);
+        }
+        let passes = ready(&cluster).is_err_and(|unready| unready.message == error.message);
+        if !passes || waited >= MOMENT {
+            return Err(error);
+        }
+        gate.progress(Progress { text: error.message, done: None });
+        world.clock.sleep(PAUSE).await;
+        waited += PAUSE;
+    }
 }
 
 /// `tidb::expired_cluster(namespace, name)`: a cluster that has fallen silent.

@@ -10,7 +10,6 @@ use crate::k8s::client::Objects;
 use crate::k8s::object::{Ref, at, text, touch};
 use crate::k8s::secret::{Tls, describe};
 use crate::k8s::{args, owner};
-use crate::lease;
 use crate::registry::Touch;
 use crate::trust::Verifier;
 use crate::world::World;
@@ -259,16 +258,16 @@ fn servers(object: &Ref, value: &Value, secret: &str, pods: &[Value]) -> Part {
 }
 
 /// `tidb::sql(namespace, name, options)`.
-pub(super) async fn run(world: &World, args: &[Value], _gate: &dyn Gate) -> Result<Value, PrimError> {
-    let cluster = load(world, &Side::of(args)?, None).await?;
-    let object = cluster.object.clone();
-    let sound = || -> Result<(), PrimError> {
+pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
+    let side = Side::of(args)?;
+    let sound = |cluster: &Cluster| -> Result<(), PrimError> {
         for (name, tls) in &cluster.secrets {
             fact::valid(&cluster.secret_ref(name), tls, world.clock.now())?;
         }
-        fact::ready(&cluster)
+        fact::ready(cluster)
     };
-    sound().map_err(|error| lease::unfinished_run(&object, &cluster.value).unwrap_or(error))?;
+    let (cluster, ()) = fact::once_ready(world, gate, || load(world, &side, None), sound).await?;
+    let object = cluster.object.clone();
     let mut warnings = cluster.warnings.clone();
     let mut managed: Vec<String> = owner::warning(&object, &cluster.value)
         .filter(|_| owner::reconciled(&cluster.value))
