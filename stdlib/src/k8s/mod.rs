@@ -332,7 +332,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             },
         ],
         returns: "`{pods, marker}`",
-        doc: "Deletes all pods of some StatefulSets at once, and waits until as many successors are ready: for what a rolling restart cannot do, since old and new pods refuse each other. It is an outage, and does not ask PodDisruptionBudgets.\n\nEach pod is deleted by its uid, so none is deleted twice. Fails with `unproved` when a successor does not start or become ready, judged as in a restart.",
+        doc: "Deletes all pods of some StatefulSets at once, and waits until as many successors are ready: for what a rolling restart cannot do, since old and new pods refuse each other. It is an outage, and does not ask PodDisruptionBudgets.\n\nA pod is theirs where its StatefulSet has made it, or, where there is none of that name, TiDB operator by objects of its own: what a selector finds of others is left alone. Each pod is deleted by its uid, so none is deleted twice. Fails with `unproved` when a successor does not start or become ready, judged as in a restart.",
         example: "p.settle(\"all pods\", k8s::recreate_pods(tidb.components));",
         run: |world, args, gate| Box::pin(recreate_pods::run(world, args, gate)),
         restore: None,
@@ -346,8 +346,14 @@ pub const PRIMITIVES: &[Primitive] = &[
             if namespaces.is_empty() {
                 namespaces.push("");
             }
-            let touch = |ns: &&str| object::touch("v1", "Pod", ns, "", &["list", "get", "delete"]);
-            namespaces.iter().map(touch).collect()
+            let (version, kind) = recreate_pods::SET;
+            let touches = |ns: &&str| {
+                [
+                    object::touch("v1", "Pod", ns, "", &["list", "get", "delete"]),
+                    object::touch(version, kind, ns, "", &["get"]),
+                ]
+            };
+            namespaces.iter().flat_map(touches).collect()
         },
     },
     Primitive {

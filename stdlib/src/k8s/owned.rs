@@ -58,6 +58,20 @@ pub fn is_own(kind: &str, workload: &Value, pod: &Value, owners: &Owners) -> boo
     }
 }
 
+/// Whether a pod is one of a set of this name that goes as a whole: its StatefulSet has made it, or, where there is none of
+/// that name, an operator of PingCAP's that runs such pods by objects of its own.
+pub fn is_of_set(name: &str, stateful_set: Option<&Value>, pod: &Value) -> bool {
+    if let Some(set) = stateful_set {
+        return is_own("StatefulSet", set, pod, &Owners::new());
+    }
+    let Some(controller) = controller(pod) else { return false };
+    let group = text(controller, &["apiVersion"]).split('/').next().unwrap_or_default();
+    let one_of =
+        |one: &str| one.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    (group == "pingcap.com" || group.ends_with(".pingcap.com"))
+        && (text(controller, &["name"]) == name || one_of(text(pod, &["metadata", "name"])))
+}
+
 /// Whether none of its processes runs any more: one that was evicted from its node lies about and holds nothing.
 fn has_ended(pod: &Value) -> bool {
     matches!(text(pod, &["status", "phase"]), "Failed" | "Succeeded")
@@ -178,6 +192,23 @@ mod tests {
         assert!(!own(&pod(json!({}), "ReplicaSet", "rs-3")), "a ReplicaSet of nobody");
         assert!(own(&pod(json!({}), "ReplicaSet", "rs-gone")), "what outlives its ReplicaSet still serves");
         assert!(!own(&pod(json!({}), "StatefulSet", "u-db")));
+    }
+
+    #[test]
+    fn a_set_that_goes_as_a_whole_has_the_pods_that_its_maker_made() {
+        let set = workload(json!({}));
+        let made = pod(json!({}), "StatefulSet", "u-db");
+        assert!(is_of_set("db", Some(&set), &made));
+        assert!(!is_of_set("db", Some(&set), &pod(json!({}), "StatefulSet", "u-other")));
+        assert!(!is_of_set("db", None, &made), "nobody says whose it is");
+        let by = |group: &str, name: &str| {
+            json!({"metadata": {"name": name, "ownerReferences": [
+                {"apiVersion": format!("{group}/v1alpha1"), "kind": "PD", "name": "db-x1", "uid": "u", "controller": true}]}})
+        };
+        assert!(is_of_set("db-pd", None, &by("core.pingcap.com", "db-pd-x1")));
+        assert!(!is_of_set("db-pd", None, &by("core.pingcap.com", "db-pdms-x1")), "of another group");
+        assert!(!is_of_set("db-pd", None, &by("example.com", "db-pd-x1")));
+        assert!(!is_of_set("db-pd", None, &json!({"metadata": {"name": "db-pd-x1"}})), "of nobody");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::args;
 use super::client::{Deletion, Objects};
 use super::data::ABSENT;
 use super::object::{Ref, text};
+use super::owned;
 use super::patience::{Ailment, Patience, ailing, hopeless};
 use super::pod::{late, pod};
 use super::restart::{Poll, is_done};
@@ -26,6 +27,8 @@ use super::rollout::Waiting;
 /// How often a deletion that lost against a new status of the pod is tried anew.
 const ROUNDS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(100);
+/// What says whose pods they are.
+pub(super) const SET: (&str, &str) = ("apps/v1", "StatefulSet");
 
 /// Pods that are deleted together.
 struct Set {
@@ -33,6 +36,19 @@ struct Set {
     name: String,
     selector: String,
     replicas: u64,
+}
+
+impl Set {
+    /// Its pods. What the selector finds of others is neither deleted nor taken for a successor.
+    async fn pods(&self, objects: &Objects<'_>) -> Result<Vec<Value>, PrimError> {
+        let mut pods = objects.list("v1", "Pod", &self.namespace, &self.selector).await?;
+        if pods.is_empty() {
+            return Ok(pods);
+        }
+        let stateful_set = objects.find(&Ref::new(SET.0, SET.1, &self.namespace, &self.name)).await?;
+        pods.retain(|pod| owned::is_of_set(&self.name, stateful_set.as_ref(), pod));
+        Ok(pods)
+    }
 }
 
 /// `k8s::recreate_pods(workloads, options)`.
@@ -47,7 +63,7 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
     let mut doomed = announced(&gate.history(), &marker);
     let mut deletions = Vec::new();
     for set in &sets {
-        for value in objects.list("v1", "Pod", &set.namespace, &set.selector).await? {
+        for value in set.pods(&objects).await? {
             let object = Ref::new("v1", "Pod", &set.namespace, text(&value, &["metadata", "name"]));
             let uid = text(&value, &["metadata", "uid"]).to_owned();
             // Another of its name was announced: this one has come after it.
@@ -154,7 +170,7 @@ async fn wait(
         let state = async {
             let mut seen = Vec::new();
             for set in sets {
-                let mut pods = objects.list("v1", "Pod", &set.namespace, &set.selector).await?;
+                let mut pods = set.pods(&objects).await?;
                 pods.retain(|value| is_successor(set, value, doomed));
                 seen.push((set, pods));
             }
