@@ -102,7 +102,9 @@ impl Place<'_> {
 
     async fn budget(&self, spec: Value) {
         let mut spec = spec;
-        spec["selector"] = json!({"matchLabels": {"app": "web"}});
+        // A selector is more than `matchLabels`.
+        spec["selector"] = json!({"matchExpressions": [
+            {"key": "app", "operator": "In", "values": ["web"]}, {"key": "canary", "operator": "DoesNotExist"}]});
         if self.kube.get(self.budgets, NS, "most").await.unwrap().is_some() {
             self.kube.merge(self.budgets, (NS, "most"), "", &json!({"spec": spec})).await.unwrap();
         } else {

@@ -33,7 +33,7 @@ mod reading;
 pub(crate) mod request;
 mod resources;
 mod rules;
-mod selector;
+pub(crate) mod selector;
 mod serve;
 mod server;
 mod shape;

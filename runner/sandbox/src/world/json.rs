@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The text at a path, or `""`.
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -81,11 +81,4 @@ pub fn ready(pod: &Value) -> bool {
 pub fn texts(value: &Value, pointer: &str) -> BTreeMap<String, String> {
     let Some(map) = value.pointer(pointer).and_then(Value::as_object) else { return BTreeMap::new() };
     map.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-}
-
-/// Whether an object's labels match a `matchLabels` selector; an empty one matches nothing.
-pub fn selected(object: &Value, match_labels: Option<&Map<String, Value>>) -> bool {
-    match_labels.is_some_and(|wanted| {
-        !wanted.is_empty() && wanted.iter().all(|(k, v)| v.as_str() == Some(label(object, k)))
-    })
 }

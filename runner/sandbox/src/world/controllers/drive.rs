@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{deployment, disruption, statefulset, template};
+use crate::api::selector::Labels;
 use crate::world::bell::Bell;
 use crate::world::cache::{Cache, Key};
 use crate::world::json as js;
@@ -247,8 +248,11 @@ impl Controllers {
 
     async fn budget(&self, budget: &Value) -> kube::Result<()> {
         let namespace = js::namespace(budget);
-        let labels = budget.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-        let pods = self.pods.within(namespace, |pod| labels.is_some() && js::selected(pod, labels));
+        let selector = budget.pointer("/spec/selector").map(Labels::of_object);
+        // Before `policy/v1` an empty selector found nothing; since then it finds every pod.
+        let all = self.kind_of_budgets.api_version == "policy/v1";
+        let selector = selector.filter(|selector| all || !selector.is_empty());
+        let pods = self.pods.within(namespace, |pod| selector.as_ref().is_some_and(|s| s.matches(pod)));
         let owners: BTreeSet<&str> = pods.iter().map(|pod| js::controller(pod)).collect();
         let scaled = [&self.sets, &self.replica_sets]
             .into_iter()
