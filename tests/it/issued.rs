@@ -361,3 +361,24 @@ fn one_command_shows_each() {
     says(&said, 0, &["the outage of phase `replace` lasted", "Done."]);
     says(&person.types(&["sandbox", "stop"]), 0, &[]);
 }
+
+#[test]
+fn where_cert_manager_could_not_write_is_said_before_it_is_asked_to() {
+    virtual_time(async {
+        for (workflow, secret) in [
+            (LEAVES, "basic-pd-cluster-secret"),
+            (FORCED, "basic-pd-cluster-secret"),
+            (FORCED, CA),
+            (GAPLESS, CA),
+        ] {
+            let lab = self::lab(1, RotationPolicy::Always).await;
+            let frozen = json!({"immutable": true});
+            lab.kube().merge(SECRETS, ("tidb", secret), "", &frozen).await.unwrap();
+            let set: &[(&str, &str)] = if workflow == FORCED { &[("ca", "renew")] } else { &[] };
+            let refused = lab.refused(workflow, set).await;
+            assert!(refused.contains(&format!("Secret tidb/{secret} is immutable")), "{workflow}: {refused}");
+            assert!(refused.contains("| kubectl replace --force --filename -`"), "{workflow}: {refused}");
+            assert!(lab.store().list().unwrap().is_empty(), "no run was begun");
+        }
+    });
+}

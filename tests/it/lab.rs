@@ -194,8 +194,14 @@ impl Lab {
                 .failure
                 .map_or(ExitCode::CheckFailed, |code| ExitCode::before_start(&PrimError::new(code, "")));
             let text = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-            Failure::new(exit, text)
+            Failure { hint: first.hint.clone(), ..Failure::new(exit, text) }
         })
+    }
+
+    /// What somebody who begins a shipped workflow is told, where it is refused, with what to type next.
+    pub(crate) async fn refused(&self, name: &str, set: &[(&str, &str)]) -> String {
+        let failure = self.forward(name, set).await.unwrap_err();
+        format!("{failure}\n{}", failure.hint.clone().unwrap_or_default())
     }
 
     /// Begins a run and goes forward until it ends or the tripwire stops it.

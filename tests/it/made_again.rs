@@ -197,8 +197,30 @@ fn a_shipped_rotation_says_before_it_begins_that_a_secret_is_immutable() {
         let lab = Lab::new(1).await;
         let frozen = json!({"immutable": true});
         lab.kube().merge(SECRETS, ("tidb", "basic-pd-cluster-secret"), "", &frozen).await.unwrap();
-        let refused = lab.forward("tidb/cfssl-rotate", &[]).await.unwrap_err().to_string();
+        let refused = lab.refused("tidb/cfssl-rotate", &[]).await;
         assert!(refused.contains("Secret tidb/basic-pd-cluster-secret is immutable"), "{refused}");
+        assert!(refused.contains("`--set immutable=replace` has it deleted and made again"), "{refused}");
         assert!(lab.store().list().unwrap().is_empty(), "no run was begun");
+    });
+}
+
+#[test]
+fn a_shipped_rotation_replaces_an_immutable_secret_where_it_is_asked_to_and_puts_it_back() {
+    virtual_time(async {
+        let lab = Lab::new(1).await;
+        let frozen = json!({"immutable": true});
+        let before =
+            lab.kube().merge(SECRETS, ("tidb", "basic-pd-cluster-secret"), "", &frozen).await.unwrap();
+        let ending = lab.forward("tidb/cfssl-rotate", &[("immutable", "replace")]).await.unwrap();
+        assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
+        let held =
+            async || lab.kube().get(SECRETS, "tidb", "basic-pd-cluster-secret").await.unwrap().unwrap();
+        let after = held().await;
+        assert_eq!(after["immutable"], true);
+        assert_ne!(after["data"]["tls.crt"], before["data"]["tls.crt"]);
+        let ending = lab.open(Why::Rollback).unwrap().back("test").await;
+        assert_eq!(ending.state, EndState::RolledBack, "{:?}", ending.failure);
+        let back = held().await;
+        assert_eq!((&back["immutable"], &back["data"]), (&json!(true), &before["data"]));
     });
 }

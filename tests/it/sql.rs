@@ -371,3 +371,17 @@ fn one_command_shows_it() {
     says(&said, 0, &["servers", "Done."]);
     says(&person.types(&["sandbox", "stop"]), 0, &[]);
 }
+
+#[test]
+fn what_only_a_restart_brings_into_a_pod_is_not_waited_for_by_a_statement() {
+    virtual_time(async {
+        let lab = lab(1).await;
+        let frozen = json!({"immutable": true});
+        lab.kube().merge(SECRETS, ("tidb", SECRET), "", &frozen).await.unwrap();
+        let refused = lab.refused(WORKFLOW, &with(&[("immutable", "replace")])).await;
+        assert!(refused.contains("`--set reload=restart`"), "{refused}");
+        let given = [("immutable", "replace"), ("reload", "restart")];
+        let ending = lab.forward(WORKFLOW, &with(&given)).await.unwrap();
+        assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
+    });
+}

@@ -133,12 +133,12 @@ fn new_writes_over_nothing() {
 fn issued(cluster: &Fact, workflow: &Workflow, kept: &Value) -> Fact {
     let names: Vec<&str> =
         cluster.answer["secrets"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
-    let certificate = |name: &str| json!({"namespace": "tidb", "name": name, "secret": name, "revision": 1, "rotation_policy": "Always", "cert": PEM, "fingerprint": "f1"});
+    let certificate = |name: &str| json!({"namespace": "tidb", "name": name, "secret": name, "revision": 1, "immutable": false, "rotation_policy": "Always", "cert": PEM, "fingerprint": "f1"});
     let policy = if kept.is_null() { "Always" } else { "Never" };
     // Where the documented way begins with a CA that cert-manager has renewed already, nobody trusts it yet.
     let known = if workflow.name == "tidb/cert-manager-ca" { "f3" } else { "f1" };
     let ca = json!({"namespace": "tidb", "name": "basic-ca", "secret": "basic-ca-secret", "revision": 1,
-        "rotation_policy": policy, "cert": PEM, "fingerprint": known});
+        "immutable": false, "rotation_policy": policy, "cert": PEM, "fingerprint": known});
     Fact {
         primitive: "certmanager::certificates".into(),
         args: vec![json!("tidb"), json!(cluster.answer["id"]["secrets"])],

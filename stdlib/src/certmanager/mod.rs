@@ -40,7 +40,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             param("namespace", Type::Text, "Namespace of the Secrets."),
             param("secrets", Type::List, "Names of Secrets that cert-manager keeps."),
         ],
-        returns: "`{issuer: {kind, name}, ca, certificates, managed, labelled, warnings}`; each certificate, and `ca` (nothing where the issuer is no `Issuer` of kind `ca`, or nobody keeps its Secret), has `{namespace, name, secret, revision, rotation_policy, renewal_time, cert, fingerprint}`",
+        returns: "`{issuer: {kind, name}, ca, certificates, managed, labelled, warnings}`; each certificate, and `ca` (nothing where the issuer is no `Issuer` of kind `ca`, or nobody keeps its Secret), has `{namespace, name, secret, revision, immutable, rotation_policy, renewal_time, cert, fingerprint}`",
         doc: "Reads the Certificates behind some Secrets, and the one of the CA that issues them.\n\nFails with `invalid` where a Secret belongs to no Certificate or the Certificates have several issuers, and with `unproved` where one is not ready or is being issued.",
         example: "let issued = certmanager::certificates(\"tidb\", [\"basic-pd-cluster-secret\"]);",
         run: |world, args, gate| Box::pin(fact::run(world, args, gate)),

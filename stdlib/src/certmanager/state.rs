@@ -137,6 +137,7 @@ impl State {
             "name": self.object.name,
             "secret": text(&self.certificate, &["spec", "secretName"]),
             "revision": self.revision(),
+            "immutable": at(&self.held.value, &["immutable"]) == Some(&Value::Bool(true)),
             "rotation_policy": text(&self.certificate, &["spec", "privateKey", "rotationPolicy"]),
             "renewal_time": text(&self.certificate, &["status", "renewalTime"]),
         })
