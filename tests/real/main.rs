@@ -26,6 +26,7 @@ mod kubeconfigs;
 mod large;
 mod neighbours;
 mod operator_v2;
+mod primitives;
 mod restarts;
 mod rights;
 mod rotate;

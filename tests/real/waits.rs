@@ -1,12 +1,14 @@
-//! A wait outlives the API server that it watches.
+//! A wait outlives the API server that it watches, and what that forgets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use stdlib::gate::ReadOnly;
 use stdlib::k8s::client::Objects;
 use stdlib::k8s::object::{Ref, text};
-use tests::control_plane::{ControlPlane, assets, client};
+use tests::control_plane::{ControlPlane, assets, client, config};
+use tests::primitives::{Real, forgotten};
 
 use crate::bench::multi;
 
@@ -40,5 +42,17 @@ fn a_wait_goes_on_when_the_server_has_restarted_and_is_woken_by_what_happens_the
         };
         let (waited, ()) = futures::join!((wait.run)(&world, &args, &ReadOnly), story);
         assert_eq!(waited.unwrap()["objects"], json!(["slow"]));
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn a_list_and_a_watch_of_versions_that_the_server_has_forgotten_begin_anew() {
+    multi(async {
+        let assets = assets().expect("tests/control-plane makes the programs");
+        let plane = ControlPlane::without_controllers(&assets).await.unwrap();
+        let server = Arc::new(Real::new(config(&plane.admin_kubeconfig()).await.unwrap()).await);
+        let forget = async || plane.compact().await.unwrap();
+        forgotten(server, forget, async || plane.restart_server(Duration::ZERO).await.unwrap()).await;
     });
 }

@@ -91,6 +91,16 @@ pub mod operator_v2;
 )]
 pub mod program;
 
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod primitives;
+
 pub mod stage;
 
 #[allow(

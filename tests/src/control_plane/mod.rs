@@ -2,6 +2,7 @@
 //! each a process on a free loopback port, with a PKI of its own. `tests/control-plane` makes the programs; a folder of
 //! envtest's has no controllers. Everything ends on drop.
 
+mod etcd;
 mod pki;
 mod program;
 
@@ -73,17 +74,29 @@ impl ControlPlane {
     /// # Errors
     /// A program cannot be started or does not answer; its last words are in the text.
     pub async fn start(assets: &Path) -> io::Result<Self> {
+        Self::again_and_again(assets, has_managers(assets)).await
+    }
+
+    /// The same without controllers: a test plays them.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn without_controllers(assets: &Path) -> io::Result<Self> {
+        Self::again_and_again(assets, false).await
+    }
+
+    async fn again_and_again(assets: &Path, managed: bool) -> io::Result<Self> {
         // A port that was free may be somebody else's a moment later.
         for _ in 0..3 {
-            match Self::begin(assets).await {
+            match Self::begin(assets, managed).await {
                 Err(error) if error.to_string().contains("address already in use") => {}
                 begun => return begun,
             }
         }
-        Self::begin(assets).await
+        Self::begin(assets, managed).await
     }
 
-    async fn begin(assets: &Path) -> io::Result<Self> {
+    async fn begin(assets: &Path, managed: bool) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         let authority = Authority::new("kubernetes")?;
         let at = |name: &str| dir.path().join(name);
@@ -110,7 +123,7 @@ impl ControlPlane {
         };
         fs::write(plane.dir.path().join("admin.kubeconfig"), plane.kubeconfig("admin"))?;
         plane.ready().await?;
-        let managers = has_managers(assets).then(|| plane.start_managers()).transpose()?;
+        let managers = managed.then(|| plane.start_managers()).transpose()?;
         Ok(Self { managers, ..plane })
     }
 
@@ -301,13 +314,21 @@ fn certs(pem: &str) -> io::Result<Certs> {
 /// # Errors
 /// The kubeconfig is not usable.
 pub async fn client(kubeconfig: &Path) -> Result<kube::Client, kube::Error> {
+    kube::Client::try_from(config(kubeconfig).await?)
+}
+
+/// How a client of a kubeconfig asks.
+///
+/// # Errors
+/// The kubeconfig is not usable.
+pub async fn config(kubeconfig: &Path) -> Result<kube::Config, kube::Error> {
     let unusable = |e: kube::config::KubeconfigError| kube::Error::Service(Box::new(e));
     let file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
     let mut config =
         kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(unusable)?;
     // As the program has it.
     config.default_retry = false;
-    kube::Client::try_from(config)
+    Ok(config)
 }
 
 fn start_etcd(assets: &Path, dir: &Path, port: u16) -> io::Result<Program> {

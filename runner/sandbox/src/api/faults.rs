@@ -125,20 +125,22 @@ struct Entry {
     active: bool,
 }
 
-/// The faults of a server.
+/// The faults of a server, or of a way to one.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     entries: Mutex<Vec<Entry>>,
 }
 
 impl Faults {
-    pub(crate) fn add(&self, fault: Fault) -> FaultId {
+    /// Adds one.
+    pub fn add(&self, fault: Fault) -> FaultId {
         let mut entries = super::server::locked(&self.entries);
         entries.push(Entry { fault, seen: 0, hits: 0, active: true });
         FaultId(entries.len() - 1)
     }
 
-    pub(crate) fn remove(&self, id: FaultId) {
+    /// Ends one.
+    pub fn remove(&self, id: FaultId) {
         if let Some(entry) = super::server::locked(&self.entries).get_mut(id.0) {
             entry.active = false;
         }
@@ -150,12 +152,13 @@ impl Faults {
         }
     }
 
-    pub(crate) fn hits(&self, id: FaultId) -> u64 {
+    /// How often one has struck.
+    pub fn hits(&self, id: FaultId) -> u64 {
         super::server::locked(&self.entries).get(id.0).map_or(0, |entry| entry.hits)
     }
 
     /// The effects that meet a request, counted.
-    pub(crate) fn strike(&self, info: &RequestInfo) -> Vec<Effect> {
+    pub fn strike(&self, info: &RequestInfo) -> Vec<Effect> {
         let mut effects = Vec::new();
         for entry in super::server::locked(&self.entries).iter_mut() {
             if !entry.active || !entry.fault.meets(info) {

@@ -50,7 +50,7 @@ mod writing;
 pub use access::Rule;
 pub use control::{Counters, LogSource, RequestHook};
 pub use error::{ApiError, Cause, Failure};
-pub use faults::{Effect, Fault, FaultId};
+pub use faults::{Effect, Fault, FaultId, Faults};
 pub use request::RequestInfo;
 pub use resources::Gr;
 pub use serve::kubeconfig;

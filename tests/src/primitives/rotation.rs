@@ -1,9 +1,9 @@
-//! A whole rotation by the primitives alone, in the sandbox's world, with a trust forecast before each phase.
+//! A whole rotation by the primitives alone, in a world of the sandbox on either server, with a trust forecast before each phase.
 
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use sandbox::world::{Options, World as Sandbox};
+use sandbox::world::World as Sandbox;
 use serde_json::{Value, json};
 use stdlib::error::PrimError;
 use stdlib::gate::{Effect, EffectClass, Gate, Past, Permit, Progress, RecordedEffect};
@@ -43,8 +43,8 @@ impl Gate for Run {
     }
 }
 
-struct Rig {
-    sandbox: Sandbox,
+struct Rig<'a> {
+    sandbox: &'a Sandbox,
     world: World,
     run: Run,
     fact: Value,
@@ -52,11 +52,8 @@ struct Rig {
     new: Value,
 }
 
-impl Rig {
-    async fn new(seed: u64) -> Self {
-        let start = time::macros::datetime!(2026-11-22 06:00:00 UTC);
-        let sandbox =
-            Sandbox::start(Options { start: Some(start), ..Options::in_process(seed) }).await.unwrap();
+impl<'a> Rig<'a> {
+    async fn new(sandbox: &'a Sandbox) -> Self {
         let mut world = World::system(Some(sandbox.client()), "/".into());
         world.clock = sandbox.clock();
         world.net = sandbox.net();
@@ -126,9 +123,9 @@ fn pem(value: &Value) -> &str {
     value["cert"].as_str().unwrap()
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_rotation_by_primitives_refuses_no_handshake_forward_and_back() {
-    let mut rig = Rig::new(1).await;
+/// Tells the story in a world that has just begun.
+pub async fn rotation(sandbox: &Sandbox) {
+    let mut rig = Rig::new(sandbox).await;
     Rig::certain(&rig.view().await);
     let both = format!("{}{}", pem(&rig.new), pem(&rig.old));
     let before = rig.sandbox.end_state().await;
@@ -186,5 +183,4 @@ async fn a_rotation_by_primitives_refuses_no_handshake_forward_and_back() {
             assert_eq!((&served.chain, &served.anchors), (&first.chain, &first.anchors), "{pod}");
         }
     }
-    rig.sandbox.shutdown().await;
 }

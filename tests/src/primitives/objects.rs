@@ -7,10 +7,11 @@ use stdlib::gate::EffectClass;
 use stdlib::k8s::client::Objects;
 use stdlib::k8s::object::Ref;
 
-use crate::support::{NS, Remembering, Scene, base64, scene};
+use super::gate::Remembering;
+use super::scene::{Scene, base64};
 
-fn map(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": NS, "labels": {"app": "a"}},
+fn map(ns: &str, name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": ns, "labels": {"app": "a"}},
         "data": {"a": "1"}})
 }
 
@@ -18,44 +19,40 @@ async fn there(scene: &Scene, object: &Ref) -> Option<Value> {
     Objects::of(&scene.other()).unwrap().find(object).await.unwrap()
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_object_is_deleted_and_made_again() {
-    let scene = scene().await;
-    scene.create(map("m")).await;
-    let object = Ref::new("v1", "ConfigMap", NS, "m");
+pub(super) async fn an_object_is_deleted_and_made_again(scene: Scene) {
+    scene.create(map(&scene.ns, "m")).await;
+    let object = Ref::new("v1", "ConfigMap", &scene.ns, "m");
     let gate = Remembering::new("s");
-    let args = json!(["v1", "ConfigMap", NS, "m"]);
+    let args = json!(["v1", "ConfigMap", &scene.ns, "m"]);
     let answer = scene.call(&gate, "k8s::delete", args.clone()).await.unwrap();
     assert!(answer["deleted"].is_string() && there(&scene, &object).await.is_none());
     let again = scene.call(&Remembering::new("s"), "k8s::delete", args.clone()).await.unwrap();
     assert_eq!(again["deleted"], Value::Null, "what is not there is done");
     // The answer to making it is lost: what is there then is our own.
     for strike in [Strike::LoseAnswer, Strike::Abort] {
-        let fault = Fault::new(strike).user("rollover").verb("create").resource("configmaps").times(1);
-        let fault = scene.server.inject(fault);
+        let fault = Fault::new(strike).verb("create").resource("configmaps").times(1);
+        let fault = scene.inject(fault);
         let back = Remembering::new("b");
         scene.restore(&back, "k8s::delete", &gate.recorded()).await.unwrap();
-        assert_eq!(scene.server.hits(fault), 1);
+        assert_eq!(scene.hits(fault), 1);
         let now = there(&scene, &object).await.unwrap();
         assert_eq!((&now["data"], &now["metadata"]["labels"]), (&json!({"a": "1"}), &json!({"app": "a"})));
         scene.restore(&back, "k8s::delete", &gate.recorded()).await.unwrap();
         assert_eq!(back.effects().len(), 1, "what is as it was is left alone");
         scene.call(&Remembering::new("s"), "k8s::delete", args.clone()).await.unwrap();
     }
-    scene.create(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": NS}, "data": {"theirs": "1"}})).await;
+    scene.create(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": scene.ns}, "data": {"theirs": "1"}})).await;
     let error = scene.restore(&Remembering::new("b"), "k8s::delete", &gate.recorded()).await.unwrap_err();
     assert_eq!(error.code, Code::Conflict);
     assert!(error.message.contains("`kubectl-edit` has made it again"), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_holds_an_object_is_said_and_whoever_does_not_wait_goes_on() {
-    let scene = scene().await;
-    let mut held = map("m");
+pub(super) async fn what_holds_an_object_is_said_and_whoever_does_not_wait_goes_on(scene: Scene) {
+    let mut held = map(&scene.ns, "m");
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     scene.create(held).await;
-    let object = Ref::new("v1", "ConfigMap", NS, "m");
-    let args = |options: Value| json!(["v1", "ConfigMap", NS, "m", options]);
+    let object = Ref::new("v1", "ConfigMap", &scene.ns, "m");
+    let args = |options: Value| json!(["v1", "ConfigMap", &scene.ns, "m", options]);
     scene.call(&Remembering::new("s"), "k8s::delete", args(json!({"wait": false}))).await.unwrap();
     assert!(there(&scene, &object).await.is_some());
     // Another step finds it on its way out: it waits, and takes nothing back that it has not done.
@@ -70,40 +67,36 @@ async fn what_holds_an_object_is_said_and_whoever_does_not_wait_goes_on() {
     assert!(gate.progress.lock().unwrap()[0].contains("waits for its finalizers [\"example.com/hold\"]"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_a_controller_keeps_is_not_put_back_and_force_spares_members() {
-    let scene = scene().await;
+pub(super) async fn what_a_controller_keeps_is_not_put_back_and_force_spares_members(scene: Scene) {
     let pod = |name: &str, owner: &str| {
         json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "main", "image": "main:1"}]},
-            "metadata": {"name": name, "namespace": NS, "ownerReferences": [
+            "metadata": {"name": name, "namespace": scene.ns, "ownerReferences": [
                 {"apiVersion": "apps/v1", "kind": owner, "name": "x", "uid": "u", "controller": true}]}})
     };
     scene.create(pod("web", "ReplicaSet")).await;
     scene.create(pod("basic-tikv-0", "StatefulSet")).await;
     let gate = Remembering::new("s");
-    let delete = |name: &str, force: Value| json!(["v1", "Pod", NS, name, {"force": force}]);
+    let delete = |name: &str, force: Value| json!(["v1", "Pod", &scene.ns, name, {"force": force}]);
     scene.call(&gate, "k8s::delete", delete("web", json!(true))).await.unwrap();
     assert_eq!(gate.effects()[0].class, EffectClass::Compensable);
     let error = scene.call(&gate, "k8s::delete", delete("basic-tikv-0", json!(true))).await.unwrap_err();
     assert_eq!((error.code, gate.effects().len()), (Code::Refused, 1), "{error}");
     scene.call(&gate, "k8s::delete", delete("basic-tikv-0", json!("stateful"))).await.unwrap();
-    assert!(there(&scene, &Ref::new("v1", "Pod", NS, "basic-tikv-0")).await.is_none());
+    assert!(there(&scene, &Ref::new("v1", "Pod", &scene.ns, "basic-tikv-0")).await.is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_secret_is_made_once_and_taken_away_where_it_is_as_it_was_made() {
-    let scene = scene().await;
-    let (ca, object) = (scene.ca("CA").await, Ref::secret(NS, "web"));
+pub(super) async fn a_secret_is_made_once_and_taken_away_where_it_is_as_it_was_made(scene: Scene) {
+    let (ca, object) = (scene.ca("CA").await, Ref::secret(&scene.ns, "web"));
     let (leaf, other) = (scene.leaf(&ca, &["web"]).await, scene.leaf(&ca, &["web"]).await);
     let args = |key: &Value| {
-        json!([NS, "web", {"tls.crt": leaf["cert"], "tls.key": key, "ca.crt": ca["cert"]},
+        json!([&scene.ns, "web", {"tls.crt": leaf["cert"], "tls.key": key, "ca.crt": ca["cert"]},
             {"type": "kubernetes.io/tls", "labels": {"app": "web"}}])
     };
     let gate = Remembering::new("s");
     let wrong = scene.call(&gate, "k8s::create_secret", args(&other["key"])).await.unwrap_err();
     assert_eq!((wrong.code, gate.effects().len()), (Code::KeyMismatch, 0));
-    let fault = Fault::new(Strike::LoseAnswer).user("rollover").verb("create").resource("secrets").times(1);
-    scene.server.inject(fault);
+    let fault = Fault::new(Strike::LoseAnswer).verb("create").resource("secrets").times(1);
+    scene.inject(fault);
     let made = scene.call(&gate, "k8s::create_secret", args(&leaf["key"])).await.unwrap();
     assert_eq!(made["changed"], true);
     let now = scene.get(&object).await;
@@ -129,35 +122,30 @@ async fn a_secret_is_made_once_and_taken_away_where_it_is_as_it_was_made() {
     assert!(there(&scene, &object).await.is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_deleted_secret_whose_making_has_lost_its_answer_is_our_own() {
-    let scene = scene().await;
-    let object = Ref::secret(NS, "s");
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": NS}, "data": {"a": "b25l"}});
+pub(super) async fn a_deleted_secret_whose_making_has_lost_its_answer_is_our_own(scene: Scene) {
+    let object = Ref::secret(&scene.ns, "s");
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": scene.ns}, "data": {"a": "b25l"}});
     scene.create(secret).await;
     let gate = Remembering::new("s");
-    scene.call(&gate, "k8s::delete_secret", json!([{"namespace": NS, "name": "s"}])).await.unwrap();
-    let fault = Fault::new(Strike::LoseAnswer).user("rollover").verb("create").resource("secrets").times(1);
-    let fault = scene.server.inject(fault);
+    scene.call(&gate, "k8s::delete_secret", json!([{"namespace": scene.ns, "name": "s"}])).await.unwrap();
+    let fault = Fault::new(Strike::LoseAnswer).verb("create").resource("secrets").times(1);
+    let fault = scene.inject(fault);
     scene.restore(&Remembering::new("b"), "k8s::delete_secret", &gate.recorded()).await.unwrap();
-    assert_eq!(scene.server.hits(fault), 1);
+    assert_eq!(scene.hits(fault), 1);
     assert_eq!(scene.get(&object).await["data"], json!({"a": "b25l"}));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_list_whose_pages_grow_old_is_begun_anew() {
-    let scene = scene().await;
+pub(super) async fn a_list_whose_pages_grow_old_is_begun_anew(scene: Scene) {
     for n in 0..501 {
-        scene.create(map(&format!("m{n}"))).await;
+        scene.create(map(&scene.ns, &format!("m{n}"))).await;
     }
     let objects = Objects::of(&scene.world).unwrap();
     let gone = Strike::Status(410, "The provided continue parameter is too old".into());
-    let fault =
-        Fault::new(gone.clone()).user("rollover").verb("list").resource("configmaps").skip(1).times(1);
-    let fault = scene.server.inject(fault);
-    let listed = objects.list("v1", "ConfigMap", NS, "").await.unwrap();
-    assert_eq!((listed.len(), scene.server.hits(fault)), (501, 1), "each of them once");
-    scene.server.inject(Fault::new(gone).user("rollover").verb("list").resource("configmaps"));
-    let error = objects.list("v1", "ConfigMap", NS, "").await.unwrap_err();
+    let fault = Fault::new(gone.clone()).verb("list").resource("configmaps").skip(1).times(1);
+    let fault = scene.inject(fault);
+    let listed = objects.list("v1", "ConfigMap", &scene.ns, "").await.unwrap();
+    assert_eq!((listed.len(), scene.hits(fault)), (501, 1), "each of them once");
+    scene.inject(Fault::new(gone).verb("list").resource("configmaps"));
+    let error = objects.list("v1", "ConfigMap", &scene.ns, "").await.unwrap_err();
     assert_eq!(error.code, Code::Unavailable, "a server that says so of a new list is not asked for ever");
 }
