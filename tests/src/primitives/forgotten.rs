@@ -14,6 +14,8 @@ use super::scene::{Scene, scene};
 
 /// More than one page of a list holds.
 const MANY: usize = 501;
+/// Long enough for a server to restart, and not as long as a silent watch is waited for.
+const LATE: Duration = Duration::from_secs(45);
 
 fn map(scene: &Scene, name: &str, label: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"state": "no"},
@@ -48,7 +50,7 @@ async fn a_list(scene: &Scene, forget: &impl AsyncFn()) {
     names.dedup();
     assert_eq!(names.len(), MANY + 1, "each of them once, with the one that came meanwhile");
     let asked = scene.place.counted(&scene.ns, "list", "configmaps");
-    assert_eq!(asked, 4, "two pages, of which the second had expired, and both anew");
+    assert_eq!(asked, 3, "two pages, of which the second had expired, and all anew in one");
 }
 
 /// The version at which a watch goes on has gone, and with it the news that something was deleted.
@@ -67,9 +69,14 @@ async fn a_watch(scene: &Scene, forget: &impl AsyncFn(), restart: &impl AsyncFn(
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        // It is kept out while it misses what happens.
-        scene.place.set_down(&scene.ns, true);
+        // The next watch comes late: much has happened when it asks to go on from where it was.
+        let late = Fault::new(Strike::Delay(LATE)).verb("watch").resource("configmaps");
+        let late = scene.inject(late.times(1));
         restart().await;
+        while scene.hits(late) == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let begun = tokio::time::Instant::now();
         let objects = Objects::of(&other).unwrap();
         let two = objects.get(&named("two")).await.unwrap();
         let field = |name: &str| two["metadata"][name].as_str().unwrap().to_owned();
@@ -77,7 +84,7 @@ async fn a_watch(scene: &Scene, forget: &impl AsyncFn(), restart: &impl AsyncFn(
         scene.create(map(scene, "three", "waited")).await;
         forget().await;
         restart().await;
-        scene.place.set_down(&scene.ns, false);
+        assert!(begun.elapsed() < LATE, "the watch has gone on before it was to");
         for name in ["one", "three"] {
             scene.edit(&named(name), json!({"data": {"state": "yes"}})).await;
         }
@@ -85,5 +92,10 @@ async fn a_watch(scene: &Scene, forget: &impl AsyncFn(), restart: &impl AsyncFn(
     let (waited, ()) = futures::join!(scene.call(&gate, "k8s::wait", args), story);
     assert_eq!(waited.unwrap()["objects"], json!(["one", "three"]));
     let asked = scene.place.counted(&scene.ns, "list", "configmaps") - before;
-    assert_eq!(asked, 2, "it was listed anew");
+    let watched = scene.place.counted(&scene.ns, "watch", "configmaps");
+    assert_eq!(
+        (asked, watched),
+        (2, 2),
+        "the late watch asked for too old a version, and all was listed anew at once"
+    );
 }
