@@ -39,6 +39,21 @@ pub const PRIMITIVES: &[Primitive] = &[
         touches: |args| touches(args, false),
     },
     Primitive {
+        name: "files::list",
+        kind: Kind::Read,
+        params: &[Param {
+            doc: "The folder; a relative path starts from the folder in which rollover was started.",
+            ..PATH
+        }],
+        returns: "A list of names, sorted; empty where there is no such folder.",
+        doc: "Lists what lies in a folder of this machine.\n\nErrors: `forbidden`; `invalid` where it is no folder.",
+        example: r#"if "ca-key.pem" in files::list("etcd-ca") { throw #{ message: "a CA lies there" }; }"#,
+        run: |world, args, _| Box::pin(async move { list(world, args) }),
+        restore: None,
+        forecast: None,
+        touches: |args| touches(args, false),
+    },
+    Primitive {
         name: "files::write",
         kind: Kind::Change,
         params: &[
@@ -97,6 +112,18 @@ fn read(world: &World, args: &[Value]) -> Result<Value, PrimError> {
             .hint("read it with a primitive that gives a handle, e.g. `cfssl::folder`"));
     }
     Ok(text.into())
+}
+
+fn list(world: &World, args: &[Value]) -> Result<Value, PrimError> {
+    let path = path_of(world, args)?;
+    match world.disk.list(&path) {
+        Ok(names) => Ok(names.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(json!([])),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            Err(PrimError::invalid("is no folder").on(path.display().to_string()))
+        }
+        Err(error) => Err(io_error(&error, &path)),
+    }
 }
 
 async fn write(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {

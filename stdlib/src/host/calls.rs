@@ -11,6 +11,7 @@ use super::inventory::{self, Entry};
 use super::owner;
 use super::restart;
 use super::service::Service;
+use super::stage;
 use super::timer::confirm::{self, Guarded};
 use super::verify::{self, Folders, Ports, Scope};
 use crate::cert::{Key, parse_many};
@@ -80,6 +81,7 @@ pub(crate) fn entry(value: &Value) -> Result<Entry, PrimError> {
     })
 }
 
+/// A path among the arguments.
 pub(super) fn path<'a>(args: &'a [Value], index: usize, name: &str) -> Result<&'a str, PrimError> {
     let path = args::text(args, index, name)?;
     if path.starts_with('/') {
@@ -236,13 +238,16 @@ pub(super) fn touches_verified(args: &[Value]) -> Vec<Touch> {
 struct Options {
     mode: Option<u32>,
     owner: Option<String>,
+    beside: bool,
 }
 
 fn writing(args: &[Value], index: usize) -> Result<Options, PrimError> {
-    let Some(options) = given(args, index)? else { return Ok(Options { mode: None, owner: None }) };
-    if let Some(unknown) = options.keys().find(|key| !matches!(key.as_str(), "mode" | "owner")) {
+    let Some(options) = given(args, index)? else {
+        return Ok(Options { mode: None, owner: None, beside: false });
+    };
+    if let Some(unknown) = options.keys().find(|key| !matches!(key.as_str(), "mode" | "owner" | "beside")) {
         return Err(PrimError::argument(format!("`options` has an unknown field `{unknown}`"))
-            .expected("`mode`, `owner`", format!("`{unknown}`")));
+            .expected("`mode`, `owner`, `beside`", format!("`{unknown}`")));
     }
     let mode = options.get("mode").map(|mode| {
         let text = mode.as_str().unwrap_or_default();
@@ -258,7 +263,12 @@ fn writing(args: &[Value], index: usize) -> Result<Options, PrimError> {
                 .expected("e.g. `etcd` or `etcd:etcd`", owner.to_string())
         })
     });
-    Ok(Options { mode: mode.transpose()?, owner: owner.transpose()? })
+    Ok(Options { mode: mode.transpose()?, owner: owner.transpose()?, beside: is_beside(args, index) })
+}
+
+/// Whether a file is only laid beside its place.
+fn is_beside(args: &[Value], index: usize) -> bool {
+    args.get(index).and_then(|options| options.get("beside")).and_then(Value::as_bool) == Some(true)
 }
 
 fn wish(path: &str, bytes: Zeroizing<Vec<u8>>, secret: bool, options: &Options) -> Wish {
@@ -267,6 +277,7 @@ fn wish(path: &str, bytes: Zeroizing<Vec<u8>>, secret: bool, options: &Options) 
         content: Content::new(bytes, secret, options.mode),
         keep_mode: options.mode.is_none(),
         owner: options.owner.clone(),
+        beside: options.beside,
     }
 }
 
@@ -285,8 +296,13 @@ pub(super) async fn write(world: &World, args: &[Value], gate: &dyn Gate) -> Res
         }
         _ => return Err(PrimError::argument("`content` is neither a text nor the handle of a secret")),
     };
+    let beside = wish.beside;
     let changed = change::put(world, gate, &entry, vec![wish]).await?;
-    Ok(json!({ "host": entry.name, "path": path, "changed": changed.contains(&true) }))
+    let mut told = json!({ "host": entry.name, "path": path, "changed": changed.contains(&true) });
+    if beside {
+        stage::tell(&mut told, stage::told(world, &entry, &[path]).await?);
+    }
+    Ok(told)
 }
 
 pub(super) async fn write_pair(world: &World, args: &[Value], gate: &dyn Gate) -> Result<Value, PrimError> {
@@ -300,19 +316,23 @@ pub(super) async fn write_pair(world: &World, args: &[Value], gate: &dyn Gate) -
     let leaf = chain.first().ok_or_else(|| PrimError::argument("`identity.cert` holds no certificate"))?;
     Key::from_secret(&secret)?.check_matches(leaf, "identity")?;
     // Permissions asked for are the key's; a certificate is public.
-    let public = Options { mode: None, owner: options.owner.clone() };
+    let public = Options { mode: None, owner: options.owner.clone(), beside: options.beside };
     let wishes = vec![
         wish(cert, Zeroizing::new(pem.as_bytes().to_vec()), false, &public),
         wish(key, Zeroizing::new(secret.expose().to_vec()), true, &options),
     ];
     let changed = change::put(world, gate, &entry, wishes).await?;
-    Ok(json!({
+    let mut told = json!({
         "host": entry.name,
         "cert": cert,
         "key": key,
         "changed": changed.contains(&true),
         "fingerprint": leaf.fingerprint(),
-    }))
+    });
+    if options.beside {
+        stage::tell(&mut told, stage::told(world, &entry, &[cert, key]).await?);
+    }
+    Ok(told)
 }
 
 pub(super) async fn restart_service(
@@ -372,27 +392,33 @@ pub(super) async fn active(world: &World, args: &[Value]) -> Result<Value, PrimE
 pub(super) fn forecast_write(_: &World, args: &[Value]) -> Result<Vec<trust::Write>, PrimError> {
     let (entry, path) = (entry_of(args, 0)?, path(args, 1, "path")?);
     let Some(text) = args.get(2).and_then(Value::as_str) else { return Ok(Vec::new()) };
-    let Ok(list) = parse_many(text.as_bytes(), "content") else { return Ok(Vec::new()) };
+    // What only lies beside its place nobody loads.
+    if is_beside(args, 3) {
+        return Ok(Vec::new());
+    }
+    Ok(loaded(&entry, path, text).into_iter().collect())
+}
+
+/// What a file that holds this makes parties load; nothing where it holds no certificates.
+pub(super) fn loaded(entry: &Entry, path: &str, text: &str) -> Option<trust::Write> {
+    let list = parse_many(text.as_bytes(), "content").ok()?;
     let certs = trust::Certs(list.iter().map(|c| c.der().clone()).collect());
     let anchors = list.first().is_some_and(crate::cert::Certificate::is_ca);
-    Ok(vec![trust::Write {
+    Some(trust::Write {
         place: change::place(&entry.name, path),
         chain: (!anchors).then(|| certs.clone()),
         anchors: anchors.then_some(certs),
-    }])
+    })
 }
 
 /// What a swapped pair makes parties present.
 pub(super) fn forecast_pair(_: &World, args: &[Value]) -> Result<Vec<trust::Write>, PrimError> {
     let (entry, path) = (entry_of(args, 0)?, path(args, 1, "cert")?);
     let pem = args::field(args::map(args, 3, "identity")?, "cert", "identity")?;
-    let list = parse_many(pem.as_bytes(), "identity.cert")?;
-    let certs = trust::Certs(list.iter().map(|c| c.der().clone()).collect());
+    parse_many(pem.as_bytes(), "identity.cert")?;
+    if is_beside(args, 4) {
+        return Ok(Vec::new());
+    }
     // A CA with its key: what is written beside the key is what parties trust.
-    let anchors = list.first().is_some_and(crate::cert::Certificate::is_ca);
-    Ok(vec![trust::Write {
-        place: change::place(&entry.name, path),
-        chain: (!anchors).then(|| certs.clone()),
-        anchors: anchors.then_some(certs),
-    }])
+    Ok(loaded(&entry, path, pem).into_iter().collect())
 }

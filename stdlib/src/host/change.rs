@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::inventory::Entry;
 use super::owner;
 use super::port::{ABSENT, Found, Host, Put, digest};
+use super::stage::{self, Laid};
 use crate::error::{Code, PrimError};
 use crate::files::change::{Content, found};
 use crate::gate::{Effect, EffectClass, Gate, Permit, Place, RecordedEffect};
@@ -21,18 +22,20 @@ pub(super) struct Wish {
     /// Whether a file that is there shall keep its mode.
     pub keep_mode: bool,
     pub owner: Option<String>,
+    /// Whether it is laid beside its place, and its place left as it is.
+    pub beside: bool,
 }
 
 /// What lies there: what we know of it by its bytes, whose it is, and the digest by which the host compares.
-struct Seen {
-    content: Option<Content>,
-    file: Option<Found>,
-    raw: String,
+pub(super) struct Seen {
+    pub(super) content: Option<Content>,
+    pub(super) file: Option<Found>,
+    pub(super) raw: String,
 }
 
 impl Seen {
     /// Its digest, with its owner where one is asked for.
-    fn digest(&self, world: &World, wanted: Option<&str>) -> String {
+    pub(super) fn digest(&self, world: &World, wanted: Option<&str>) -> String {
         match (&self.content, &self.file) {
             (Some(content), Some(file)) => owner::of(&content.digest(world), file, wanted),
             _ => ABSENT.to_owned(),
@@ -57,7 +60,7 @@ async fn look(host: &dyn Host, path: &str) -> Result<Seen, PrimError> {
 }
 
 /// Several files, in one exchange.
-async fn look_all(host: &dyn Host, paths: &[String]) -> Result<Vec<Seen>, PrimError> {
+pub(super) async fn look_all(host: &dyn Host, paths: &[String]) -> Result<Vec<Seen>, PrimError> {
     let files = host.read_all(paths, MOST).await?;
     paths.iter().zip(files).map(|(path, file)| seen(host, path, file)).collect()
 }
@@ -92,9 +95,10 @@ pub(super) async fn put(
     let host = world.hosts.host(entry)?;
     let mut puts = Vec::new();
     let mut changed = Vec::new();
-    let paths: Vec<String> = wishes.iter().map(|wish| wish.path.clone()).collect();
+    let laid = stage::laid(host.as_ref(), wishes).await?;
+    let paths: Vec<String> = laid.iter().map(|laid| laid.path.clone()).collect();
     let seen = look_all(host.as_ref(), &paths).await?;
-    for (wish, mut seen) in wishes.into_iter().zip(seen) {
+    for (Laid { path, place, wish, like }, mut seen) in laid.into_iter().zip(seen) {
         let mut wanted = wish.content;
         if let Some(present) = &mut seen.content {
             (present.secret, present.exact) = (wanted.secret, wanted.exact);
@@ -108,16 +112,17 @@ pub(super) async fn put(
             changed.push(false);
             continue;
         }
-        let effect = effect(world, entry, &wish.path, (&now, &seen), (&after, Some(&wanted)));
+        let place = self::place(&entry.name, &place);
+        let effect = effect(world, entry, (place, &path), (&now, &seen), (&after, Some(&wanted)));
         let apply = gate.effect(effect).await? == Permit::Apply;
         changed.push(apply);
         if apply {
             puts.push(Put {
-                path: wish.path,
+                path,
                 before: seen.raw,
                 mode: Some(wanted.mode),
                 bytes: Some(wanted.bytes),
-                owner: wish.owner,
+                owner: wish.owner.or(like),
             });
         }
     }
@@ -128,10 +133,11 @@ pub(super) async fn put(
     Ok(changed)
 }
 
-fn effect(
+/// A change of a file, which lies at `path` and is known to the record by `place`.
+pub(super) fn effect(
     world: &World,
     entry: &Entry,
-    path: &str,
+    (place, path): (Place, &str),
     (before, seen): (&str, &Seen),
     (after, wanted): (&str, Option<&Content>),
 ) -> Effect {
@@ -143,7 +149,7 @@ fn effect(
         fields
     };
     Effect {
-        place: place(&entry.name, path),
+        place,
         before: before.to_owned(),
         after: after.to_owned(),
         class: EffectClass::Restorable,
@@ -320,7 +326,7 @@ async fn put_back(
         }
     }
     let wanted = (recorded.before.as_str(), before.content.as_ref());
-    let effect = effect(world, entry, &path, (&recorded.after, &seen), wanted);
+    let effect = effect(world, entry, (recorded.place.clone(), &path), (&recorded.after, &seen), wanted);
     if gate.effect(effect).await? == Permit::AlreadyDone {
         return Ok(None);
     }

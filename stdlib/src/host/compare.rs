@@ -28,7 +28,7 @@ fn told(world: &World, entry: &Entry, path: &str, found: Option<Found>) -> Resul
     Ok(json!({ "path": path, "digest": digest, "mode": mode, "owner": owner, "size": size }))
 }
 
-async fn all(world: &World, entry: &Entry, paths: &[String]) -> Result<Vec<Value>, PrimError> {
+pub(super) async fn all(world: &World, entry: &Entry, paths: &[String]) -> Result<Vec<Value>, PrimError> {
     let found = world.hosts.host(entry)?.read_all(paths, MOST).await?;
     paths.iter().zip(found).map(|(path, found)| told(world, entry, path, found)).collect()
 }
@@ -74,13 +74,18 @@ fn files(args: &[Value]) -> Result<Vec<(String, Value)>, PrimError> {
         )
     };
     let list = args.get(1).and_then(Value::as_array).ok_or_else(wrong)?;
-    list.iter()
+    flat(list)
         .map(|file| {
             let path = file.get("path").and_then(Value::as_str).filter(|path| path.starts_with('/'));
             file.get("digest").and_then(Value::as_str).ok_or_else(wrong)?;
             Ok((path.ok_or_else(wrong)?.to_owned(), file.clone()))
         })
         .collect()
+}
+
+/// The items of a list, and of the lists in it.
+pub(super) fn flat(list: &[Value]) -> impl Iterator<Item = &Value> {
+    list.iter().flat_map(|item| item.as_array().map_or(std::slice::from_ref(item), Vec::as_slice))
 }
 
 /// The first field in which a file is another; fields that were not told are not compared.
@@ -94,8 +99,8 @@ fn difference(wanted: &Value, now: &Value) -> Option<(&'static str, String, Stri
 
 /// The paths that a call's arguments name.
 pub(super) fn paths(args: &[Value]) -> Vec<&str> {
-    let list = args.get(1).and_then(Value::as_array).into_iter().flatten();
-    list.filter_map(|item| item.as_str().or_else(|| item.get("path")?.as_str())).collect()
+    let list = args.get(1).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    flat(list).filter_map(|item| item.as_str().or_else(|| item.get("path")?.as_str())).collect()
 }
 
 #[cfg(test)]

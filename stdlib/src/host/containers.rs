@@ -89,6 +89,38 @@ done
 "#
 );
 
+/// With this exit code a container says that whoever keeps it would start it again.
+pub(super) const KEPT: i32 = 78;
+
+/// `name runtime`: a container of docker's own is stopped, and stays so. What the kubelet keeps it would start again.
+const STOP: &str = with_runtime!(
+    r#"
+if [ "$runtime" = docker ]; then
+  own=$(docker ps -aq --filter "name=^/?$name\$") || exit 1
+  [ -z "$own" ] || { docker stop "$name" >/dev/null; exit; }
+fi
+exit 78
+"#
+);
+
+/// `name runtime seconds manifest`: the manifest is moved out of its folder, where a restart finds it, until nothing runs.
+const STOP_POD: &str = with_runtime!(
+    r#"
+manifest=$4; folder=${manifest%/*}
+parked=${folder%/*}/.${manifest##*/}.parked
+if [ -e "$manifest" ]; then
+  [ ! -e "$parked" ] || { echo "$parked is there beside $manifest: remove the one that is not wanted" >&2; exit 1; }
+  running >/dev/null || exit 1
+  mv -- "$manifest" "$parked" || exit 1
+elif [ ! -e "$parked" ]; then
+  echo "there is no manifest $manifest" >&2; exit 1
+fi
+while runs=$(running) || exit 1; [ -n "$runs" ]; do
+  waits "$3" || { echo "the kubelet has not stopped $name within $3 seconds" >&2; exit 1; }
+done
+"#
+);
+
 fn shell(text: &str, args: &[&str]) -> Vec<String> {
     ["sh", "-c", text, "rollover"].iter().chain(args).map(|&word| word.to_owned()).collect()
 }
@@ -108,6 +140,16 @@ pub(super) fn restart_pod(name: &str, manifest: &str, patience: Duration) -> Vec
     shell(RESTART_POD, &[name, word(None), &patience.as_secs().to_string(), manifest])
 }
 
+/// Stops a container where nobody starts it again by himself; ends with [`KEPT`] where somebody does.
+pub(super) fn stop(name: &str, runtime: Option<Runtime>) -> Vec<String> {
+    shell(STOP, &[name, word(runtime)])
+}
+
+/// Moves a manifest out of the kubelet's folder, and returns when nothing runs, or when that has taken too long.
+pub(super) fn stop_pod(name: &str, manifest: &str, patience: Duration) -> Vec<String> {
+    shell(STOP_POD, &[name, word(None), &patience.as_secs().to_string(), manifest])
+}
+
 fn word(runtime: Option<Runtime>) -> &'static str {
     match runtime {
         None => "any",
@@ -123,6 +165,8 @@ pub enum Asked {
     Status,
     /// That it be restarted.
     Restart,
+    /// That it be stopped, and stay so.
+    Stop,
 }
 
 /// Reads a command that this module has made: for a host that has containers, and no shell to run it.
@@ -137,10 +181,12 @@ pub fn asked(argv: &[String]) -> Option<(Asked, Service)> {
     let container = || Service::Container { container: (*name).to_owned(), runtime };
     match rest {
         [] if *text == STATUS => Some((Asked::Status, container())),
+        [] if *text == STOP => Some((Asked::Stop, container())),
         [_] if *text == RESTART => Some((Asked::Restart, container())),
-        [_, manifest] if *text == RESTART_POD => {
+        [_, manifest] if *text == RESTART_POD || *text == STOP_POD => {
             let (manifest, container) = ((*manifest).to_owned(), (*name).to_owned());
-            Some((Asked::Restart, Service::StaticPod { manifest, container }))
+            let asked = if *text == STOP_POD { Asked::Stop } else { Asked::Restart };
+            Some((asked, Service::StaticPod { manifest, container }))
         }
         _ => None,
     }
@@ -159,7 +205,9 @@ mod tests {
         let minute = Duration::from_secs(60);
         assert_eq!(of(restart("etcd", None, minute)), Some((Asked::Restart, container(None))));
         let pod = Service::StaticPod { manifest: "/m/etcd.yaml".into(), container: "etcd".into() };
-        assert_eq!(of(restart_pod("etcd", "/m/etcd.yaml", minute)), Some((Asked::Restart, pod)));
+        assert_eq!(of(restart_pod("etcd", "/m/etcd.yaml", minute)), Some((Asked::Restart, pod.clone())));
+        assert_eq!(of(stop("etcd", docker)), Some((Asked::Stop, container(docker))));
+        assert_eq!(of(stop_pod("etcd", "/m/etcd.yaml", minute)), Some((Asked::Stop, pod)));
         assert_eq!(of(["sh", "-c", "true", "rollover", "etcd", "any"].map(str::to_owned).to_vec()), None);
     }
 }

@@ -22,6 +22,8 @@ mod scripts;
 mod service;
 mod shell;
 mod ssh;
+mod stage;
+mod stop;
 pub(crate) mod timer;
 mod trust;
 mod verify;
@@ -31,7 +33,7 @@ pub use containers::{Asked, asked};
 pub use inventory::{Connection, Entry, Inventory};
 pub use local::Local;
 pub use pool::{Connect, Pool};
-pub use port::{ABSENT, Command, Fence, Found, Host, Offset, Output, Put, digest};
+pub use port::{ABSENT, Command, Fence, Found, Host, Move, Offset, Output, Put, digest};
 pub use posix::{Job, Posix, Transport};
 pub use primitives::PRIMITIVES;
 

@@ -136,6 +136,19 @@ pub struct Put {
     pub owner: Option<String>,
 }
 
+/// A file that lies beside its place, to be renamed to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// Where it lies: in the folder of its place.
+    pub from: String,
+    /// The digest that it must have.
+    pub staged: String,
+    /// Its place. A link is followed: what it leads to is replaced.
+    pub to: String,
+    /// The digest that must be there, or [`ABSENT`].
+    pub before: String,
+}
+
 /// How far a host's clock is ahead of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset {
@@ -208,6 +221,17 @@ pub trait Host: Send + Sync {
     fn replace<'a>(
         &'a self,
         puts: &'a [Put],
+        fence: Option<&'a Fence>,
+    ) -> BoxFuture<'a, Result<(), PrimError>>;
+
+    /// Renames files that lie beside their places: all are compared, then all are renamed, then the folders are synced. It
+    /// needs no room. What was renamed before a failure stays so.
+    ///
+    /// # Errors
+    /// As [`Host::replace`].
+    fn install<'a>(
+        &'a self,
+        moves: &'a [Move],
         fence: Option<&'a Fence>,
     ) -> BoxFuture<'a, Result<(), PrimError>>;
 

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::port::{Command, Fence, Found, Host, Offset, Output, Put};
+use super::port::{Command, Fence, Found, Host, Move, Offset, Output, Put};
 use super::scripts;
 use super::timer::{Guard, State, Timer};
 use crate::error::{Code, PrimError};
@@ -280,6 +280,26 @@ impl<T: Transport> Host for Posix<T> {
             args.extend(files.iter().map(String::as_str));
             let output = self.script(scripts::REPLACE, &args, &stdin, 4096).await?;
             self.judged(puts.first().map_or("", |put| put.path.as_str()), &output)
+        })
+    }
+
+    fn install<'a>(
+        &'a self,
+        moves: &'a [Move],
+        fence: Option<&'a Fence>,
+    ) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async move {
+            let token = fence.map_or("-", |fence| fence.token.as_str());
+            let mut args = vec![self.state.as_str(), token];
+            let mut stdin = String::new();
+            for one in moves {
+                checked(&self.name, &one.from)?;
+                checked(&self.name, &one.to)?;
+                args.extend([one.from.as_str(), one.to.as_str()]);
+                stdin += &format!("{}\n{}\n", one.staged, one.before);
+            }
+            let output = self.script(scripts::INSTALL, &args, stdin.as_bytes(), 4096).await?;
+            self.judged(moves.first().map_or("", |one| one.to.as_str()), &output)
         })
     }
 

@@ -8,7 +8,7 @@ use super::calls::{
     touches_verified, verified, write, write_pair,
 };
 use super::trust::Named;
-use super::{acting, change, command, compare, facts};
+use super::{acting, change, command, compare, facts, stage, stop};
 use crate::error::PrimError;
 use crate::k8s::args;
 use crate::registry::{Kind, Param, Primitive, Touch, Type};
@@ -21,13 +21,15 @@ const SERVICE: Param = Param::required(
     "A unit of systemd (`\"etcd\"`); or a map: `manifest`, the file of a static pod, which is moved out of the kubelet's folder \
      and back, and `container`, as the file is called if left out; `container`, docker's or the kubelet's, and `runtime`, \
      `docker` or `crictl`, whichever is there if left out; or commands: `name`; `restart`, which returns when it is done; \
-     `status`, which ends with 0 while it runs and prints what is another after each start, as its process id.",
+     `status`, which ends with 0 while it runs and prints what is another after each start, as its process id; and perhaps \
+     `stop`, after which it stays down until it is restarted.",
 );
 const WRITING: Param = Param::optional(
     "options",
     Type::Map,
     "`mode`, its permissions in octal, `owner`, as `user:group`. Without them a file that is there keeps those it has, \
-     and a new one is the user's that writes it, 0600 for secrets and keys and else 0644.",
+     and a new one is the user's that writes it, 0600 for secrets and keys and else 0644. `beside: true`: it is laid beside its \
+     place, which stays as it is, with the mode and owner of what lies there, to be installed by `host::install`.",
 );
 
 /// The files that a call compares.
@@ -174,8 +176,8 @@ pub const PRIMITIVES: &[Primitive] = &[
             Param::required(
                 "files",
                 Type::List,
-                "Maps with `path` and `digest`, as `host::digest` gives them; `mode` and `owner` are compared where they are \
-                 there.",
+                "Maps with `path` and `digest`, as `host::digest` gives them, in one list or in several; `mode` and `owner` are \
+                 compared where they are there.",
             ),
         ],
         returns: "a map: `host`, `files`, as `host::digest` gives them",
@@ -304,7 +306,8 @@ pub const PRIMITIVES: &[Primitive] = &[
             Param::required("content", Type::Any, "What it shall hold: a text, or the handle of a secret."),
             WRITING,
         ],
-        returns: "a map: `host`, `path`, and `changed`, whether it had to be written",
+        returns: "a map: `host`, `path`, and `changed`, whether it had to be written; with `beside` also `files`, a list of maps \
+                  as `host::digest` gives them and `host::compare` and `host::install` take them",
         doc: "Makes a file of a host hold a text or a secret, as one act that survives a power cut: temporary file beside \
               it, sync, rename, sync of the folder. Does nothing where the file holds it already.\n\n\
               Effect: restorable. Going back puts content and mode back, where the file is as the run left it.\n\n\
@@ -330,7 +333,7 @@ pub const PRIMITIVES: &[Primitive] = &[
             ),
             WRITING,
         ],
-        returns: "a map: `host`, `cert`, `key`, `changed`, `fingerprint`",
+        returns: "a map: `host`, `cert`, `key`, `changed`, `fingerprint`; with `beside` also `files`, as `host::write` has them",
         doc: "Swaps a certificate and its key: both are staged and synced before the first is renamed, so that there is no \
               time to speak of in which they do not belong together.\n\nEffect: restorable, each file for itself. Errors: as \
               `host::write`; `key-mismatch` where the two do not belong together.",
@@ -339,6 +342,49 @@ pub const PRIMITIVES: &[Primitive] = &[
         restore: Some(|world, effect, gate| Box::pin(change::restore(world, effect, gate))),
         forecast: Some(forecast_pair),
         touches: |args| touches(args, &[1, 2], true),
+    },
+    Primitive {
+        name: "host::install",
+        kind: Kind::Change,
+        params: &[
+            HOST,
+            Param::required(
+                "files",
+                Type::List,
+                "What lies beside its place: the `files` of steps that wrote with `beside: true`, one list or several.",
+            ),
+        ],
+        returns: "a map: `host`, `installed`, how many files were renamed",
+        doc: "Puts files in place that were laid beside it: all are compared with what was laid there, then all are renamed, then \
+              their folders are synced. No byte is written, so it needs no room, and a file is the old one or the new one at any \
+              moment. What is in place already, from an attempt that was ended amid them, is left as it is.\n\n\
+              Effect: restorable, each file for itself. Fails with `conflict` where what was laid there is gone or is another; \
+              `forbidden`, `unavailable`, `locked` as `host::write`.",
+        example: "p.change(m.name, host::install(m, [laid_ca.files, laid_pair.files]));",
+        run: |world, args, gate| Box::pin(stage::install(world, args, gate)),
+        restore: Some(|world, effect, gate| Box::pin(change::restore(world, effect, gate))),
+        forecast: Some(stage::forecast),
+        touches: |args| {
+            stage::places(args)
+                .iter()
+                .map(|path| touch(args::hint(args, 0, NAME_FIELD), path, true))
+                .collect()
+        },
+    },
+    Primitive {
+        name: "host::stop",
+        kind: Kind::Change,
+        params: &[HOST, SERVICE],
+        returns: "a map: `host`, `service`, and `stopped`, false where it runs on",
+        doc: "Stops a service, so that it stays down until `host::restart`. A static pod's manifest lies meanwhile beside its folder \
+              (`.NAME.yaml.parked`), where a restart finds it.\n\nA container that the kubelet keeps would be started again, and of \
+              commands that are given without `stop` nobody knows how: both run on, which is noted.\n\nEffect: compensable: going back restarts it. \
+              Fails with `unproved` where it runs all the same, `unavailable` where its command fails.",
+        example: r#"p.change(m.name, host::stop(m, "etcd")).parallel(64);"#,
+        run: |world, args, gate| Box::pin(stop::stop(world, args, gate)),
+        restore: None,
+        forecast: None,
+        touches: |args| touches_service(args, true),
     },
     Primitive {
         name: "host::restart",

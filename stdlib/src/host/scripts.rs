@@ -117,10 +117,20 @@ receive() {
 }
 pub(super) use {held, parcel};
 
+/// `mounted path`: whether it is a mount, to which nothing can be renamed.
+macro_rules! mounts {
+    () => {
+        r#"
+mounted() { cut -d' ' -f5 /proc/self/mountinfo 2>/dev/null | grep -qxF -- "$(readlink -f -- "$1")"; }
+"#
+    };
+}
+
 /// `state token (path mode owner size)…`, where `-` stands for what is kept and a size of `-` removes; on stdin a line
 /// for each file with the digest that must be there, then the contents one after the other.
 pub(super) const REPLACE: &str = concat!(
     parcel!(),
+    mounts!(),
     r#"
 set -eu
 umask 077
@@ -141,7 +151,6 @@ clean() {
 }
 trap clean EXIT
 trap 'exit 1' HUP INT TERM
-mounted() { cut -d' ' -f5 /proc/self/mountinfo 2>/dev/null | grep -qxF -- "$(readlink -f -- "$1")"; }
 wanted
 i=0
 while [ "$i" -lt "$count" ]; do
@@ -185,6 +194,49 @@ while [ "$i" -lt "$count" ]; do
   sync -- "$dir"
   # A folder that was made is an entry of the one above.
   while [ -n "$top" ] && [ "$dir" != "$top" ]; do dir=$(dirname -- "$dir"); sync -- "$dir"; done
+  i=$((i + 1))
+done
+"#
+);
+
+/// `state token (from to)…`; on stdin two lines for each file, the digest that must lie at `from` and the one at `to`.
+pub(super) const INSTALL: &str = concat!(
+    mounts!(),
+    r#"
+set -eu
+LC_ALL=C; export LC_ALL
+state=$1; token=$2; shift 2
+count=$(($# / 2))
+mkdir -p -- "$state"
+"#,
+    held!(),
+    r#"
+lies() {
+  if [ -e "$1" ]; then now=$(sha256sum < "$1"); now=${now%% *}; else now=absent; fi
+  if [ "$now" != "$2" ]; then printf '%s\n' "$1" >&2; exit 76; fi
+}
+i=0
+while [ "$i" -lt "$count" ]; do
+  from=$1; to=$2; shift 2
+  if [ -L "$to" ]; then to=$(readlink -f -- "$to"); fi
+  IFS= read -r staged || exit 74
+  IFS= read -r want || exit 74
+  lies "$from" "$staged"
+  lies "$to" "$want"
+  if [ -e "$to" ] && mounted "$to"; then printf '%s: Device or resource busy\n' "$to" >&2; exit 1; fi
+  eval "from_$i=\$from; to_$i=\$to"
+  i=$((i + 1))
+done
+i=0
+while [ "$i" -lt "$count" ]; do
+  eval "from=\$from_$i; to=\$to_$i"
+  mv -fT -- "$from" "$to"
+  i=$((i + 1))
+done
+i=0
+while [ "$i" -lt "$count" ]; do
+  eval "to=\$to_$i"
+  sync -- "$(dirname -- "$to")"
   i=$((i + 1))
 done
 "#

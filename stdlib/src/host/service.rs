@@ -14,7 +14,7 @@ const SAY: Duration = Duration::from_secs(2);
 
 /// How a service is looked at and restarted. In scripts: `"etcd"` or `#{ unit: "etcd" }` for a unit of systemd;
 /// `#{ manifest: "/etc/kubernetes/manifests/etcd.yaml" }` for a static pod; `#{ container: "etcd" }` for a container;
-/// `#{ name, restart: [..], status: [..] }` for commands.
+/// `#{ name, restart: [..], status: [..] }` for commands, and perhaps `stop: [..]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Service {
@@ -47,6 +47,9 @@ pub enum Service {
         restart: Vec<String>,
         /// Ends with 0 while it runs, and prints what is another after each start (a process id, say).
         status: Vec<String>,
+        /// Stops it until it is restarted, and returns when that is done; empty where nobody has said how.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stop: Vec<String>,
     },
 }
 
@@ -188,6 +191,33 @@ impl Service {
         let command = self.restart_command(within.saturating_sub(SAY).max(SAY));
         let output = host.run(Command::new(command).within(within).fenced(fence)).await?;
         if output.code == 0 { Ok(()) } else { Err(self.failed(host, "could not be restarted", &output)) }
+    }
+
+    /// Stops it, so that it stays down until it is restarted. Returns `false` where it runs on, for nobody can say how it
+    /// would stay down.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub async fn stop(
+        &self,
+        host: &dyn Host,
+        within: Duration,
+        fence: Option<Fence>,
+    ) -> Result<bool, PrimError> {
+        let patience = within.saturating_sub(SAY).max(SAY);
+        let command = match self {
+            Self::Unit { unit } => ["systemctl", "stop", "--", unit].map(str::to_owned).into(),
+            Self::StaticPod { manifest, container } => containers::stop_pod(container, manifest, patience),
+            Self::Container { container, runtime } => containers::stop(container, *runtime),
+            Self::Given { stop, .. } if stop.is_empty() => return Ok(false),
+            Self::Given { stop, .. } => stop.clone(),
+        };
+        let output = host.run(Command::new(command).within(within).fenced(fence)).await?;
+        match output.code {
+            0 => Ok(true),
+            containers::KEPT if matches!(self, Self::Container { .. }) => Ok(false),
+            _ => Err(self.failed(host, "could not be stopped", &output)),
+        }
     }
 
     fn failed(&self, host: &dyn Host, what: &str, output: &Output) -> PrimError {

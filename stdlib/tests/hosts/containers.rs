@@ -2,6 +2,7 @@
 //! and do what those do of what they are asked.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
 use stdlib::host::{Pool, Runtime, Service};
@@ -18,13 +19,17 @@ case "$1 $2 $3 $4" in
   'ps -q --no-trunc --filter'|'ps -aq --filter '*)
     for filter; do :; done
     case $filter in
-      name=^/\?*\$) name=${filter#name=^/?}; name=${name%\$}; [ ! -e "own.$name" ] || echo "own.$name";;
+      name=^/\?*\$) name=${filter#name=^/?}; name=${name%\$}; [ ! -e "own.$name" ] || echo "own.$name"
+        case $1,$2 in ps,-aq) [ ! -e "down.$name" ] || echo "down.$name";; esac;;
       label=io.kubernetes.container.name=*) name=${filter##*=}; [ ! -e "kube.$name" ] || echo "kube.$name";;
       *) echo "unknown filter $filter" >&2; exit 1;;
     esac;;
   'inspect --format {{.Id}} {{.State.StartedAt}} '*) shift 3; for id; do echo "$id $(cat "$id")" || exit 1; done;;
-  restart\ *) [ -e "own.$2" ] || { echo "Error: No such container: $2" >&2; exit 1; }; again "own.$2"; echo "$2";;
+  restart\ *) [ ! -e "down.$2" ] || mv "down.$2" "own.$2"; [ -e "own.$2" ] || { echo "Error: No such container: $2" >&2; exit 1; }; again "own.$2"; echo "$2";;
   stop\ *)
+    # One of docker's own is named, and stays down.
+    [ ! -e "own.$2" ] || { mv "own.$2" "down.$2"; exit; }
+    [ ! -e "down.$2" ] || exit 0
     [ -e "$2" ] || { echo "Error: No such container: $2" >&2; exit 1; }
     mv "$2" "$2.stopped"
     (sleep 0.5; again "$2.stopped"; mv "$2.stopped" "$2") </dev/null >/dev/null 2>&1 &;;
@@ -67,6 +72,12 @@ async fn containers_of_docker_and_of_the_kubelet_are_restarted_and_told_apart() 
     for name in ["etcd", "kube-apiserver"] {
         contract::serves_container(host.as_ref(), name, Runtime::Docker).await;
     }
+    // Docker's own is held down; what the kubelet keeps runs on, for it would start it again.
+    let docker = |name: &str| Service::of(&json!({ "container": name, "runtime": "docker" })).unwrap();
+    contract::stops(host.as_ref(), &docker("etcd")).await;
+    let kept = docker("kube-apiserver");
+    assert!(!kept.stop(host.as_ref(), Duration::from_secs(60), None).await.unwrap());
+    assert!(kept.status(host.as_ref()).await.unwrap().active);
 
     fs::create_dir(folder.join("crictl")).unwrap();
     fs::create_dir_all(folder.join("etc/manifests")).unwrap();
@@ -81,6 +92,10 @@ async fn containers_of_docker_and_of_the_kubelet_are_restarted_and_told_apart() 
     contract::serves(host.as_ref(), &own).await;
     let pod = Service::of(&json!({ "manifest": manifest.to_str().unwrap() })).unwrap();
     contract::serves(host.as_ref(), &pod).await;
+    contract::stops(host.as_ref(), &pod).await;
+    let kept = Service::of(&json!({ "container": "kube-scheduler", "runtime": "crictl" })).unwrap();
+    assert!(!kept.stop(host.as_ref(), Duration::from_secs(60), None).await.unwrap());
+    assert!(kept.status(host.as_ref()).await.unwrap().active);
     assert_eq!(fs::read_to_string(&manifest).unwrap(), "kind: Pod");
 }
 

@@ -1,12 +1,12 @@
 //! What the port promises.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use stdlib::error::Code;
-use stdlib::host::{ABSENT, Command, Fence, Host, Put, Runtime, Service, digest};
+use stdlib::host::{ABSENT, Command, Fence, Host, Move, Put, Runtime, Service, digest};
 use stdlib::world::SystemClock;
 
 /// Holds a host to it, in a folder that the host and this test both see.
@@ -14,6 +14,7 @@ pub(crate) async fn holds(host: &dyn Host, folder: &Path) {
     runs(host).await;
     reads(host, folder).await;
     replaces(host, folder).await;
+    installs(host, folder).await;
     owns(host, folder).await;
     refuses_halves(host, folder).await;
     respects_the_mark(host, folder).await;
@@ -139,6 +140,48 @@ async fn replaces(host: &dyn Host, folder: &Path) {
     assert!(leftovers(folder).is_empty());
 }
 
+/// What lies beside its place is renamed to it, with its own mode; where one file is another than it must be, none is.
+async fn installs(host: &dyn Host, folder: &Path) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o7777;
+    fs::create_dir(folder.join("elsewhere")).unwrap();
+    for (name, text, mode) in [
+        ("elsewhere/placed", "old", 0o644),
+        ("elsewhere/placed.new", "new", 0o640),
+        ("first's", "first", 0o600),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    symlink("elsewhere/placed", folder.join("linked")).unwrap();
+    let one = |from: &str, staged: &[u8], to: &str, before: String| Move {
+        from: path(from),
+        staged: digest(staged),
+        to: path(to),
+        before,
+    };
+    let linked = || one("elsewhere/placed.new", b"new", "linked", digest(b"old"));
+    for wrong in [
+        one("first's", b"another", "second", ABSENT.to_owned()),
+        one("first's", b"first", "second", digest(b"was here")),
+        one("gone", b"first", "second", ABSENT.to_owned()),
+    ] {
+        let error = host.install(&[linked(), wrong], None).await.err().unwrap();
+        assert_eq!(error.code, Code::Conflict, "{error}");
+        assert_eq!(fs::read(folder.join("linked")).unwrap(), b"old", "half of it was installed");
+    }
+    let lost = Fence { token: "somebody else's".into() };
+    assert_eq!(host.install(&[linked()], Some(&lost)).await.err().unwrap().code, Code::Locked);
+    host.install(&[linked(), one("first's", b"first", "second", ABSENT.to_owned())], None).await.unwrap();
+    assert!(fs::symlink_metadata(folder.join("linked")).unwrap().is_symlink());
+    assert_eq!(
+        (fs::read(folder.join("elsewhere/placed")).unwrap(), mode("elsewhere/placed")),
+        (b"new".to_vec(), 0o640)
+    );
+    assert_eq!((fs::read(folder.join("second")).unwrap(), mode("second")), (b"first".to_vec(), 0o600));
+    assert!(!folder.join("elsewhere/placed.new").exists() && !folder.join("first's").exists());
+}
+
 fn leftovers(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with(".rollover")).collect()
@@ -238,6 +281,22 @@ pub(crate) async fn serves(host: &dyn Host, service: &Service) {
     assert_eq!(service.status(host).await.unwrap(), second, "it was not restarted");
 }
 
+/// A service that can be held down: it stays so, also when it is stopped again, until it is restarted.
+pub(crate) async fn stops(host: &dyn Host, service: &Service) {
+    let (name, minute) = (service.name(), Duration::from_secs(60));
+    let first = service.status(host).await.unwrap();
+    let lost = Some(Fence { token: "somebody else's".into() });
+    assert_eq!(service.stop(host, minute, lost).await.err().unwrap().code, Code::Locked);
+    for _ in 0..2 {
+        assert!(service.stop(host, minute, None).await.unwrap(), "{name} cannot be held down");
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(!service.status(host).await.unwrap().active, "{name} runs all the same");
+    }
+    service.restart(host, Duration::from_secs(120), None).await.unwrap();
+    let second = service.status(host).await.unwrap();
+    assert!(second.active && second.started != first.started, "{name}: {first:?} {second:?}");
+}
+
 /// A unit of systemd, and one that there is not.
 pub(crate) async fn serves_unit(host: &dyn Host, unit: &str) {
     serves(host, &Service::Unit { unit: unit.to_owned() }).await;
@@ -269,8 +328,11 @@ pub(crate) async fn serves_as_told(host: &dyn Host, folder: &Path) {
         name: "told".into(),
         restart: argv(&["cp", "--", &path("runs next"), &path("runs")]),
         status: argv(&["cat", &path("runs")]),
+        stop: Vec::new(),
     };
     serves(host, &service).await;
+    let minute = Duration::from_secs(60);
+    assert!(!service.stop(host, minute, None).await.unwrap(), "nobody has said how");
     fs::remove_file(folder.join("runs")).unwrap();
     let status = service.status(host).await.unwrap();
     assert!(!status.active && status.words.contains("runs"), "{status:?}");

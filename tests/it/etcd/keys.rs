@@ -87,11 +87,13 @@ fn a_rotation_that_is_taken_back_puts_the_old_keys_back_on_hosts_and_here() {
         for (layout, here) in [(Layout::Kubeadm, false), (Layout::Ack, false), (Layout::Systemd, true)] {
             let lab = Lab::of(1, &Etcd { layout, ..Etcd::default() }).await;
             let (before, key) = (lab.files(), lab.own_key());
+            let new = || lab.disk.exists(Path::new("/srv/pki/new/ca-key.pem"));
             let workflow = if layout == Layout::Ack { "ack/etcd-renew" } else { "etcd/rotate-ca" };
             done(&lab, workflow, &[]).await;
-            assert_eq!(lab.own_key() != key, here, "{layout:?}");
+            assert_eq!(new(), here, "{layout:?}");
             assert!(lab.files() != before);
             taken_back(&lab).await;
+            assert!(!new(), "{layout:?}: a key of a CA that is nobody's");
             assert_eq!(lab.own_key(), key);
             assert!(lab.files() == before, "{layout:?}: a file is not as it was");
         }
@@ -110,6 +112,33 @@ fn where_no_host_has_the_key_it_lies_here_and_renews_the_leaves() {
         assert_eq!(lab.files()["m1/etc/etcd/pki/ca.pem"].0, read("/srv/new/ca.pem"));
         done(&lab, "etcd/renew-leaves", &["ca_key=/srv/new/ca-key.pem"]).await;
         assert_eq!(lab.ailing().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_folder_that_holds_a_ca_is_refused_before_anything_is_changed() {
+    virtual_time(async {
+        let lab = Lab::new(1).await;
+        // It holds the key of the CA in force, and no other copy of it is anywhere.
+        let (before, key) = (lab.files(), lab.own_key());
+        let workflow = lab.workflow("etcd/rotate-ca");
+        let failure = lab.run_with(&workflow, Arc::new(NoTripwire), &["ca_out=/srv/pki"]).await.unwrap_err();
+        let text = failure.to_string();
+        assert!(text.contains("/srv/pki holds a CA already (ca-key.pem)"), "{text}");
+        assert!(lab.files() == before && lab.own_key() == key && lab.store().list().unwrap().is_empty());
+
+        // An empty one is taken, and a run that is taken back leaves the folder free for the next.
+        for _ in 0..2 {
+            done(&lab, "etcd/rotate-ca", &["ca_out=/srv/pki-new"]).await;
+            taken_back(&lab).await;
+        }
+        // Its own folder is none that a run comes upon when it goes on: the new CA is there, the last phase is not done.
+        let stop = Arc::new(super::together::StopWhen("old CA refused from"));
+        let first = lab.run_with(&workflow, stop, &["ca_out=/srv/pki-new"]).await.unwrap();
+        assert_eq!(first.state, EndState::Killed);
+        assert!(lab.disk.exists(Path::new("/srv/pki-new/ca-key.pem")), "it was stopped too early");
+        let ending = lab.open(Why::Resume).unwrap().resume().await;
+        assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
     });
 }
 

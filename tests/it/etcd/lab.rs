@@ -223,6 +223,11 @@ impl Lab {
         [self.etcd.members(), self.etcd.applications()].concat()
     }
 
+    /// Where a file of a host lies on this machine.
+    pub(super) fn path(&self, host: &str, path: &str) -> PathBuf {
+        self.at(host, path)
+    }
+
     fn at(&self, host: &str, path: &str) -> PathBuf {
         self.root.path().join(host).join(path)
     }
@@ -351,7 +356,7 @@ impl Lab {
             }
         }
         let files = self.files();
-        found.extend(files.into_keys().filter(|path| path.contains("/.")));
+        found.extend(files.into_keys().filter(|path| path.contains("/.") || path.ends_with(".rollover-new")));
         found
     }
 

@@ -96,7 +96,8 @@ impl Etcd {
         ];
         // Where hosts have the keys, they are found there.
         if !self.layout.keeps_keys() {
-            params.push(("ca_out", at("pki")));
+            // The old CA's key lies in `pki`.
+            params.push(("ca_out", at("pki/new")));
             if self.expired != Expired::Everything {
                 params.push(("ca_key", at("pki/ca-key.pem")));
                 if self.peer_ca {

@@ -28,6 +28,8 @@ pub(super) const MANIFESTS: &str = "/etc/kubernetes/manifests";
 const SYNC: Duration = Duration::from_secs(1);
 /// How often whoever waits for it looks.
 const POLL: Duration = Duration::from_millis(200);
+/// With this a container says that whoever keeps it would start it again.
+const STARTED_AGAIN: i32 = 78;
 /// How long whoever waits for it does.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -79,7 +81,7 @@ pub(super) async fn ask(machine: &Machine, asked: Asked, service: Service) -> Do
     let (Some((keeper, unit)), Some(machine)) = (found, machine.me().upgrade()) else {
         let why = match asked {
             Asked::Status => "does not run".to_owned(),
-            Asked::Restart => format!("no such container: {name}"),
+            Asked::Restart | Asked::Stop => format!("no such container: {name}"),
         };
         return Done::failed(3, why);
     };
@@ -91,7 +93,14 @@ pub(super) async fn ask(machine: &Machine, asked: Asked, service: Service) -> Do
         };
     }
     let restarted = tokio::spawn(async move {
+        let stops = asked == Asked::Stop;
         let done = match (&service, keeper) {
+            (Service::StaticPod { manifest, .. }, _) if stops => parked(&machine, &unit, manifest).await,
+            (_, Keeper::Docker) if stops => {
+                unit.stop().await;
+                Ok(())
+            }
+            _ if stops => return Done::failed(STARTED_AGAIN, "the kubelet would start it again"),
             (Service::StaticPod { manifest, .. }, _) => by_manifest(&machine, &unit, manifest).await,
             (_, Keeper::Docker) => Arc::clone(&unit).restart().await,
             _ => {
@@ -104,38 +113,53 @@ pub(super) async fn ask(machine: &Machine, asked: Asked, service: Service) -> Do
             }
         };
         machine.rings();
-        done
+        match done {
+            Ok(()) => Done::default(),
+            Err(why) => Done::failed(1, why),
+        }
     });
-    match restarted.await.unwrap_or_else(|error| Err(error.to_string())) {
-        Ok(()) => Done::default(),
-        Err(why) => Done::failed(1, why),
-    }
+    restarted.await.unwrap_or_else(|error| Done::failed(1, error.to_string()))
 }
 
-/// The manifest is moved out of its folder until nothing runs, and back.
-async fn by_manifest(machine: &Machine, unit: &Arc<Unit>, manifest: &str) -> Result<(), String> {
-    let name = unit.name();
+fn moved(machine: &Machine, from: &str, to: &str) -> Result<(), String> {
+    let here = |path: &str| machine.root().spot(path).map_err(|error| format!("{path}: {error}"));
+    let (from, to) = (here(from)?, here(to)?);
+    let done = Root::settle(&from.here, &to).map_err(|error| format!("mv: {}: {error}", from.path));
+    machine.rings();
+    done
+}
+
+/// The manifest is moved out of its folder; returns where it lies, and whether nothing runs any more.
+async fn out(machine: &Machine, unit: &Arc<Unit>, manifest: &str) -> Result<(String, bool), String> {
     let (folder, file) = manifest.rsplit_once('/').unwrap_or_default();
     let above = folder.rsplit_once('/').unwrap_or_default().0;
     let parked = format!("{above}/.{file}.parked");
-    let moved = |from: &str, to: &str| {
-        let here = |path: &str| machine.root().spot(path).map_err(|error| format!("{path}: {error}"));
-        let (from, to) = (here(from)?, here(to)?);
-        let done = Root::settle(&from.here, &to).map_err(|error| format!("mv: {}: {error}", from.path));
-        machine.rings();
-        done
-    };
     match (lies(machine, manifest), lies(machine, &parked)) {
         (true, true) => {
             return Err(format!("{parked} is there beside {manifest}: remove the one that is not wanted"));
         }
-        (true, false) => moved(manifest, &parked)?,
+        (true, false) => moved(machine, manifest, &parked)?,
         (false, true) => {}
         (false, false) => return Err(format!("there is no manifest {manifest}")),
     }
-    let stopped = until(machine, || !unit.is_active()).await;
-    moved(&parked, manifest)?;
-    stopped.map_err(|()| format!("the kubelet has not stopped {name}"))?;
+    let stopped = until(machine, || !unit.is_active()).await.is_ok();
+    Ok((parked, stopped))
+}
+
+/// The manifest is moved out of its folder until nothing runs.
+async fn parked(machine: &Machine, unit: &Arc<Unit>, manifest: &str) -> Result<(), String> {
+    let (_, stopped) = out(machine, unit, manifest).await?;
+    if stopped { Ok(()) } else { Err(format!("the kubelet has not stopped {}", unit.name())) }
+}
+
+/// The same, and back.
+async fn by_manifest(machine: &Machine, unit: &Arc<Unit>, manifest: &str) -> Result<(), String> {
+    let name = unit.name();
+    let (parked, stopped) = out(machine, unit, manifest).await?;
+    moved(machine, &parked, manifest)?;
+    if !stopped {
+        return Err(format!("the kubelet has not stopped {name}"));
+    }
     until(machine, || unit.is_active())
         .await
         .map_err(|()| format!("the kubelet has not started {name} again"))

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use futures::future::BoxFuture;
 use stdlib::PrimError;
 use stdlib::error::Code;
-use stdlib::host::{Command, Fence, Found, Guard, Host, Offset, Output, Put, Timer, TimerState};
+use stdlib::host::{Command, Fence, Found, Guard, Host, Move, Offset, Output, Put, Timer, TimerState};
 use stdlib::world::Clock;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::commands;
 use super::folder::{Node, Root};
 use super::kept::Keeper;
-use super::replace::replace;
+use super::replace::{install, replace};
 use super::timer::Armed;
 use super::unit::Unit;
 
@@ -329,6 +329,31 @@ impl Host for Machine {
                     }
                     (None, _) => drop(inner.owners.remove(&spot.path)),
                     _ => {}
+                }
+            }
+            drop(inner);
+            self.rings();
+            Ok(())
+        })
+    }
+
+    fn install<'a>(
+        &'a self,
+        moves: &'a [Move],
+        fence: Option<&'a Fence>,
+    ) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async move {
+            for one in moves {
+                self.checked(&one.from)?;
+                self.checked(&one.to)?;
+            }
+            let mut inner = self.inner();
+            self.guarded(fence)?;
+            for (from, to) in install(&self.root, &self.name, moves)? {
+                // A renamed file keeps whose it is.
+                match inner.owners.remove(&from.path) {
+                    Some(owner) => drop(inner.owners.insert(to.path, owner)),
+                    None => drop(inner.owners.remove(&to.path)),
                 }
             }
             drop(inner);

@@ -8,12 +8,14 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use stdlib::PrimError;
 use stdlib::error::Code;
-use stdlib::host::{Command, Connect, Fence, Found, Guard, Host, Offset, Output, Put, Timer, TimerState};
+use stdlib::host::{
+    Command, Connect, Fence, Found, Guard, Host, Move, Offset, Output, Put, Timer, TimerState,
+};
 use stdlib::world::Clock;
 use time::OffsetDateTime;
 use tokio::net::TcpStream;
 
-use super::rpc::{self, Answer, Bytes, Question, WireGuard, WirePut};
+use super::rpc::{self, Answer, Bytes, Question, WireGuard, WireMove, WirePut};
 use super::side::{Ask, exchange};
 use super::world::stranger;
 
@@ -133,6 +135,17 @@ impl Host for Remote {
         Box::pin(async move {
             let puts = puts.iter().map(WirePut::of).collect();
             self.ask(Question::Replace { puts, fence: token(fence) }, SHORT).await.map(|_| ())
+        })
+    }
+
+    fn install<'a>(
+        &'a self,
+        moves: &'a [Move],
+        fence: Option<&'a Fence>,
+    ) -> BoxFuture<'a, Result<(), PrimError>> {
+        Box::pin(async move {
+            let moves = moves.iter().map(WireMove::of).collect();
+            self.ask(Question::Install { moves, fence: token(fence) }, SHORT).await.map(|_| ())
         })
     }
 

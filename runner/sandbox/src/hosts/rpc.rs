@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stdlib::PrimError;
 use stdlib::error::Code;
-use stdlib::host::{Command, Fence, Found, Guard, Host, Output, Put, Timer, TimerState};
+use stdlib::host::{Command, Fence, Found, Guard, Host, Move, Output, Put, Timer, TimerState};
 use zeroize::Zeroizing;
 
 /// Bytes as JSON has them.
@@ -33,6 +33,7 @@ pub(super) enum Question {
     Read { path: String, most: usize },
     List { folder: String },
     Replace { puts: Vec<WirePut>, fence: Option<String> },
+    Install { moves: Vec<WireMove>, fence: Option<String> },
     Now,
     Free { path: String },
     Arm { guard: WireGuard, fence: Option<String> },
@@ -63,6 +64,25 @@ impl WirePut {
     pub(super) fn put(self) -> Put {
         let bytes = self.bytes.as_ref().map(Bytes::bytes);
         Put { path: self.path, before: self.before, bytes, mode: self.mode, owner: self.owner }
+    }
+}
+
+/// One file to rename to its place.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireMove {
+    from: String,
+    staged: String,
+    to: String,
+    before: String,
+}
+
+impl WireMove {
+    pub(super) fn of(one: &Move) -> Self {
+        let Move { from, staged, to, before } = one.clone();
+        Self { from, staged, to, before }
+    }
+    fn moved(self) -> Move {
+        Move { from: self.from, staged: self.staged, to: self.to, before: self.before }
     }
 }
 
@@ -240,6 +260,11 @@ async fn asked(host: &dyn Host, machine: &super::Machine, question: Question) ->
         Question::Replace { puts, fence } => {
             let puts: Vec<Put> = puts.into_iter().map(WirePut::put).collect();
             host.replace(&puts, fenced(fence).as_ref()).await?;
+            Answer::Done
+        }
+        Question::Install { moves, fence } => {
+            let moves: Vec<Move> = moves.into_iter().map(WireMove::moved).collect();
+            host.install(&moves, fenced(fence).as_ref()).await?;
             Answer::Done
         }
         Question::Now => {

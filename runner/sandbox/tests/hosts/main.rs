@@ -65,6 +65,7 @@ async fn a_host_of_the_sandbox_keeps_the_contract() {
     contract::holds(host.as_ref(), folder.path()).await;
     unit(&host, "etcd", Arc::new(Idle)).await.unwrap();
     contract::serves_unit(host.as_ref(), "etcd").await;
+    contract::stops(host.as_ref(), &Service::of(&"etcd".into()).unwrap()).await;
     changes::owners_come_back(host, folder.path()).await;
 }
 
@@ -79,7 +80,12 @@ async fn what_the_kubelet_and_docker_keep_is_restarted_as_on_a_real_host() {
         contract::serves_container(host.as_ref(), "etcd", runtime).await;
         if layout == Layout::Kubeadm {
             let pod = serde_json::json!({ "manifest": "/etc/kubernetes/manifests/etcd.yaml" });
-            contract::serves(host.as_ref(), &Service::of(&pod).unwrap()).await;
+            let pod = Service::of(&pod).unwrap();
+            contract::serves(host.as_ref(), &pod).await;
+            contract::stops(host.as_ref(), &pod).await;
+        } else {
+            let own = serde_json::json!({ "container": "etcd", "runtime": "docker" });
+            contract::stops(host.as_ref(), &Service::of(&own).unwrap()).await;
         }
     }
 }
