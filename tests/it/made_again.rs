@@ -40,3 +40,17 @@ fn a_shipped_rotation_replaces_an_immutable_secret_where_it_is_asked_to_and_puts
         assert_eq!((&back["immutable"], &back["data"]), (&json!(true), &before["data"]));
     });
 }
+
+/// A kubelet may keep the old data of such a Secret for pods that start later. Who serves shows it; a client would not.
+#[test]
+fn an_immutable_secret_of_a_workload_that_only_dials_is_refused() {
+    virtual_time(async {
+        let lab = Lab::new(1).await;
+        let frozen = json!({"immutable": true});
+        lab.kube().merge(SECRETS, ("tidb", "basic-cluster-client-secret"), "", &frozen).await.unwrap();
+        let refused = lab.refused("tidb/cfssl-rotate", &[("immutable", "replace")]).await;
+        assert!(refused.contains("only dials: a kubelet may give its new pods"), "{refused}");
+        assert!(refused.contains("take all its pods away together once"), "{refused}");
+        assert!(lab.store().list().unwrap().is_empty(), "no run was begun");
+    });
+}

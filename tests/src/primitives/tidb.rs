@@ -113,7 +113,7 @@ impl Town {
     }
     async fn put_anchors(&self, secret: &str, text: &str) {
         let data = json!({"data": {"ca.crt": base64(text)}});
-        // Kubernetes 1.20 keeps an entry's time where its own manager writes the same fields again.
+        // Before 1.25 a server keeps an entry's time where its own manager writes the same fields again.
         self.scene.edit_as("kubectl-patch", &Ref::secret(&self.scene.ns, secret), data).await;
     }
     fn both(&self) -> String {
