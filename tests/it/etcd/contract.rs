@@ -112,7 +112,8 @@ async fn holds(endpoints: &[Endpoint], files: &Path, stranger: &Path) {
         let row = &found["kvs"][0];
         assert_eq!((&row["value"], &row["version"]), (&json!(of("2")), &json!("2")));
         let number = |name: &str| row[name].as_str().unwrap().parse::<u64>().unwrap();
-        assert_eq!(number("create_revision") + 1, number("mod_revision"));
+        // Whoever else writes to the cluster may come between the two.
+        assert!(number("create_revision") < number("mod_revision"), "{row}");
         let both = json!({ "key": of("talk/"), "range_end": of("talk0") });
         assert_eq!(talk.says(at, "/v3/kv/range", both).await["count"], json!("2"));
     }
