@@ -140,10 +140,10 @@ pub(super) async fn install(world: &World, args: &[Value], gate: &dyn Gate) -> R
         let (Some(file), Some(lies), Some(there)) = (files.get(n), digests.get(n), installed.get(n)) else {
             continue;
         };
-        if lies == ABSENT && *there == Value::from(file.digest.as_str()) {
+        if lies == ABSENT && *there == file.digest {
             continue;
         }
-        if *lies != Value::from(file.digest.as_str()) {
+        if *lies != file.digest {
             return Err(PrimError::new(Code::Conflict, "what was laid there is gone, or is another")
                 .on(format!("{}:{}", entry.name, file.path))
                 .expected(file.digest.clone(), lies.as_str().unwrap_or_default())

@@ -170,7 +170,7 @@ async fn wait(
         let state = async {
             let mut seen = Vec::new();
             for set in sets {
-                let mut pods = set.pods(&objects).await?;
+                let mut pods = set.pods(objects).await?;
                 pods.retain(|value| is_successor(set, value, doomed));
                 seen.push((set, pods));
             }

@@ -80,7 +80,7 @@ fn less_than_a_day_is_refused_with_what_is_the_least() {
         given.set.push(("expiry".to_owned(), "23h".to_owned()));
         given.set.push(("inventory".to_owned(), "/srv/hosts.yaml".to_owned()));
         let secrets = stdlib::secret::MemorySecrets::default();
-        let text = format!("{:?}", workflow.manifest.resolve(&given, &secrets).err().expect("it was taken"));
+        let text = format!("{:?}", workflow.manifest.resolve(&given, &secrets).expect_err("it was taken"));
         assert!(text.contains("expiry") && text.contains("24h"), "{text}");
     });
 }

@@ -15,7 +15,7 @@ use super::apart;
 use super::confirmed::comes;
 use super::hosts::{Machine, Machines};
 use super::lab::Lab;
-use super::masters::{Authority, PORT, secret};
+use super::masters::{Api, Authority, PORT, secret};
 use super::members::Cluster;
 use super::rotation::{all_tier, no_marks, person, types};
 use super::writer::Writer;
@@ -46,6 +46,13 @@ done
 const CRICTL: &str = r#"#!/bin/sh
 cd "@FOLDER@" || exit 1
 alive() { grep -q '^State:[[:space:]]*[RSDI]' "/proc/$1/status" 2>/dev/null; }
+if [ "$1" = stop ]; then
+  for file in *.id; do
+    read -r pid id <"$file"
+    [ "$id" != "$2" ] || { kill "$pid"; while alive "$pid"; do sleep 0.05; done; exit 0; }
+  done
+  echo "no container $2" >&2; exit 1
+fi
 case "$1 $2 $3 $4 $5" in
   'ps -q --state Running --name')
     name=${6#^}; name=${name%\$}
@@ -110,6 +117,9 @@ fn initial(machines: &Machines) -> String {
 fn steady(machines: Machines, ca: Authority, log: &str, own: [PathBuf; 3]) -> Cluster {
     for machine in &machines.all {
         machine.listens(2379, &machine.path(log));
+        if machine.path("kube-apiserver.sh").exists() {
+            machine.listens(PORT, &machine.path("kube-apiserver.log"));
+        }
     }
     let app = machines.root.path().join("app");
     fs::create_dir(&app).unwrap();
@@ -160,11 +170,17 @@ fn kubeadm() -> Cluster {
         fs::write(kube.join("ca.crt"), kubernetes.cert.pem()).unwrap();
         let served = (machine.path("serving.crt"), machine.path("serving.key"));
         kubernetes.issue("kube-apiserver", &hosts, &served.0, &served.1, at);
-        let serves = format!(
-            "exec openssl s_server -accept {}:{PORT} -cert serving.crt -key serving.key -www -quiet </dev/null\n",
-            machine.address
-        );
-        fs::write(machine.path("kube-apiserver.sh"), serves).unwrap();
+        let api = Api {
+            ca: &format!("{pki}/ca.crt"),
+            client: [
+                "/etc/kubernetes/pki/apiserver-etcd-client.crt",
+                "/etc/kubernetes/pki/apiserver-etcd-client.key",
+            ],
+            served: ["serving.crt", "serving.key"],
+            // Kubeadm has each ask the member beside it.
+            endpoints: &format!("https://{}:2379", machine.address),
+        };
+        fs::write(machine.path("kube-apiserver.sh"), api.script(machine)).unwrap();
         for name in ["etcd", "kube-apiserver"] {
             fs::write(manifests.join(format!("{name}.yaml")), format!("# {name}\n")).unwrap();
         }
@@ -264,6 +280,10 @@ fn rotates(cluster: &Cluster, layout: &str, started: &[&str], story: &str) {
     says(&person.types(&["rollback", &run, "--yes"]), 0, &[]);
     assert_eq!(files(cluster), before);
     no_marks(cluster, &run);
+    // An API server is there only while etcd answers it.
+    for machine in cluster.machines.all.iter().filter(|m| m.path("kube-apiserver.sh").exists()) {
+        machine.listens(PORT, &machine.path("kube-apiserver.log"));
+    }
     let report = writer.ends(story);
     assert_eq!(report.most_down, 1, "{report:?}");
 }
@@ -278,6 +298,25 @@ fn static_pods_of_kubeadm_rotate_forth_and_back() {
         "kubeadm",
         &["etcd.id", "kube-apiserver.id"],
         "kubeadm's static pods, forth and back",
+    );
+}
+
+/// Who has no access to the manifests names the container: the kubelet starts it again.
+#[test]
+fn members_that_an_inventory_names_as_a_kubelets_containers_rotate_forth_and_back() {
+    if !all_tier() || !apart::possible() {
+        return;
+    }
+    let cluster = kubeadm();
+    let inventory = fs::read_to_string(cluster.inventory()).unwrap();
+    let named = inventory.replace(" }\n", ", etcd_service: \"crictl:etcd\" }\n");
+    assert_eq!(named.matches("crictl:etcd").count(), 3, "{inventory}");
+    fs::write(cluster.inventory(), named).unwrap();
+    rotates(
+        &cluster,
+        "kubeadm",
+        &["etcd.id", "kube-apiserver.id"],
+        "containers of a kubelet, forth and back",
     );
 }
 

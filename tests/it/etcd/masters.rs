@@ -17,7 +17,7 @@ use stdlib::cfssl::{Config, Request};
 use stdlib::world::{Clock as _, SystemClock};
 use time::OffsetDateTime;
 
-use super::hosts::Machines;
+use super::hosts::{Machine, Machines};
 use super::members::Cluster;
 
 const PROFILE: &str = r#"{"signing": {"default": {"expiry": "8760h", "usages": ["signing", "key encipherment", "server auth", "client auth"]}}}"#;
@@ -27,14 +27,14 @@ pub(super) const PORT: u16 = 6443;
 /// What is in the container of an API server.
 const API: &str = r#"
 cd "@FOLDER@" || exit 1
-cp kubernetes/etcd/ca.pem api.ca || exit 1
+cp "@CA@" api.ca || exit 1
 asks() {
-  ETCDCTL_API=3 etcdctl --endpoints "@ENDPOINTS@" --cacert api.ca --cert kubernetes/etcd/etcd-client.pem \
-    --key kubernetes/etcd/etcd-client-key.pem --dial-timeout 2s --command-timeout 4s get / >/dev/null 2>&1
+  ETCDCTL_API=3 etcdctl --endpoints "@ENDPOINTS@" --cacert api.ca --cert "@CLIENT@" --key "@CLIENT_KEY@" \
+    --dial-timeout 2s --command-timeout 4s get / >/dev/null 2>&1
 }
 n=0; until asks; do n=$((n + 1)); [ "$n" -lt 4 ] || exit 1; sleep 0.3; done
-setpriv --pdeathsig KILL openssl s_server -accept @ADDRESS@:@PORT@ -cert kubernetes/apiserver.crt \
-  -key kubernetes/apiserver.key -www -quiet </dev/null >>api.log 2>&1 &
+setpriv --pdeathsig KILL openssl s_server -accept @ADDRESS@:@PORT@ -cert "@SERVED@" -key "@SERVED_KEY@" \
+  -www -quiet </dev/null >>api.log 2>&1 &
 server=$!
 trap 'kill "$server"; exit 0' TERM
 n=0
@@ -69,6 +69,37 @@ case $1 in
   stop) kill "$2" 2>/dev/null; n=0; while alive && [ "$(cat api.pid)" = "$2" ] && [ "$n" -lt 100 ]; do n=$((n + 1)); sleep 0.05; done;;
 esac
 "#;
+
+/// The files of an API server, as its machine has them in its folder or by their whole paths, and whom it asks.
+pub(super) struct Api<'a> {
+    /// The CA of etcd.
+    pub(super) ca: &'a str,
+    /// The pair that it shows etcd.
+    pub(super) client: [&'a str; 2],
+    /// The pair that it serves.
+    pub(super) served: [&'a str; 2],
+    /// Members of etcd.
+    pub(super) endpoints: &'a str,
+}
+
+impl Api<'_> {
+    /// The script that is one on this machine.
+    pub(super) fn script(&self, machine: &Machine) -> String {
+        [
+            ("@FOLDER@", machine.folder.to_str().unwrap()),
+            ("@ADDRESS@", &machine.address),
+            ("@PORT@", &PORT.to_string()),
+            ("@ENDPOINTS@", self.endpoints),
+            ("@CA@", self.ca),
+            ("@CLIENT@", self.client[0]),
+            ("@CLIENT_KEY@", self.client[1]),
+            ("@SERVED@", self.served[0]),
+            ("@SERVED_KEY@", self.served[1]),
+        ]
+        .iter()
+        .fold(API.to_owned(), |text, (name, value)| text.replace(name, value))
+    }
+}
 
 /// A CA with its key.
 pub(super) struct Authority {
@@ -169,15 +200,15 @@ impl Masters {
             ] {
                 ca.issue(cn, hosts, &kube.join(format!("{stem}.crt")), &kube.join(format!("{stem}.key")), at);
             }
-            let filled = |text: &str| {
-                text.replace("@FOLDER@", machine.folder.to_str().unwrap())
-                    .replace("@ADDRESS@", &machine.address)
-                    .replace("@PORT@", &PORT.to_string())
-                    .replace("@ENDPOINTS@", &endpoints.join(","))
+            let api = Api {
+                ca: "kubernetes/etcd/ca.pem",
+                client: ["kubernetes/etcd/etcd-client.pem", "kubernetes/etcd/etcd-client-key.pem"],
+                served: ["kubernetes/apiserver.crt", "kubernetes/apiserver.key"],
+                endpoints: &endpoints.join(","),
             };
-            fs::write(machine.path("api.sh"), filled(API)).unwrap();
+            fs::write(machine.path("api.sh"), api.script(machine)).unwrap();
             let crictl = machine.path("bin/crictl");
-            fs::write(&crictl, filled(CRICTL)).unwrap();
+            fs::write(&crictl, CRICTL.replace("@FOLDER@", machine.folder.to_str().unwrap())).unwrap();
             fs::set_permissions(&crictl, fs::Permissions::from_mode(0o755)).unwrap();
         }
         for (machine, name) in machines.all.iter_mut().zip(&names) {

@@ -79,7 +79,7 @@ pub(super) async fn a_watch_that_is_cut_goes_on_from_where_it_was(scene: Scene) 
 
 pub(super) async fn versions_that_the_server_has_forgotten_are_listed_anew(scene: Scene) {
     let (scene, _) = after(scene, async |scene| {
-        scene.create(map(&scene, "two")).await;
+        scene.create(map(scene, "two")).await;
         let uid = scene.get(&Ref::new("v1", "ConfigMap", &scene.ns, "two")).await;
         let object = Ref::new("v1", "ConfigMap", &scene.ns, "two");
         let field = |name: &str| uid["metadata"][name].as_str().unwrap().to_owned();
