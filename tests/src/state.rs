@@ -22,12 +22,14 @@ pub use issued::at_rest;
 const LEASES: Kind =
     Kind { api_version: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
 /// What the server draws or counts, labels that name a digest of a template, and with it of a marker, and the head of a record.
-const DRAWN: [&str; 9] = [
+const DRAWN: [&str; 10] = [
     "clusterIP",
     "clusterIPs",
     "controller-revision-hash",
     "pod-template-hash",
     "pingcap.com/instance-revision-hash",
+    // Operator v2 draws the names of its instances, which labels repeat.
+    "pingcap.com/instance",
     "deployment.kubernetes.io/revision",
     "cert-manager.io/certificate-revision",
     "cert-manager.io/private-key-secret-name",
