@@ -8,6 +8,9 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
 };
 use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::world::{AppendFile, Disk};
 
@@ -21,10 +24,45 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
+/// How names of files begin that are renamed as soon as they are on disk.
+const TEMPORARY: &str = ".rollover-";
+/// How many letters and digits follow.
+const DRAWN: usize = 6;
+/// So young a file may be one whose writer is just about to lock it.
+const YOUNG: Duration = Duration::from_millis(100);
+
+/// Removes what killed processes have left in a folder, keys perhaps: nobody holds its lock any more. What cannot be
+/// removed stays.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let drawn = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY));
+        if !drawn
+            .is_some_and(|drawn| drawn.len() == DRAWN && drawn.bytes().all(|b| b.is_ascii_alphanumeric()))
+        {
+            continue;
+        }
+        let Ok(found) = entry.metadata() else { continue };
+        let age = found.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        if !found.is_file() || age < YOUNG {
+            continue;
+        }
+        if let Ok(file) = fs::File::open(entry.path())
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// The bytes in a file of another name in the same folder, on disk.
 fn staged(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".rollover-").tempfile_in(folder)?;
+    sweep(folder);
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).rand_bytes(DRAWN).tempfile_in(folder)?;
+    // Where a file system knows no locks, nobody sweeps either.
+    let _ = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
     file.write_all(bytes)?;
     file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
@@ -115,7 +153,7 @@ impl Disk for SystemDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Box::new(file)),
             Err(e) => Err(e.into()),
         }

@@ -53,6 +53,25 @@ fn keeps_the_contract(disk: &dyn Disk, root: &Path) {
     assert!(!disk.exists(&file) && disk.exists(&dir));
 }
 
+/// A process that is killed between writing a file and renaming it leaves the file, with a key in it perhaps.
+#[test]
+fn what_a_killed_process_left_beside_a_file_goes_with_the_next_write_there() {
+    let root = tempfile::tempdir().unwrap();
+    let made = |name: &str| {
+        let file = std::fs::File::create(root.path().join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).unwrap();
+        file
+    };
+    drop(made(".rollover-UOmr1H"));
+    let held = made(".rollover-alive1");
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    drop(made(".rollover-my-notes"));
+    SystemDisk.write_atomic(&root.path().join("ca.pem"), b"one", 0o644).unwrap();
+    let there = SystemDisk.list(root.path()).unwrap();
+    assert_eq!(there, [".rollover-alive1", ".rollover-my-notes", "ca.pem"]);
+    drop(held);
+}
+
 #[test]
 fn a_link_stays_a_link_and_a_file_keeps_its_group() {
     use std::os::unix::fs::{MetadataExt as _, chown, symlink};
