@@ -147,7 +147,7 @@ pub(super) async fn install(world: &World, args: &[Value], gate: &dyn Gate) -> R
             return Err(PrimError::new(Code::Conflict, "what was laid there is gone, or is another")
                 .on(format!("{}:{}", entry.name, file.path))
                 .expected(file.digest.clone(), lies.as_str().unwrap_or_default())
-                .hint(format!("it was to become {}: begin a new run, which lays all files anew", file.to)));
+                .hint(format!("it was to become {}: give this run up with `rollover abort --leave-mixed`, and begin a new one, which lays all files anew", file.to)));
         }
         for seen in [&mut staged, &mut place] {
             if let Some(content) = &mut seen.content {
