@@ -249,6 +249,11 @@ fn writing(args: &[Value], index: usize) -> Result<Options, PrimError> {
         return Err(PrimError::argument(format!("`options` has an unknown field `{unknown}`"))
             .expected("`mode`, `owner`, `beside`", format!("`{unknown}`")));
     }
+    // Taken for no, it would have the file written where it is only to be laid.
+    if let Some(other) = options.get("beside").filter(|beside| !beside.is_boolean()) {
+        return Err(PrimError::argument("`options.beside` is neither true nor false")
+            .expected("`true` or `false`", other.to_string()));
+    }
     let mode = options.get("mode").map(|mode| {
         let text = mode.as_str().unwrap_or_default();
         u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
