@@ -4,6 +4,7 @@
 //! `ROLLOVER_KILLS` is at how many records, 20 where it is not said. Whoever goes on is killed too, so that each run dies five
 //! times.
 
+use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,18 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const DEATHS: u64 = 5;
 /// The word by which an outage is accepted.
 const OUTAGE: &str = "--accept-outage";
+
+/// What a run that nothing stops has written, and the phases that it ended.
+struct Whole {
+    records: u64,
+    phases: Vec<String>,
+}
+
+impl Whole {
+    fn of(town: &Town, run: &str) -> Self {
+        Self { records: town.records(run), phases: town.ended(run) }
+    }
+}
 
 /// A town on a real server. Its world goes on while the test waits for the program.
 struct Place {
@@ -95,34 +108,33 @@ impl Place {
         self.town.workflow = ours;
     }
 
-    /// Begins a run and kills it at a record in this part of the whole.
-    fn killed(&mut self, kill: u64, kills: u64, records: u64) -> (String, u64) {
-        let (child, run) = self.town.begins();
-        // One in each part of the record, anywhere in it. What comes after the last phase is too short to be hit.
-        let width = (records - 4) / kills;
-        let at = 1 + kill * width + self.town.throw(width);
-        assert!(self.town.kill_at(child, &run, at), "it ended before record {at} of {records}");
-        (run, at)
-    }
-
     /// Begins a run and kills it, and who goes on with it, in every so many parts of the whole, from this part on. Returns
     /// the run and where it died.
-    fn killed_often(&mut self, first: u64, kills: u64, records: u64) -> (String, Vec<u64>) {
+    fn killed_often(&mut self, first: u64, kills: u64, whole: &Whole) -> (String, Vec<u64>) {
         let every = kills.div_ceil(DEATHS);
-        let (run, at) = self.killed(first, kills, records);
+        // One in each part of the record, anywhere in it. What comes after the last phase is too short to be hit.
+        let width = (whole.records - 4) / kills;
+        let (child, run) = self.town.begins();
+        let at = 1 + first * width + self.town.throw(width);
+        assert!(self.dies(child, &run, at, whole), "it ended before record {at}");
         let mut died = vec![at];
-        let width = (records - 4) / kills;
         for part in (first + every..kills).step_by(usize::try_from(every).unwrap()) {
             // Going on writes records of its own.
             let own = u64::try_from(died.len()).unwrap();
             let at = (1 + part * width + self.town.throw(width) + own).max(self.town.records(&run) + 1);
-            assert!(
-                self.town.goes_on_and_is_killed(&run, at),
-                "it ended before record {at}; died at {died:?}"
-            );
+            let child = self.town.resumes(&run);
+            assert!(self.dies(child, &run, at, whole), "it ended before record {at}; died at {died:?}");
             died.push(at);
         }
         (run, died)
+    }
+
+    /// Kills a run at a record, or when its last phase has ended: one that was killed may have less to write than the one
+    /// by which the records were counted.
+    fn dies(&mut self, child: Child, run: &str, at: u64, whole: &Whole) -> bool {
+        let (name, last) = (run.to_owned(), whole.phases.last().cloned().unwrap_or_default());
+        self.town
+            .kill_when(child, run, move |town| town.records(&name) >= at || town.ended(&name).contains(&last))
     }
 
     /// Begins a run and kills it as soon as a phase of it has ended.
@@ -197,9 +209,9 @@ fn forth_and_back(mut place: Place, after: &[&'static str]) {
     let was = place.found("", &before, Markers::Dropped);
     let (mut child, run) = place.town.begins();
     assert!(child.wait().unwrap().success(), "a run that nothing stops");
-    let (records, phases) = (place.town.records(&run), place.town.ended(&run));
-    let whole = place.found(&run, &before, Markers::Kept);
-    assert!(!difference(&was, &whole).is_empty(), "{workflow} changes something");
+    let whole = Whole::of(&place.town, &run);
+    let end = place.found(&run, &before, Markers::Kept);
+    assert!(!difference(&was, &end).is_empty(), "{workflow} changes something");
     leaves_the_rest(&was, &place.found(&run, &before, Markers::Dropped), workflow);
     let back = |place: &mut Place, run: &str, from: &str| {
         place.town.goes_on("rollback", run, None, &["rolled back"]);
@@ -209,15 +221,16 @@ fn forth_and_back(mut place: Place, after: &[&'static str]) {
     };
     back(&mut place, &run, "its end");
     for first in 0..kills.div_ceil(DEATHS) {
-        let (run, died) = place.killed_often(first, kills, records);
+        let (run, died) = place.killed_often(first, kills, &whole);
         place.town.goes_on("resume", &run, None, &["done"]);
-        let found = difference(&whole, &place.found(&run, &before, Markers::Kept));
+        let found = difference(&end, &place.found(&run, &before, Markers::Kept));
+        let records = whole.records;
         assert!(found.is_empty(), "{workflow}, killed at {died:?} of {records}, ends otherwise: {found:#?}");
         back(&mut place, &run, &format!("its end, after kills at {died:?}"));
     }
     assert!(place.town.kills as u64 >= kills);
-    for phase in phases {
-        let run = place.killed_after(&phase);
+    for phase in &whole.phases {
+        let run = place.killed_after(phase);
         back(&mut place, &run, &format!("the end of {phase}"));
     }
 }
@@ -318,22 +331,23 @@ fn forth(new: impl Fn() -> Place) {
     let place = new();
     let before = place.before();
     // Nothing holds yet.
-    let end = place.world.block_on(place.bench.world.end_state());
-    let was = place.told(&end, "", &before, Markers::Dropped);
+    let now = place.world.block_on(place.bench.world.end_state());
+    let was = place.told(&now, "", &before, Markers::Dropped);
     let (mut child, run) = place.town.begins();
     assert!(child.wait().unwrap().success(), "a run that nothing stops");
-    let records = place.town.records(&run);
+    let whole = Whole::of(&place.town, &run);
     place.town.serves_its_secrets();
-    let whole = place.found(&run, &before, Markers::Kept);
+    let end = place.found(&run, &before, Markers::Kept);
     leaves_the_rest(&was, &place.found(&run, &before, Markers::Dropped), place.town.workflow);
     drop(place);
     for first in 0..kills.div_ceil(DEATHS) {
         let mut place = new();
         let before = place.before();
-        let (run, died) = place.killed_often(first, kills, records);
+        let (run, died) = place.killed_often(first, kills, &whole);
         place.town.goes_on("resume", &run, None, &["done"]);
         place.town.serves_its_secrets();
-        let found = difference(&whole, &place.found(&run, &before, Markers::Kept));
+        let found = difference(&end, &place.found(&run, &before, Markers::Kept));
+        let records = whole.records;
         assert!(found.is_empty(), "killed at {died:?} of {records}, it ends otherwise: {found:#?}");
     }
 }

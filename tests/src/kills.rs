@@ -128,10 +128,9 @@ impl Town {
         self.kill_when(child, run, |town| town.records(run) >= records)
     }
 
-    /// Goes on with a run and kills that at a number of records. Whether it was killed before its end.
-    pub fn goes_on_and_is_killed(&mut self, run: &str, records: u64) -> bool {
-        let child = self.program.begins(&self.words("resume", run));
-        self.kill_at(child, run, records)
+    /// Goes on with a run.
+    pub fn resumes(&self, run: &str) -> Child {
+        self.program.begins(&self.words("resume", run))
     }
 
     /// Begins a run of the workflow. Returns it and the run's name.
