@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::cert::{self, Certificate};
 use crate::error::PrimError;
@@ -150,7 +152,9 @@ pub(super) fn party(
     // Operator v2 keeps both, its leaf too, since it first asked PD.
     let keeps = part.role == OPERATOR_PD;
     let fresh = |key: &str| {
-        made_after_the_last_write(pod, &tls.value, key) || (keeps && never_rewritten(&tls.value, key))
+        let held = if key == "ca.crt" { &tls.anchors } else { &tls.chain };
+        (made_after_the_last_write(pod, &tls.value, key) && begun_before(held, pod))
+            || (keeps && never_rewritten(&tls.value, key))
     };
 
     let trust = held("ca.crt");
@@ -268,6 +272,16 @@ fn made_after_the_last_write(pod: &Value, secret: &Value, key: &str) -> bool {
     let made = text(pod, &["metadata", "creationTimestamp"]);
     let written = written(secret, key);
     !made.is_empty() && !written.is_empty() && seconds(made) >= seconds(written)
+}
+
+/// Whether these certificates were all valid when a pod was made: what had not begun by then was not there to be loaded.
+///
+/// The times of `managedFields` are not enough. Before Kubernetes 1.25 a server keeps the earlier time where the same tool
+/// writes another value (kubernetes/kubernetes#110058), and anybody may take the entries away.
+fn begun_before(certificates: &[Certificate], pod: &Value) -> bool {
+    let made = text(pod, &["metadata", "creationTimestamp"]);
+    let Ok(made) = OffsetDateTime::parse(made, &Rfc3339) else { return false };
+    certificates.iter().all(|certificate| certificate.not_before() <= made)
 }
 
 /// Whether a key of a Secret is as it was when the Secret was made: whoever asks for it later finds the same.

@@ -99,6 +99,8 @@ macro_rules! stories_in_memory {
                 a_watch_that_is_cut_goes_on_from_where_it_was
                 versions_that_the_server_has_forgotten_are_listed_anew
                 a_server_that_is_away_for_a_while_is_waited_for;
+            tidb:
+                a_ca_that_begins_after_a_pod_is_not_believed_to_be_loaded_by_it;
         }
     };
 }

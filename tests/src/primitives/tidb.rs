@@ -236,6 +236,20 @@ pub(super) async fn a_bundle_written_by_hand_without_a_restart_is_not_believed_t
     assert_eq!(pd.anchors[1].pem(), pem(&town.old));
 }
 
+/// Times of `managedFields` may be too early, or not there: then a Secret seems as old as it is.
+pub(super) async fn a_ca_that_begins_after_a_pod_is_not_believed_to_be_loaded_by_it(scene: Scene) {
+    let mut town = town(scene).await;
+    // A CA begins some minutes before it is made.
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    town.new = town.scene.ca("New").await;
+    town.put_anchors(PD, &town.both()).await;
+    let secret = Ref::secret(&town.scene.ns, PD);
+    town.scene.edit(&secret, json!({"metadata": {"managedFields": [{}]}})).await;
+    let view = town.view(Vec::new()).await;
+    let pd = party(&view, "pod/basic-pd-0");
+    assert_eq!((pd.anchor_evidence, sizes(pd)), (Evidence::Unknown, vec![2, 1]));
+}
+
 pub(super) async fn what_this_run_wrote_and_restarted_tells_what_a_pod_holds(scene: Scene) {
     let town = town(scene).await;
     town.put_anchors(PD, &town.both()).await;
