@@ -131,7 +131,7 @@ impl Core {
         {
             self.run_role(&phase.name, direction, &proven.steps, Role::Prove).await.map_err(stuck)?;
         }
-        self.phase_over(phase, direction, began).await
+        self.phase_over(phase, None, direction, began).await
     }
 
     fn has_begun(&self, phase: &Phase, step: &Step) -> bool {

@@ -14,9 +14,11 @@ use crate::plan::{Expr, Phase, Role, Step};
 impl Core {
     pub(crate) async fn forward(&self) -> Result<(), Stop> {
         self.take_lock().await?;
+        let ended = |phase: &Phase| self.ledger.phase_ended(&phase.name, Direction::Forward);
         for (index, phase) in self.plan.phases.iter().enumerate() {
-            if !self.ledger.phase_ended(&phase.name, Direction::Forward) {
-                self.phase_forward(index, phase).await?;
+            if !ended(phase) {
+                let next = self.plan.phases.iter().skip(index + 1).find(|phase| !ended(phase));
+                self.phase_forward(index, phase, next).await?;
             }
         }
         Ok(())
@@ -32,12 +34,14 @@ impl Core {
         });
     }
 
-    async fn phase_forward(&self, index: usize, phase: &Phase) -> Result<(), Stop> {
+    async fn phase_forward(&self, index: usize, phase: &Phase, next: Option<&Phase>) -> Result<(), Stop> {
         let begun = Instant::now();
         let direction = Direction::Forward;
         self.tell_phase(index, phase, direction);
         self.ledger.phase_begin(&phase.name, direction)?;
-        self.note_on_target(&phase.name).await;
+        if !self.is_noted(&phase.name) {
+            self.note_on_target(&phase.name).await;
+        }
         for step in phase.steps.iter().filter(|step| step.role == Role::Stage) {
             for unit in self.expand(&phase.name, direction, step).await? {
                 self.stage(unit).await?;
@@ -61,7 +65,7 @@ impl Core {
             self.run_role(&phase.name, direction, &phase.steps, role).await?;
         }
         self.outage_ends(phase)?;
-        self.phase_over(phase, direction, begun).await
+        self.phase_over(phase, next, direction, begun).await
     }
 
     /// The units of the phase's changes that have still to run, for the forecast. Their queries are journaled here,
@@ -101,10 +105,12 @@ impl Core {
         Err(Stop::Refused(failure.hint("declare it in a phase of its own")))
     }
 
-    /// Measures, closes the phase with the matrix, signs the head and writes it outside.
+    /// Measures, closes the phase with the matrix, signs the head and writes it outside. The target is told with it at
+    /// which phase the run is now, where another follows.
     pub(crate) async fn phase_over(
         &self,
         phase: &Phase,
+        next: Option<&Phase>,
         direction: Direction,
         begun: Instant,
     ) -> Result<(), Stop> {
@@ -114,7 +120,7 @@ impl Core {
         }
         self.ledger.phase_end(&phase.name, direction, matrix)?;
         let head = self.ledger.checkpoint()?;
-        self.note_on_target(&phase.name).await;
+        self.note_on_target(&next.unwrap_or(phase).name).await;
         self.hub.tell(&Event::PhaseEnded { phase: phase.name.clone(), direction, ms: millis(begun), head });
         Ok(())
     }

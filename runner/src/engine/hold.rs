@@ -99,6 +99,11 @@ impl Core {
         }
     }
 
+    /// Whether the target was told last that the run is here.
+    pub(crate) fn is_noted(&self, step: &str) -> bool {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).1 == step
+    }
+
     /// Writes the head of the record beside the mark. It is evidence, not a condition: a failure is told and no more.
     pub(crate) async fn note_on_target(&self, step: &str) {
         step.clone_into(&mut self.place.lock().unwrap_or_else(PoisonError::into_inner).1);

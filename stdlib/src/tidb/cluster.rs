@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::{join_all, join3};
 use serde_json::Value;
 
 use crate::error::PrimError;
@@ -20,6 +21,9 @@ use super::{v1, v2};
 pub const API_VERSION: &str = "pingcap.com/v1alpha1";
 /// Its kind.
 pub const KIND: &str = "TidbCluster";
+
+/// Kinds whose pods may load a cluster's certificates beside what an operator runs.
+const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 
 /// What runs a part's pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,11 +159,17 @@ pub fn reference(namespace: &str, name: &str) -> Ref {
 pub async fn load(world: &World, named: &Named) -> Result<Cluster, PrimError> {
     let objects = Objects::of(world)?;
     let object = &named.object;
-    let value = match named.keeper {
-        Keeper::V1 => v1::read::find(&objects, object).await?,
-        Keeper::V2 { .. } => v2::read::find(&objects, object).await?,
+    let found = async {
+        match named.keeper {
+            Keeper::V1 => v1::read::find(&objects, object).await,
+            Keeper::V2 { .. } => v2::read::find(&objects, object).await,
+        }
     };
-    let pods = objects.list("v1", "Pod", &object.namespace, "").await?;
+    // Asked side by side: what was read first and what last is no further apart than an answer takes.
+    let workloads = join_all(WORKLOADS.map(|kind| objects.list("apps/v1", kind, &object.namespace, "")));
+    let (value, pods, workloads) =
+        join3(found, objects.list("v1", "Pod", &object.namespace, ""), workloads).await;
+    let (value, pods) = (value?, pods?);
     let (mut parts, identities, client_secret) = match &named.keeper {
         Keeper::V1 => (
             v1::read::parts(object, &value, &pods),
@@ -172,8 +182,8 @@ pub async fn load(world: &World, named: &Named) -> Result<Cluster, PrimError> {
         }
     };
     let mut warnings = Vec::new();
-    for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
-        for workload in objects.list("apps/v1", kind, &object.namespace, "").await? {
+    for (kind, workloads) in WORKLOADS.into_iter().zip(workloads) {
+        for workload in workloads? {
             parts.extend(consumer(&identities, object, kind, &workload, &pods));
         }
     }
@@ -184,10 +194,11 @@ pub async fn load(world: &World, named: &Named) -> Result<Cluster, PrimError> {
     names.push(client_secret.clone());
     names.sort();
     names.dedup();
+    let references: Vec<Ref> = names.iter().map(|name| Ref::secret(&object.namespace, name)).collect();
+    let all = join_all(references.iter().map(|reference| objects.find(reference))).await;
     let mut secrets = BTreeMap::new();
-    for name in names {
-        let reference = Ref::secret(&object.namespace, &name);
-        let Some(found) = objects.find(&reference).await? else {
+    for ((name, reference), found) in names.into_iter().zip(references).zip(all) {
+        let Some(found) = found? else {
             let user =
                 parts.iter().find(|p| p.secret == name).map_or("the operator and clients", |p| &p.component);
             return Err(PrimError::not_found(format!("this Secret, from which {user} would load its certificate, does not exist"))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join3;
 use serde_json::{Map, Value, json};
 
 use crate::bundle;
@@ -307,24 +308,23 @@ impl Now {
             None => components::secret_name(name, components::CLIENT),
         };
         let secret = Ref::secret(namespace, &secret);
-        let client = Tls::of(&secret, objects.get(&secret).await?)?;
         if port.is_none() {
+            let client = Tls::of(&secret, objects.get(&secret).await?)?;
             return Ok(Self { endpoints: Vec::new(), wanted: 0, client });
         }
-        let (role, wanted) = if field("kind").is_ok_and(|kind| kind == "group") {
-            let (role, group) = restart::group(&[Value::Object(part.clone())])
-                .map(|(role, group)| (role.to_owned(), group))?;
-            (
-                role,
-                at(&objects.get(&group).await?, &["spec", "replicas"]).and_then(Value::as_u64).unwrap_or(1),
-            )
+        let of_group = field("kind").is_ok_and(|kind| kind == "group");
+        let (role, owner) =
+            if of_group { restart::group(part)? } else { (component, cluster::reference(namespace, name)) };
+        let selector = field("selector")?;
+        let pods = objects.list("v1", "Pod", namespace, selector);
+        let (client, owner, pods) = join3(objects.get(&secret), objects.get(&owner), pods).await;
+        let (client, owner, pods) = (Tls::of(&secret, client?)?, owner?, pods?);
+        let wanted = if of_group {
+            at(&owner, &["spec", "replicas"]).and_then(Value::as_u64).unwrap_or(1)
         } else {
-            let value = objects.get(&cluster::reference(namespace, name)).await?;
-            let wanted = at(&value, &["spec", component, "replicas"]).and_then(Value::as_u64);
-            (component.to_owned(), wanted.unwrap_or(0))
+            at(&owner, &["spec", component, "replicas"]).and_then(Value::as_u64).unwrap_or(0)
         };
-        let pods = objects.list("v1", "Pod", namespace, field("selector")?).await?;
-        let endpoints = fact::endpoints(namespace, field("name")?, &role, port, &pods);
+        let endpoints = fact::endpoints(namespace, field("name")?, role, port, &pods);
         Ok(Self {
             endpoints: endpoints.iter().filter_map(Endpoint::of).collect(),
             wanted: usize::try_from(wanted).unwrap_or(usize::MAX),

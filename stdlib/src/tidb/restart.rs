@@ -1,6 +1,6 @@
 //! `tidb::rolling_restart`: of what an operator runs, by its own means; of any other workload, as `k8s` does it.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::PrimError;
 use crate::gate::Gate;
@@ -25,7 +25,7 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
                 .await
         }
         "group" => {
-            let (role, group) = group(args)?;
+            let (role, group) = group(part)?;
             let keeper = Keeper::V2 { namespace: String::new() };
             let cluster = keeper.reference(namespace, args::field(part, "cluster", "component")?);
             v2::restart::group(world, gate, &cluster, &group, role).await
@@ -47,8 +47,7 @@ pub(super) async fn run(world: &World, args: &[Value], gate: &dyn Gate) -> Resul
 }
 
 /// What runs in a component that is a group, and the group.
-pub(super) fn group(args: &[Value]) -> Result<(&str, Ref), PrimError> {
-    let part = args::map(args, 0, "component")?;
+pub(super) fn group(part: &Map<String, Value>) -> Result<(&str, Ref), PrimError> {
     let role = args::field(part, "role", "component")?;
     let kind = v2::group_kind(role).ok_or_else(|| {
         PrimError::argument(format!("no group of operator v2 is of the component `{role}`"))

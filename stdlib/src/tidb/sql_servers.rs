@@ -47,7 +47,7 @@ impl Servers {
         let client = secret(field("client_secret")?).await?;
         let server = secret(field("secret")?).await?;
         let wanted = if field("kind")? == "group" {
-            let (_, group) = restart::group(&[Value::Object(part.clone())])?;
+            let (_, group) = restart::group(part)?;
             at(&objects.get(&group).await?, &["spec", "replicas"]).and_then(Value::as_u64).unwrap_or(1)
         } else {
             let value = objects.get(&cluster::reference(namespace, field("cluster")?)).await?;
