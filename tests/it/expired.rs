@@ -11,8 +11,8 @@ use sandbox::world::kube::{Kube, PODS, TIDB_CLUSTERS};
 use sandbox::world::{Expired, Fault, Options as WorldOptions, Scenario, json as js};
 use stdlib::cert::{Certificate, parse_many};
 
-use crate::hands::{COMPONENTS, secret_name};
 use crate::lab::{Lab, START, StopAt, virtual_time};
+use tests::hands::{COMPONENTS, Hands, secret_name};
 
 const WORKFLOW: &str = "tidb/cfssl-expired";
 const FORCE: &str = "tidb.pingcap.com/force-upgrade";
@@ -158,7 +158,7 @@ fn there_is_nothing_to_go_back_to_and_nothing_to_do_where_nothing_has_expired() 
 fn one_after_the_other_they_wait_for_ever() {
     virtual_time(async {
         let lab = lab(6, Expired::Everything).await;
-        let ca = crate::hands::Authority::make(lab.world.clock().now());
+        let ca = tests::hands::Authority::make(lab.world.clock().now());
         for component in COMPONENTS {
             let (cert, key) = ca.issue(component, lab.world.clock().now());
             let bundle = ca.cert.pem().into_bytes();

@@ -22,6 +22,7 @@ use stdlib::world::Disk;
 use tokio::sync::Notify;
 
 use crate::lab::{Lab, STATE, virtual_time};
+use tests::hands::Hands;
 
 const WORKFLOW: &str = "tidb/cfssl-components";
 /// Before it holds the Lease (the first write) and has set its mark (the second), a process has nothing to lose.

@@ -14,8 +14,8 @@ use sandbox::world::{Fault, IssuedBy, Options as WorldOptions, RotationPolicy, S
 use serde_json::{Value, json};
 use stdlib::cert::{Certificate, parse_many};
 
-use crate::hands::{COMPONENTS, secret_name};
 use crate::lab::{Lab, START, StopAt, virtual_time};
+use tests::hands::{COMPONENTS, Hands, secret_name};
 
 const FORCED: &str = "tidb/cert-manager-ca";
 const GAPLESS: &str = "tidb/cert-manager-ca-gapless";

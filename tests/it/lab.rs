@@ -11,14 +11,11 @@ use runner::engine::approve::Yes;
 use runner::engine::{Actor, Begin, LeaseLock, Options, Run};
 use runner::error::Failure;
 use runner::events::{Collected, Ending};
-use runner::exit_code::ExitCode;
 use runner::manifest::Given;
 use runner::plan::Plan;
-use runner::script;
 use sandbox::world::genesis::Pki;
 use sandbox::world::memo::Memo;
 use sandbox::world::{Options as WorldOptions, World};
-use stdlib::PrimError;
 use stdlib::files::SimDisk;
 use stdlib::secret::MemorySecrets;
 use stdlib::world::Net;
@@ -177,25 +174,7 @@ impl Lab {
         set: &[(&str, &str)],
         eyes: &stdlib::World,
     ) -> Result<Plan, Failure> {
-        let mut given = Self::given(set);
-        given.set.retain(|(name, _)| name != "pki" || workflow.manifest.params.get("pki").is_some());
-        let params: BTreeMap<_, _> = workflow.manifest.resolve(&given, &*eyes.secrets).unwrap();
-        let input = script::Input {
-            workflow: &workflow.name,
-            sources: &workflow.sources,
-            manifest: &workflow.manifest,
-            params: &params,
-            world: eyes,
-            registry: stdlib::registry(),
-        };
-        script::evaluate(&input).await.map_err(|findings| {
-            let first = findings.iter().find(|finding| finding.is_error()).unwrap();
-            let exit = first
-                .failure
-                .map_or(ExitCode::CheckFailed, |code| ExitCode::before_start(&PrimError::new(code, "")));
-            let text = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-            Failure { hint: first.hint.clone(), ..Failure::new(exit, text) }
-        })
+        tests::stage::plan(workflow, &Self::given(set), eyes).await
     }
 
     /// What somebody who begins a shipped workflow is told, where it is refused, with what to type next.

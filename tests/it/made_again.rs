@@ -6,6 +6,7 @@ use sandbox::world::kube::SECRETS;
 use serde_json::json;
 
 use crate::lab::{Lab, virtual_time};
+use tests::hands::Hands;
 
 #[test]
 fn a_shipped_rotation_says_before_it_begins_that_a_secret_is_immutable() {

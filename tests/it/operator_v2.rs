@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use journal::{Moment, Why};
-use runner::events::{EndState, Ending};
+use runner::events::EndState;
 use sandbox::world::genesis::Pki;
 use sandbox::world::json as js;
 use sandbox::world::kube::{DEPLOYMENTS, Kube, PODS, SECRETS};
@@ -20,11 +20,10 @@ use stdlib::world::Disk as _;
 use tests::operator_v2::{
     self as stories, SET, SQL, V2, WORKFLOW, files, forward, renewed, scenario, served, sound, there_and_back,
 };
-use tests::stage::Stage;
 
 use crate::lab::{Lab, PKI, START, StopAt, virtual_time};
-
-const SQL_PKI: &str = "/srv/sql-pki";
+use crate::stage::{SQL_PKI, with};
+use tests::hands::Hands;
 
 /// Whether everything is tried, however long it takes.
 pub(crate) fn all() -> bool {
@@ -64,46 +63,6 @@ pub(crate) async fn lab_of(seed: u64, scenario: Scenario) -> Lab {
         sql.write(&*lab.disk, Path::new(SQL_PKI)).unwrap();
     }
     lab
-}
-
-/// What of these a workflow needs here, before what a story says.
-fn with<'a>(name: &str, set: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let own: &[(&str, &str)] =
-        if name == SQL { &[("sql_pki", SQL_PKI), ("login_secret", "basic-tidb-root")] } else { &[] };
-    own.iter().chain(set).copied().collect()
-}
-
-impl Stage for Lab {
-    fn world(&self) -> &World {
-        &self.world
-    }
-
-    fn patience(&self) -> Duration {
-        Duration::from_secs(3600)
-    }
-
-    fn pki(&self, name: &str) -> Vec<u8> {
-        self.disk.read(&Path::new(PKI).join(name)).unwrap()
-    }
-
-    async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, String> {
-        Lab::forward(self, name, &with(name, set)).await.map_err(|refused| refused.to_string())
-    }
-
-    async fn dies_at(&self, name: &str, set: &[(&str, &str)], record: u64) -> Ending {
-        let stop = Arc::new(StopAt(record, Moment::AfterSync));
-        let ending = self.run(&self.workflow(name), &with(name, set), stop).await.unwrap();
-        self.die();
-        ending
-    }
-
-    async fn resume(&self) -> Ending {
-        self.open(Why::Resume).unwrap().resume().await
-    }
-
-    async fn back(&self) -> Ending {
-        self.open(Why::Rollback).unwrap().back("test").await
-    }
 }
 
 #[test]
@@ -270,7 +229,7 @@ fn of_several_groups_with_a_mysql_side_one_is_to_be_named() {
         kube.create(tidb, "tidb", second).await.unwrap();
         lab.world.steady(Duration::from_secs(600)).await.unwrap();
         let asked = async |group: &'static str| {
-            let set = with(SQL, &[("operator", "v2"), ("group", group)]);
+            let set = with(&[("operator", "v2"), ("group", group)]);
             lab.plan_with(&lab.workflow(SQL), &set, &lab.eyes()).await
         };
         let several = asked("").await.unwrap_err().to_string();

@@ -8,6 +8,7 @@ use runner::events::EndState;
 use sandbox::world::kube::STATEFUL_SETS;
 
 use crate::lab::{Lab, virtual_time};
+use tests::hands::Hands;
 
 #[test]
 fn a_partition_is_refused_or_lowered_and_put_back() {

@@ -6,8 +6,8 @@ use runner::events::EndState;
 use sandbox::world::EndState as EndOfWorld;
 use stdlib::cert::Certificate;
 
-use crate::hands::print;
 use crate::lab::{Lab, virtual_time};
+use tests::hands::{Hands, print};
 
 async fn done(lab: &Lab, name: &str) {
     let ending = lab.forward(name, &[]).await.unwrap();
@@ -45,7 +45,7 @@ fn one_after_the_other_they_make_a_rotation() {
 
         done(&lab, "tidb/cfssl-components").await;
         assert_eq!(trusted(&lab).await, BTreeSet::from([old, new.clone()]));
-        for component in crate::hands::COMPONENTS {
+        for component in tests::hands::COMPONENTS {
             let stem = sandbox::world::genesis::stem(component);
             let leaf = Certificate::from_pem(&lab.pki_file(&format!("{stem}.pem")), &stem).unwrap();
             leaf.check_signed_by(&made).unwrap();
@@ -67,13 +67,13 @@ fn the_old_ca_is_not_removed_while_somebody_presents_its_certificates() {
     virtual_time(async {
         let lab = Lab::new(1).await;
         done(&lab, "tidb/cfssl-ca").await;
-        let before = (lab.secrets().await, lab.folder());
+        let before = (lab.secrets().await, lab.files());
         let runs = lab.store().list().unwrap().len();
         let failure = lab.forward("tidb/cfssl-remove-old-ca", &[]).await.unwrap_err();
         let text = failure.to_string();
         assert!(text.contains("still presents one of another CA"), "no party is named: {text}");
         assert_eq!(lab.store().list().unwrap().len(), runs, "no run is begun");
-        assert_eq!((lab.secrets().await, lab.folder()), before, "nothing is changed");
+        assert_eq!((lab.secrets().await, lab.files()), before, "nothing is changed");
         assert!(lab.world.end_state().await.holds());
         assert_eq!(lab.world.counters().refused, 0);
     });

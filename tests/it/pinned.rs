@@ -11,6 +11,7 @@ use stdlib::world::Disk;
 
 use crate::lab::{Lab, STATE, StopAt, virtual_time};
 use crate::program::{Program, says, told};
+use tests::hands::Hands;
 
 const ROTATE: &str = "tidb/cfssl-rotate";
 

@@ -13,6 +13,7 @@ use stdlib::files::SimDisk;
 use stdlib::world::Disk;
 
 use crate::lab::{Lab, STATE, virtual_time};
+use tests::hands::Hands;
 
 /// A private key: where it was found, its PEM, and bytes of it that nobody else may know.
 struct PrivateKey {
@@ -106,7 +107,7 @@ async fn keys(lab: &Lab, when: &str, into: &mut Vec<PrivateKey>) {
             into.push(PrivateKey::read(&whence, pem));
         }
     };
-    for (path, bytes) in lab.folder() {
+    for (path, bytes) in lab.files() {
         if path.to_string_lossy().contains("-key") {
             add(format!("{when}: {}", path.display()), &bytes);
         }

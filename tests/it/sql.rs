@@ -15,6 +15,7 @@ use sandbox::world::{Fault, Options as WorldOptions, Scenario, json as js};
 use serde_json::{Value, json};
 use stdlib::cert::{Certificate, parse_many};
 use stdlib::world::Disk as _;
+use tests::hands::Hands;
 
 use crate::lab::{Lab, START, STATE, StopAt, learnt, virtual_time};
 

@@ -8,6 +8,7 @@ use tests::state::{Look, Names};
 pub(crate) use tests::state::{Markers, State, difference};
 
 use crate::lab::{Lab, PKI};
+use tests::hands::Hands;
 
 impl Lab {
     /// Lets everything that is on its way arrive, with nothing restarting by itself any more.
@@ -21,7 +22,7 @@ impl Lab {
     pub(crate) async fn state(&self, run: &str, markers: Markers) -> State {
         let end = self.world.end_state().await;
         assert!(end.holds(), "{:?}", end.broken);
-        let (kube, files) = (self.kube(), self.folder());
+        let (kube, files) = (self.kube(), self.files());
         let folder = Path::new(PKI);
         let look = Look {
             kube: &kube,

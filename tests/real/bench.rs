@@ -7,10 +7,10 @@ use journal::{NoTripwire, Signer, Store, Tools, Tripwire, Why};
 use runner::catalog::Catalog;
 use runner::engine::approve::Yes;
 use runner::engine::{Actor, Begin, LeaseLock, Options, Run};
+use runner::error::Failure;
 use runner::events::{Collected, Ending};
 use runner::manifest::Given;
 use runner::plan::Plan;
-use runner::script;
 use sandbox::world::{Options as WorldOptions, Scenario, World};
 use stdlib::files::SystemDisk;
 use stdlib::secret::MemorySecrets;
@@ -112,7 +112,7 @@ impl Bench {
         }
     }
 
-    fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         Store::new(Arc::new(SystemDisk), &self.dir.path().join("state"))
     }
 
@@ -144,28 +144,15 @@ impl Bench {
         name: &str,
         set: &[(&str, &str)],
         user: &kube::Client,
-    ) -> Result<Plan, String> {
+    ) -> Result<Plan, Failure> {
         let eyes = self.eyes_of(user.clone());
         let workflow = Catalog::default().load(&SystemDisk, name).unwrap().unwrap();
         let mut given = Given::default();
         given.set.push(("pki".into(), self.dir.path().join("pki").display().to_string()));
         given.set.push(("sql_pki".into(), self.dir.path().join("sql-pki").display().to_string()));
         given.set.push(("login_secret".into(), "basic-tidb-root".into()));
-        let ours: Vec<String> = given.set.iter().map(|(name, _)| name.clone()).collect();
         given.set.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        given.set.retain(|(name, _)| !ours.contains(name) || workflow.manifest.params.get(name).is_some());
-        let params = workflow.manifest.resolve(&given, &*eyes.secrets).unwrap();
-        let input = script::Input {
-            workflow: &workflow.name,
-            sources: &workflow.sources,
-            manifest: &workflow.manifest,
-            params: &params,
-            world: &eyes,
-            registry: stdlib::registry(),
-        };
-        script::evaluate(&input)
-            .await
-            .map_err(|findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        tests::stage::plan(&workflow, &given, &eyes).await
     }
 
     /// Begins a run of a shipped workflow and goes forward until it ends or the tripwire stops it.
@@ -174,7 +161,7 @@ impl Bench {
         name: &str,
         set: &[(&str, &str)],
         tripwire: Arc<dyn Tripwire>,
-    ) -> Result<Ending, String> {
+    ) -> Result<Ending, Failure> {
         self.run_as(&self.world.client(), name, set, tripwire).await
     }
 
@@ -185,14 +172,13 @@ impl Bench {
         name: &str,
         set: &[(&str, &str)],
         tripwire: Arc<dyn Tripwire>,
-    ) -> Result<Ending, String> {
+    ) -> Result<Ending, Failure> {
         let plan = self.plan(name, set, user).await?;
         let workflow = Catalog::default().load(&SystemDisk, name).unwrap().unwrap();
         let begin = Begin { plan, sources: workflow.pinned(), reach: None, actor: Self::actor() };
         let eyes = self.eyes_of(user.clone());
         let options = self.options(eyes.clone());
-        let run = Run::start(begin, eyes, &self.store(), self.tools(tripwire), options)
-            .map_err(|failure| failure.to_string())?;
+        let run = Run::start(begin, eyes, &self.store(), self.tools(tripwire), options)?;
         Ok(run.forward().await)
     }
 
@@ -209,9 +195,14 @@ impl Bench {
     /// The same as a user of the cluster.
     pub(crate) fn open_as(&self, user: &kube::Client, why: Why) -> Run {
         let run = self.store().list().unwrap().pop().unwrap();
+        self.open_run(run.as_str(), user, why)
+    }
+
+    /// Any run, as a new process of a user of the cluster finds it.
+    pub(crate) fn open_run(&self, run: &str, user: &kube::Client, why: Why) -> Run {
         let (eyes, tools) = (self.eyes_of(user.clone()), self.tools(Arc::new(NoTripwire)));
         let options = self.options(eyes.clone());
-        Run::open(run.as_str(), &Self::actor(), why, eyes, &self.store(), tools, options).unwrap()
+        Run::open(run, &Self::actor(), why, eyes, &self.store(), tools, options).unwrap()
     }
 
     #[allow(clippy::unused_self, reason = "reads better as a method")]

@@ -1,47 +1,15 @@
 //! A cluster of TiDB operator v2, by its own definitions, on a real server: the stories of `tests::operator_v2`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use journal::{NoTripwire, Why};
-use runner::events::{EndState, Ending};
+use journal::Why;
+use runner::events::EndState;
 use sandbox::world::kube::Kube;
-use sandbox::world::{Fault, Scenario, World};
+use sandbox::world::{Fault, Scenario};
 use tests::operator_v2::{self as stories, SET, WORKFLOW, files, renewed, scenario, served, sound};
-use tests::stage::Stage;
 
 use crate::bench::{Bench, multi};
 use crate::rotate::StopAt;
-
-impl Stage for Bench {
-    fn world(&self) -> &World {
-        &self.world
-    }
-
-    fn patience(&self) -> Duration {
-        Duration::from_secs(300)
-    }
-
-    fn pki(&self, name: &str) -> Vec<u8> {
-        self.read(&Bench::pki(self, name))
-    }
-
-    async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, String> {
-        self.run(name, set, Arc::new(NoTripwire)).await
-    }
-
-    async fn dies_at(&self, name: &str, set: &[(&str, &str)], record: u64) -> Ending {
-        self.run(name, set, Arc::new(StopAt(record))).await.unwrap()
-    }
-
-    async fn resume(&self) -> Ending {
-        self.open(Why::Resume).resume().await
-    }
-
-    async fn back(&self) -> Ending {
-        self.open(Why::Rollback).back("test").await
-    }
-}
 
 async fn bench(seed: u64) -> Bench {
     bench_of(seed, scenario()).await

@@ -117,7 +117,9 @@ async fn rights_on(bench: &Bench, workflow: &str, set: &[(&str, &str)]) {
             grant(bench, workflow, &fewer).await;
             wait_until(&user, namespace, missing, false).await;
             match bench.run_as(&user, workflow, set, Arc::new(NoTripwire)).await {
-                Err(refused) => assert!(refused.contains("may not"), "without {missing:?}: {refused}"),
+                Err(refused) => {
+                    assert!(refused.to_string().contains("may not"), "without {missing:?}: {refused}")
+                }
                 Ok(ending) => {
                     assert_ne!(ending.state, EndState::Done, "without {missing:?} it runs all the same");
                     taken_back("a right was missing").await;
@@ -231,7 +233,7 @@ fn rights_where_issued(seed: u64, workflow: &'static str) {
                 wait_until(&user, namespace, missing, false).await;
                 let ran = bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await;
                 if let Err(refused) = &ran {
-                    assert!(refused.contains("may not"), "without {missing:?}: {refused}");
+                    assert!(refused.to_string().contains("may not"), "without {missing:?}: {refused}");
                 }
                 if ran.as_ref().is_ok_and(|ending| ending.state == EndState::Done) {
                     let mut back = back_as(&user).await.state;
@@ -300,7 +302,9 @@ fn bringing_an_expired_cluster_back_needs_the_rights_that_are_printed_and_each_o
                 grant(&bench, workflow, &fewer).await;
                 wait_until(&user, namespace, missing, false).await;
                 match bench.run_as(&user, workflow, &[], Arc::new(NoTripwire)).await {
-                    Err(refused) => assert!(refused.contains("may not"), "without {missing:?}: {refused}"),
+                    Err(refused) => {
+                        assert!(refused.to_string().contains("may not"), "without {missing:?}: {refused}")
+                    }
                     Ok(ending) => {
                         assert_ne!(ending.state, EndState::Done, "without {missing:?} it runs all the same");
                     }

@@ -97,7 +97,7 @@ fn a_run_is_proved_through_a_real_api_server_with_the_rights_that_are_printed() 
         }
         let refused = bench.run_as(&user, WORKFLOW, &[], Arc::new(NoTripwire)).await;
         let why = match refused {
-            Err(why) => why,
+            Err(why) => why.to_string(),
             Ok(ending) => {
                 assert_ne!(ending.state, EndState::Done);
                 bench.open(Why::Abort).abort(true).await;

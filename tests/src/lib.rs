@@ -101,7 +101,39 @@ pub mod program;
 )]
 pub mod primitives;
 
+#[allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "what stories are told upon")]
 pub mod stage;
+
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_debug_implementations,
+    reason = "what a person does in stories that two test programs tell on different servers"
+)]
+pub mod hands;
+
+#[allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod by_hand;
+
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod refusals;
+
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod traps;
 
 #[allow(
     clippy::unwrap_used,

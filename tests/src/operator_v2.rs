@@ -145,7 +145,7 @@ pub async fn brought_back(stage: &impl Stage) -> u64 {
     let before = stage.world().end_state().await;
     assert!(!before.holds(), "nobody talks with anybody");
     let (pods_before, operator) = (pods(stage, "tidb").await, pods(stage, "tidb-admin").await);
-    let refused = stage.forward(WORKFLOW, V2).await.unwrap_err();
+    let refused = stage.forward(WORKFLOW, V2).await.unwrap_err().to_string();
     assert!(refused.contains("expired"), "{refused}");
     let records = forward(stage, EXPIRED, V2).await;
     renewed(&before, &until(stage, EXPIRED, |now| all_anew(&before, now)).await);

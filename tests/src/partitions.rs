@@ -62,7 +62,7 @@ pub async fn story(stage: &impl Stage) {
 
     // Not asked for, it is refused before anything has begun.
     let only = [("components", "client")];
-    let refused = stage.forward(WORKFLOW, &only).await.unwrap_err();
+    let refused = stage.forward(WORKFLOW, &only).await.unwrap_err().to_string();
     assert!(refused.contains(NAME) && refused.contains("below 2"), "{refused}");
     assert_eq!((uids(&kube).await, &set(&kube).await["spec"]["template"]), (before.clone(), &template));
 

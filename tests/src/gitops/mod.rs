@@ -98,7 +98,7 @@ pub async fn argo(stage: &impl Stage, tool: Tool) {
     assert!(repository.puts_back().await, "the stand-in bites");
 
     // Not asked for, it is refused, and nothing is changed.
-    let refused = stage.forward(WORKFLOW, &[("components", "tidb")]).await.unwrap_err();
+    let refused = stage.forward(WORKFLOW, &[("components", "tidb")]).await.unwrap_err().to_string();
     assert!(refused.contains("managed by Argo CD"), "{refused}");
     assert_eq!((live(&repository.kube).await, policy().await), (before.clone(), whole.clone()));
 
