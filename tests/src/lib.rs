@@ -133,6 +133,20 @@ pub mod refusals;
     clippy::missing_panics_doc,
     reason = "stories that two test programs tell on different servers"
 )]
+pub mod made_again;
+
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod parts;
+
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
 pub mod traps;
 
 #[allow(

@@ -46,7 +46,7 @@ fn cas(path: &str) -> bool {
 }
 
 /// What of the API servers has nothing to do with etcd.
-fn of_kubernetes_alone(path: &str) -> bool {
+pub(super) fn of_kubernetes_alone(path: &str) -> bool {
     let (_, path) = path.split_once("/etc/kubernetes/pki/").unwrap();
     !path.starts_with("etcd/") && !path.starts_with("apiserver-etcd-client.")
 }
