@@ -2,7 +2,7 @@
 //! real control plane. Both end alike, object by object. Prints how long each took without the restarts' own waiting, what
 //! it asked of the server, how many programs it started, and how many handshakes between components were refused.
 //!
-//! Measured on 2 cores, built as packages hold it: the shell works for 4.0 s in 46 programs, ours for 1.3 s in one, with 0
+//! Measured on 2 cores, built as packages hold it: the shell works for 4.1 s in 46 programs, ours for 1.2 s in one, with 0
 //! refused handshakes each. The aim, a fifth of the shell's time, is missed still.
 //!
 //! `ROLLOVER_PROGRAM` names the program, for a figure of a release build. The orders of the two alternate from turn to turn;
