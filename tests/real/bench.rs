@@ -11,7 +11,7 @@ use runner::error::Failure;
 use runner::events::{Collected, Ending};
 use runner::manifest::Given;
 use runner::plan::Plan;
-use sandbox::world::{Options as WorldOptions, Scenario, World};
+use sandbox::world::{Fault, Options as WorldOptions, Scenario, World};
 use stdlib::files::SystemDisk;
 use stdlib::secret::MemorySecrets;
 use tempfile::TempDir;
@@ -70,6 +70,13 @@ impl Bench {
     /// The same with another beginning.
     pub(crate) async fn of(seed: u64, scenario: Scenario) -> Self {
         Self::with(&assets().expect("tests/control-plane makes the programs"), seed, scenario).await
+    }
+
+    /// The same where no process restarts by itself: a rotation does not begin while one is down.
+    pub(crate) async fn calm(seed: u64, scenario: Scenario) -> Self {
+        let bench = Self::of(seed, scenario).await;
+        bench.world.set_fault(Fault::NoRestarts);
+        bench
     }
 
     /// The same with the programs of this folder. Where it has no controllers, the sandbox's own work in their place.

@@ -3,11 +3,10 @@
 use sandbox::world::Scenario;
 use tests::by_hand::{Until, goes_on_from};
 
-use crate::bench::multi;
-use crate::operator_v2::bench_of;
+use crate::bench::{Bench, multi};
 
 fn on_a_real_server(seed: u64, until: Until) {
-    multi(async { goes_on_from(&bench_of(seed, Scenario::default()).await, until).await });
+    multi(async { goes_on_from(&Bench::calm(seed, Scenario::default()).await, until).await });
 }
 
 #[test]

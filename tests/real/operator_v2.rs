@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use journal::Why;
 use runner::events::EndState;
+use sandbox::world::Scenario;
 use sandbox::world::kube::Kube;
-use sandbox::world::{Fault, Scenario};
 use tests::operator_v2::{self as stories, SET, WORKFLOW, files, renewed, scenario, served, sound};
 
 use crate::bench::{Bench, multi};
@@ -17,10 +17,8 @@ async fn bench(seed: u64) -> Bench {
 
 /// The same with another beginning.
 pub(crate) async fn bench_of(seed: u64, scenario: Scenario) -> Bench {
-    let mut bench = Bench::of(seed, scenario).await;
+    let mut bench = Bench::calm(seed, scenario).await;
     bench.outage = true;
-    // A rotation does not begin while a process is down.
-    bench.world.set_fault(Fault::NoRestarts);
     bench
 }
 
