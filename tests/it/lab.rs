@@ -224,15 +224,7 @@ impl Lab {
     /// The newest run, as a new process finds it.
     pub(crate) fn open(&self, why: Why) -> Result<Run, Failure> {
         let run = self.store().list().unwrap().pop().unwrap();
-        Run::open(
-            run.as_str(),
-            &self.actor(),
-            why,
-            self.eyes(),
-            &self.store(),
-            self.tools(Arc::new(NoTripwire)),
-            self.options(),
-        )
+        self.open_run(run.as_str(), why, None)
     }
 
     /// The process dies, and with it everything that was not on disk.
