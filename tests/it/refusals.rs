@@ -45,11 +45,11 @@ fn a_state_folder_that_cannot_be_written_is_named() {
         let lab = Lab::new(1).await;
         lab.disk.inject(Fault::ReadOnly(PathBuf::from(STATE)));
         let failure = refused(&lab, &[]).await;
-        tells(&failure, ExitCode::StateUnwritable, 33, &[STATE, "--state"]);
+        tells(&failure, (ExitCode::StateUnwritable, 33), &[STATE], &["--state"]);
         // Also where the disk fills up just then.
         lab.disk.heal();
         lab.disk.inject(Fault::Write(1));
-        tells(&refused(&lab, &[]).await, ExitCode::StateUnwritable, 33, &[STATE]);
+        tells(&refused(&lab, &[]).await, (ExitCode::StateUnwritable, 33), &[STATE], &["--state"]);
         lab.disk.heal();
         assert_eq!(lab.forward("tidb/cfssl-rotate", &[]).await.unwrap().state, EndState::Done);
     });

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sandbox::world::genesis::{INPUTS, stem};
 use sandbox::world::json as js;
-use sandbox::world::kube::{DEPLOYMENTS, Kube, PODS, SECRETS, TIDB_CLUSTERS};
+use sandbox::world::kube::{DEPLOYMENTS, Kube, PODS, SECRETS, STATEFUL_SETS, TIDB_CLUSTERS};
 use sandbox::world::volume::secret_files;
 use serde_json::{Value, json};
 use stdlib::cert::{Certificate, Key};
@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
 use crate::stage::Stage;
+use crate::state::{LEASES, State};
 
 /// The components that have a Secret in the lab's world.
 pub const COMPONENTS: [&str; 4] = ["pd", "tikv", "tidb", "client"];
@@ -97,12 +98,12 @@ pub trait Hands: Stage {
     /// Writes a file of the PKI folder.
     fn write_pki(&self, name: &str, bytes: &[u8]) {
         let mode = if name.contains("-key") { 0o600 } else { 0o644 };
-        self.disk().write_atomic(&Stage::folder(self).join(name), bytes, mode).unwrap();
+        self.disk().write_atomic(&self.folder().join(name), bytes, mode).unwrap();
     }
 
     /// `rm` in the PKI folder.
     fn remove_pki(&self, name: &str) {
-        self.disk().remove(&Stage::folder(self).join(name)).unwrap();
+        self.disk().remove(&self.folder().join(name)).unwrap();
     }
 
     /// `mv` in the PKI folder.
@@ -114,7 +115,7 @@ pub trait Hands: Stage {
     /// All files of the PKI folder and of those below it.
     fn files(&self) -> Folder {
         let mut files = Folder::new();
-        found(&*self.disk(), &Stage::folder(self), &mut files);
+        found(&*self.disk(), &self.folder(), &mut files);
         files
     }
 
@@ -142,6 +143,27 @@ pub trait Hands: Stage {
         (self.secrets().await, self.files(), cluster["spec"].clone())
     }
 
+    /// What any write would move: versions of what nobody but runs writes, of the rest what is wanted, and modes of files.
+    async fn versions(&self) -> State {
+        let mut versions = State::new();
+        for kind in [SECRETS, LEASES, TIDB_CLUSTERS, STATEFUL_SETS, DEPLOYMENTS] {
+            for object in self.kube().list(kind, "tidb").await.unwrap().0 {
+                let metadata = &object["metadata"];
+                // The others' versions move by themselves, when their status is written.
+                let version = match kind {
+                    SECRETS | LEASES => metadata["resourceVersion"].clone(),
+                    _ => json!([metadata["generation"], metadata["annotations"]]),
+                };
+                versions.insert(format!("{} {}", kind.kind, js::name(&object)), version);
+            }
+        }
+        let modes = self.files().into_keys().map(|path| {
+            (path.display().to_string(), json!(format!("{:o}", self.disk().mode(&path).unwrap())))
+        });
+        versions.extend(modes);
+        versions
+    }
+
     /// `kubectl apply` of some files of a component's Secret.
     async fn patch(&self, component: &str, files: &[(&str, &[u8])]) {
         let data: BTreeMap<_, _> =
@@ -163,21 +185,26 @@ pub trait Hands: Stage {
         pods.iter().map(|pod| (js::name(pod).to_owned(), js::uid(pod).to_owned())).collect()
     }
 
-    /// The page's rolling restart, and patience.
-    async fn restart(&self, marker: &str) {
+    /// The page's marker, which asks for a rolling restart.
+    async fn ask_to_restart(&self, marker: &str) {
         let kube = self.kube();
         let mut spec = json!({});
         for component in ["pd", "tikv", "tidb"] {
             spec[component] = json!({ "annotations": { "tidb.pingcap.com/restartedAt": marker } });
         }
-        // Secrets reach the pods first.
-        sleep(self.patience() / 20).await;
-        let before = self.pods().await;
         kube.merge(TIDB_CLUSTERS, ("tidb", "basic"), "", &json!({ "spec": spec })).await.unwrap();
         let template =
             json!({ "metadata": { "annotations": { "kubectl.kubernetes.io/restartedAt": marker } } });
         let patch = json!({ "spec": { "template": template } });
         kube.merge(DEPLOYMENTS, ("tidb", "basic-client"), "", &patch).await.unwrap();
+    }
+
+    /// The page's rolling restart, and patience.
+    async fn restart(&self, marker: &str) {
+        // Secrets reach the pods first.
+        sleep(self.patience() / 20).await;
+        let before = self.pods().await;
+        self.ask_to_restart(marker).await;
         let begun = Instant::now();
         while self.pods().await.values().any(|uid| before.values().any(|old| old == uid)) {
             assert!(begun.elapsed() < self.patience(), "not every pod was restarted");

@@ -1,5 +1,6 @@
 //! Wrong starts: each is told in the operator's words, has its own exit code, and leaves everything as it was.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use journal::{Event, Moment, Tripwire};
@@ -10,12 +11,13 @@ use time::Duration;
 
 use crate::hands::{Authority, Hands};
 use crate::stage::Stage;
+use crate::state::difference;
 
 const ROTATE: &str = "tidb/cfssl-rotate";
 
 /// The failure of a rotation that must not begin, with proof that it changed nothing.
 pub async fn refused(stage: &impl Stage, set: &[(&str, &str)]) -> Failure {
-    let before = stage.all().await;
+    let before = (stage.all().await, stage.versions().await);
     let failure = match stage.forward(ROTATE, set).await {
         Err(failure) => failure,
         Ok(ending) => {
@@ -23,17 +25,18 @@ pub async fn refused(stage: &impl Stage, set: &[(&str, &str)]) -> Failure {
             ending.failure.unwrap()
         }
     };
-    assert!(stage.all().await == before, "a refusal changes nothing");
+    assert!(stage.all().await == before.0, "a refusal changes nothing");
+    assert_eq!(difference(&before.1, &stage.versions().await), BTreeMap::new(), "and writes nothing");
     assert_eq!(stage.world().counters().refused, 0);
     failure
 }
 
-/// That a failure has this exit code and says these words.
-pub fn tells(failure: &Failure, exit: ExitCode, number: u8, words: &[&str]) {
-    let text = format!("{failure}\n{}", failure.hint.as_deref().unwrap_or_default());
-    assert_eq!((failure.exit, failure.exit.number()), (exit, number), "{text}");
-    for word in words {
-        assert!(text.contains(word), "`{word}` is not told: {text}");
+/// That a failure has this exit code, says these words, and what to do about it.
+pub fn tells(failure: &Failure, (exit, number): (ExitCode, u8), words: &[&str], hints: &[&str]) {
+    assert_eq!((failure.exit, failure.exit.number()), (exit, number), "{failure}");
+    let (text, hint) = (failure.to_string(), failure.hint.as_deref().unwrap_or_default());
+    for (word, told) in words.iter().map(|word| (word, &*text)).chain(hints.iter().map(|word| (word, hint))) {
+        assert!(told.contains(word), "`{word}` is not told: {text}\n{hint}");
     }
 }
 
@@ -44,16 +47,17 @@ fn path(stage: &impl Stage, name: &str) -> String {
 /// A wrong name of the cluster, or of its namespace, is named.
 pub async fn a_wrong_name(stage: &impl Stage) {
     let failure = refused(stage, &[("cluster", "basik")]).await;
-    tells(&failure, ExitCode::TargetNotFound, 12, &["basik"]);
+    tells(&failure, (ExitCode::TargetNotFound, 12), &["basik"], &["tidb/basic", "--set cluster="]);
     let failure = refused(stage, &[("namespace", "tibd")]).await;
-    tells(&failure, ExitCode::TargetNotFound, 12, &["tibd"]);
+    tells(&failure, (ExitCode::TargetNotFound, 12), &["tibd"], &["tidb/basic", "--set namespace="]);
 }
 
 /// A Secret that is not there is named.
 pub async fn a_missing_secret(stage: &impl Stage) {
     stage.delete_secret("tikv").await;
     let failure = refused(stage, &[]).await;
-    tells(&failure, ExitCode::ObjectMissing, 13, &["basic-tikv-cluster-secret"]);
+    let hints = ["create it", "kubectl --namespace tidb get secrets"];
+    tells(&failure, (ExitCode::ObjectMissing, 13), &["basic-tikv-cluster-secret"], &hints);
 }
 
 /// A key that is not its certificate's is named, in the folder and in a Secret.
@@ -61,12 +65,14 @@ pub async fn a_wrong_key(stage: &impl Stage) {
     let right = stage.pki_file("ca-key.pem");
     stage.write_pki("ca-key.pem", &stage.pki_file("pd-server-key.pem"));
     let failure = refused(stage, &[]).await;
-    tells(&failure, ExitCode::KeyMismatch, 14, &[&path(stage, "ca-key.pem"), "ca.pem"]);
+    let hints = ["put the key that belongs to ca.pem there"];
+    tells(&failure, (ExitCode::KeyMismatch, 14), &[&path(stage, "ca-key.pem"), "ca.pem"], &hints);
 
     stage.write_pki("ca-key.pem", &right);
     stage.patch("tidb", &[("tls.key", &stage.pki_file("client-key.pem"))]).await;
     let failure = refused(stage, &[]).await;
-    tells(&failure, ExitCode::KeyMismatch, 14, &["basic-tidb-cluster-secret"]);
+    let hints = ["into the Secret, in one write"];
+    tells(&failure, (ExitCode::KeyMismatch, 14), &["basic-tidb-cluster-secret"], &hints);
 }
 
 /// A CA that has expired is named with its day.
@@ -76,16 +82,15 @@ pub async fn an_expired_ca(stage: &impl Stage) {
     stage.write_pki("ca.pem", expired.cert.pem().as_bytes());
     stage.write_pki("ca-key.pem", &expired.key_pem());
     let failure = refused(stage, &[]).await;
-    // It was made for ten years.
-    let day = (now - Duration::days(365)).date().to_string();
-    tells(&failure, ExitCode::Expired, 15, &[&path(stage, "ca.pem"), &day]);
+    let day = expired.cert.not_after().date().to_string();
+    tells(&failure, (ExitCode::Expired, 15), &[&path(stage, "ca.pem"), &day], &["without an outage"]);
 }
 
 /// A folder without the CA's key is named.
 pub async fn a_missing_key(stage: &impl Stage) {
     stage.remove_pki("ca-key.pem");
     let failure = refused(stage, &[]).await;
-    tells(&failure, ExitCode::KeyMissing, 16, &[&path(stage, "ca-key.pem")]);
+    tells(&failure, (ExitCode::KeyMissing, 16), &[&path(stage, "ca-key.pem")], &["bring the key", "0600"]);
 }
 
 /// The process dies as soon as one Secret is about to be written.
@@ -104,7 +109,9 @@ pub async fn a_second_run(stage: &impl Stage) {
     // Its Lease has ended; its mark has not.
     tokio::time::sleep(stdlib::lease::DURATION * 2).await;
     let failure = refused(stage, &[]).await;
-    tells(&failure, ExitCode::TargetLocked, 21, &[&ending.run, "trust-both", "resume", "rollback"]);
+    let hints = ["resume", "rollback", "abort"].map(|how| format!("rollover {how} {}", ending.run));
+    let hints = hints.each_ref().map(String::as_str);
+    tells(&failure, (ExitCode::TargetLocked, 21), &[&ending.run, "trust-both"], &hints);
 
     let ending = stage.resumes(&ending.run).await;
     assert_eq!(ending.state, EndState::Done, "the first goes on: {:?}", ending.failure);

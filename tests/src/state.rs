@@ -19,7 +19,8 @@ use stdlib::world::Disk;
 
 pub use issued::at_rest;
 
-const LEASES: Kind =
+/// What runs hold, one a cluster.
+pub const LEASES: Kind =
     Kind { api_version: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
 /// What the server draws or counts, labels that name a digest of a template, and with it of a marker, and the head of a record.
 const DRAWN: [&str; 10] = [
