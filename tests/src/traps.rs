@@ -1,16 +1,17 @@
 //! The traps of the source documents that lie in the cluster, each by name; those of certificates are with the library.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use journal::Event;
 use runner::events::EndState;
+use sandbox::world::EndState as WorldState;
 use sandbox::world::genesis::Scenario;
 use sandbox::world::kube::SECRETS;
-use sandbox::world::{EndState as WorldState, json as js};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::hands::Hands;
+use crate::hands::{COMPONENTS, Hands, secret_name};
 use crate::stage::Stage;
+use crate::state::difference;
 
 const ALL: &[(&str, &str)] = &[("remove_old_ca", "true")];
 
@@ -30,17 +31,25 @@ pub fn as_the_page_makes_them() -> Scenario {
 
 /// Made anew as another type they would be refused, for a type cannot be changed.
 pub async fn a_secret_of_another_type(stage: &impl Stage) {
+    let other = json!({ "type": "kubernetes.io/tls" });
+    for component in COMPONENTS {
+        let refused = stage.kube().merge(SECRETS, ("tidb", &secret_name(component)), "", &other).await;
+        assert!(refused.unwrap_err().to_string().contains("immutable"), "{component}: a type can be changed");
+    }
     rotates(stage).await;
-    let secrets = stage.kube().list(SECRETS, "tidb").await.unwrap().0;
-    let ours = secrets.iter().filter(|secret| js::name(secret).ends_with("-cluster-secret"));
-    let types: Vec<&str> = ours.filter_map(|secret| secret["type"].as_str()).collect();
-    assert_eq!(types, ["Opaque"; 3], "their type stays");
+    for component in COMPONENTS {
+        let secret = stage.kube().get(SECRETS, "tidb", &secret_name(component)).await.unwrap().unwrap();
+        assert_eq!(secret["type"], "Opaque", "{component}: its type stays");
+    }
 }
 
 /// The page's restart marker is a constant, so whoever follows it a second time restarts nothing.
 pub async fn a_constant_restart_marker(stage: &impl Stage) {
-    // A person has restarted everything with the marker of the page; the same marker once more does nothing.
     stage.restart("20200814").await;
+    let before = stage.versions().await;
+    stage.ask_to_restart("20200814").await;
+    let asked = difference(&before, &stage.versions().await);
+    assert_eq!(asked, BTreeMap::new(), "the same marker once more asks for nothing");
     rotates(stage).await;
     let id = stage.store().list().unwrap().pop().unwrap();
     let records = stage.store().load(&id).unwrap().records;
