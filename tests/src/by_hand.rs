@@ -60,6 +60,10 @@ async fn by_hand(stage: &impl Stage, until: Until) -> Option<Authority> {
     }
     if until >= Until::Restarted {
         stage.restart("by-hand").await;
+        let both = BTreeSet::from([ca.print(), print(&stage.world().pki().authority().0)]);
+        for (pod, served) in stage.world().end_state().await.pods {
+            assert_eq!(served.anchors.into_iter().collect::<BTreeSet<_>>(), both, "{pod} has loaded both");
+        }
     }
     let switched = match until {
         Until::SomeSwitched => 2,
