@@ -393,6 +393,16 @@ pub(super) async fn active(world: &World, args: &[Value]) -> Result<Value, PrimE
     Ok(json!({ "host": entry.name, "service": service.name(), "started": status.started }))
 }
 
+/// `host::status(host, service)`: what runs and what does not, where neither is a failure.
+pub(super) async fn status(world: &World, args: &[Value]) -> Result<Value, PrimError> {
+    let entry = entry_of(args, 0)?;
+    let service = Service::of(args.get(1).unwrap_or(&Value::Null))?;
+    let status = service.status(world.hosts.host(&entry)?.as_ref()).await?;
+    Ok(
+        json!({ "host": entry.name, "service": service.name(), "active": status.active, "words": status.words }),
+    )
+}
+
 /// What a written file makes parties load, where it holds certificates.
 pub(super) fn forecast_write(_: &World, args: &[Value]) -> Result<Vec<trust::Write>, PrimError> {
     let (entry, path) = (entry_of(args, 0)?, path(args, 1, "path")?);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::calls::{
     NAME_FIELD, active, entries_of, entry_of, forecast_pair, forecast_write, path, read_inventory, ready,
-    restart_service, texts, touch, touches, touches_hosts, touches_restart, touches_service,
+    restart_service, status, texts, touch, touches, touches_hosts, touches_restart, touches_service,
     touches_verified, verified, write, write_pair,
 };
 use super::trust::Named;
@@ -268,6 +268,19 @@ pub const PRIMITIVES: &[Primitive] = &[
         restore: None,
         forecast: None,
         touches: touches_verified,
+    },
+    Primitive {
+        name: "host::status",
+        kind: Kind::Read,
+        params: &[HOST, SERVICE],
+        returns: "a map: `host`, `service`, `active`, whether it runs, and `words`, what it is",
+        doc: "Looks whether a service runs: what a plan depends on. `host::active` proves it.\n\nErrors: `not-found` for a unit that \
+              systemd does not know; `unavailable`.",
+        example: r#"if !host::status(m, "etcd").active { note(`${m.name}: etcd does not run`); }"#,
+        run: |world, args, _| Box::pin(async move { status(world, args).await }),
+        restore: None,
+        forecast: None,
+        touches: |args| touches_service(args, false),
     },
     Primitive {
         name: "host::trust",

@@ -12,6 +12,7 @@ mod expiry;
 mod faults;
 mod field;
 mod from_a_member;
+mod given_up;
 mod hosts;
 mod keys;
 mod killed;

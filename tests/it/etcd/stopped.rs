@@ -37,7 +37,7 @@ impl Case {
 }
 
 /// CAs of Kubernetes keep their keys.
-fn keys_of_cas(path: &str) -> bool {
+pub(super) fn keys_of_cas(path: &str) -> bool {
     path.ends_with("pki/ca.key") || path.ends_with("/front-proxy-ca.key")
 }
 

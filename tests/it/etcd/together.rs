@@ -13,7 +13,7 @@ use super::lab::Lab;
 use super::stopped::of_kubernetes_alone;
 use crate::lab::virtual_time;
 
-const NEW: &str = ".rollover-new";
+pub(super) const NEW: &str = ".rollover-new";
 const MEMBERS: [&str; 3] = ["m1", "m2", "m3"];
 
 /// Stops before a record about a step whose key has this text.
@@ -47,7 +47,7 @@ fn laid(lab: &Lab) -> usize {
     lab.files().keys().filter(|path| path.ends_with(NEW)).count()
 }
 
-fn running(lab: &Lab) -> Vec<&'static str> {
+pub(super) fn running(lab: &Lab) -> Vec<&'static str> {
     let is_up = |host: &&str| lab.world.machine(host).unwrap().unit("etcd").unwrap().is_active();
     MEMBERS.into_iter().filter(is_up).collect()
 }
