@@ -18,6 +18,8 @@ mod looking;
 mod refusals;
 #[path = "hosts/sshd.rs"]
 mod sshd;
+#[path = "hosts/stopped.rs"]
+mod stopped;
 #[path = "hosts/timers.rs"]
 mod timers;
 
@@ -47,6 +49,7 @@ async fn a_host_over_openssh_keeps_the_contract() {
     let host = pool.host(&server.entry("m1")).unwrap();
     contract::holds(host.as_ref(), server.folder()).await;
     contract::serves_unit(host.as_ref(), "etcd").await;
+    contract::stops(host.as_ref(), &stdlib::host::Service::Unit { unit: "etcd".into() }).await;
     changes::owners_come_back(host, server.folder()).await;
 }
 

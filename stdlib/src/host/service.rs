@@ -136,7 +136,7 @@ impl Service {
                 ];
                 let output = host.run(Command::new(argv)).await?;
                 if output.code != 0 {
-                    return Err(self.failed(host, "cannot be looked at", &output));
+                    return Err(self.failed(host, "cannot be looked at", &argv.map(str::to_owned), &output));
                 }
                 let text = output.text();
                 let field = |name: &str| {
@@ -189,8 +189,11 @@ impl Service {
     ) -> Result<(), PrimError> {
         // It says itself what it has waited for, before it is ended.
         let command = self.restart_command(within.saturating_sub(SAY).max(SAY));
-        let output = host.run(Command::new(command).within(within).fenced(fence)).await?;
-        if output.code == 0 { Ok(()) } else { Err(self.failed(host, "could not be restarted", &output)) }
+        let output = host.run(Command::new(command.clone()).within(within).fenced(fence)).await?;
+        if output.code == 0 {
+            return Ok(());
+        }
+        Err(self.failed(host, "could not be restarted", &command, &output))
     }
 
     /// Stops it, so that it stays down until it is restarted. Returns `false` where it runs on, for nobody can say how it
@@ -212,15 +215,15 @@ impl Service {
             Self::Given { stop, .. } if stop.is_empty() => return Ok(false),
             Self::Given { stop, .. } => stop.clone(),
         };
-        let output = host.run(Command::new(command).within(within).fenced(fence)).await?;
+        let output = host.run(Command::new(command.clone()).within(within).fenced(fence)).await?;
         match output.code {
             0 => Ok(true),
             containers::KEPT if matches!(self, Self::Container { .. }) => Ok(false),
-            _ => Err(self.failed(host, "could not be stopped", &output)),
+            _ => Err(self.failed(host, "could not be stopped", &command, &output)),
         }
     }
 
-    fn failed(&self, host: &dyn Host, what: &str, output: &Output) -> PrimError {
+    fn failed(&self, host: &dyn Host, what: &str, command: &[String], output: &Output) -> PrimError {
         let name = self.name();
         let error =
             PrimError::new(Code::Unavailable, format!("service `{name}` {what}: {}", output.complaint()))
@@ -234,7 +237,7 @@ impl Service {
             Self::Container { .. } => error.hint(format!(
                 "`crictl ps -a --name {name}` and `journalctl -u kubelet -n 50` there tell why"
             )),
-            Self::Given { .. } => error,
+            Self::Given { .. } => error.hint(format!("type `{}` there to see why", command.join(" "))),
         }
     }
 }

@@ -14,7 +14,7 @@ use stdlib::{PrimError, World};
 
 /// Takes note of effects, and lets each be made.
 #[derive(Default)]
-struct Noting(Mutex<Vec<RecordedEffect>>);
+pub(crate) struct Noting(pub(crate) Mutex<Vec<RecordedEffect>>);
 
 impl Gate for Noting {
     fn effect(&self, effect: Effect) -> BoxFuture<'_, Result<Permit, PrimError>> {

@@ -34,8 +34,11 @@ if [ "$unit" != etcd ]; then
 fi
 starts=$(cat @FOLDER@/starts 2>/dev/null || echo 1)
 case $what in
-  show) printf 'LoadState=loaded\nActiveState=active\nSubState=running\nMainPID=7\nInvocationID=%s\n' "$starts";;
-  restart) echo $((starts + 1)) >@FOLDER@/starts;;
+  show)
+    state='active\nSubState=running'; [ ! -e @FOLDER@/down ] || state='inactive\nSubState=dead'
+    printf "LoadState=loaded\nActiveState=$state\nMainPID=7\nInvocationID=%s\n" "$starts";;
+  restart) rm -f @FOLDER@/down; echo $((starts + 1)) >@FOLDER@/starts;;
+  stop) : >@FOLDER@/down;;
 esac
 "#;
 
