@@ -12,6 +12,8 @@ mod contract;
 mod holds;
 #[path = "hosts/jump.rs"]
 mod jump;
+#[path = "hosts/laid.rs"]
+mod laid;
 #[path = "hosts/looking.rs"]
 mod looking;
 #[path = "hosts/refusals.rs"]

@@ -103,7 +103,7 @@ async fn containers_of_docker_and_of_the_kubelet_are_restarted_and_told_apart() 
 const SYNC: &str = "#!/bin/sh\nprintf '%s\\n' \"$@\" >>@FOLDER@/synced\nexec /bin/sync \"$@\"\n";
 
 #[tokio::test]
-async fn folders_that_are_made_survive_a_power_cut_up_to_the_one_that_was_there() {
+async fn what_is_written_and_what_is_renamed_survives_a_power_cut_with_its_folders() {
     let Some(server) = Sshd::start() else { return };
     server.has("sync", SYNC);
     let pool = Pool::default();
@@ -121,4 +121,16 @@ async fn folders_that_are_made_survive_a_power_cut_up_to_the_one_that_was_there(
     for folder in [at("new/deep"), at("new"), server.folder().to_str().unwrap().to_owned()] {
         assert!(synced.lines().any(|line| line == folder), "{folder} in {synced}");
     }
+    // A file that lay beside its place is on disk, its new name is not.
+    fs::remove_file(at("synced")).unwrap();
+    fs::write(at("new/file"), "made").unwrap();
+    let one = stdlib::host::Move {
+        from: at("new/file"),
+        staged: stdlib::host::digest(b"made"),
+        to: at("new/deep/other"),
+        before: stdlib::host::ABSENT.into(),
+    };
+    host.install(&[one], None).await.unwrap();
+    let synced = fs::read_to_string(at("synced")).unwrap();
+    assert!(synced.lines().any(|line| line == at("new/deep")), "{synced}");
 }
