@@ -60,6 +60,9 @@ fn told(lab: &Lab) -> Vec<&'static str> {
             Event::Effect(effect) => effect,
             // Down, not only about to be.
             Event::Outcome(step) if step.step.contains("/change/stop ") => return Some("stop"),
+            Event::Outcome(step) if step.step.contains("/settle/m") && step.step.contains("etcd") => {
+                return Some("up");
+            }
             _ => return None,
         };
         let (place, service) = (&effect.place.0, effect.place.0.contains(":service:"));
@@ -90,14 +93,15 @@ fn all_is_laid_then_all_are_stopped_then_all_is_installed_then_all_start() {
             assert_eq!(ending.state, EndState::Done, "{layout:?}: {:?}", ending.failure);
             let mut words = told(&lab);
             let count = |word: &str| words.iter().filter(|known| **known == word).count();
-            assert_eq!((count("stop"), count("start")), (3, 3), "{layout:?}: {words:?}");
+            assert_eq!((count("stop"), count("start"), count("up")), (3, 3, 3), "{layout:?}: {words:?}");
             assert_eq!(
                 count("install"),
                 2 * count("lay"),
                 "each takes its place, and lies beside it no more"
             );
             words.dedup();
-            assert_eq!(words, ["lay", "stop", "install", "start"], "{layout:?}");
+            // None waits for another to be up: each may be up only when the others are.
+            assert_eq!(words, ["lay", "stop", "install", "start", "up"], "{layout:?}");
             assert!(lab.files().keys().eq(before.keys()), "{layout:?}: a file more or less");
             assert_eq!(lab.left_behind(&ending.run), Vec::<String>::new());
         }
@@ -124,6 +128,34 @@ fn a_disk_that_is_full_is_found_while_every_member_still_runs() {
         assert_eq!(ending.state, EndState::Done, "{:?}", ending.failure);
         assert_eq!(lab.renewed(&before, |_| false), Vec::<String>::new());
         assert_eq!(laid(&lab), 0);
+    });
+}
+
+/// Has a host hold something else than what was laid there, before a step whose key has this text.
+struct SpoiltAt(&'static str, std::path::PathBuf);
+
+impl Tripwire for SpoiltAt {
+    fn stops(&self, _: u64, event: &Event, _: Moment) -> bool {
+        if serde_json::to_value(event).unwrap().to_string().contains(self.0) {
+            fs::write(&self.1, "not what was sent").unwrap();
+        }
+        false
+    }
+}
+
+#[test]
+fn a_host_that_holds_something_else_than_was_sent_is_found_while_every_member_still_runs() {
+    virtual_time(async {
+        let lab = Lab::of(1, &expired(Layout::Systemd)).await;
+        let up = running(&lab);
+        let path = lab.path("m2", &format!("etc/etcd/pki/server.pem{NEW}"));
+        // The last of what is laid there.
+        let spoilt = Arc::new(SpoiltAt("laid on m1", path));
+        let ending = lab.run(&lab.workflow("etcd/renew-expired"), spoilt).await.unwrap();
+        let text = ending.failure.as_ref().unwrap().to_string();
+        assert!(text.contains("laid on m2") && text.contains("/etc/etcd/pki/server.pem"), "{text}");
+        assert_eq!(running(&lab), up, "a member was stopped");
+        assert!(!told(&lab).contains(&"stop"));
     });
 }
 
