@@ -116,6 +116,22 @@ fn where_no_host_has_the_key_it_lies_here_and_renews_the_leaves() {
 }
 
 #[test]
+fn each_side_is_signed_with_its_own_key_where_hosts_have_both() {
+    virtual_time(async {
+        let lab = Lab::of(1, &Etcd { peer_ca: true, ..Etcd::default() }).await;
+        for name in ["ca-key.pem", "peer-ca-key.pem"] {
+            let key = lab.disk.read(&Path::new("/srv/pki").join(name)).unwrap();
+            std::fs::write(lab.path("m1", &format!("etc/etcd/pki/{name}")), key).unwrap();
+        }
+        let before = lab.files();
+        done(&lab, "etcd/renew-leaves", &["ca_key=", "peer_ca_key="]).await;
+        let kept = |path: &str| path.ends_with("ca.pem") || path.ends_with("ca-key.pem");
+        assert_eq!(lab.renewed(&before, kept), Vec::<String>::new());
+        assert_eq!(lab.ailing().await, Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_folder_that_holds_a_ca_is_refused_before_anything_is_changed() {
     virtual_time(async {
         let lab = Lab::new(1).await;
