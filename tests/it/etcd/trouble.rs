@@ -210,16 +210,22 @@ async fn a_snapshot_is_one_for_etcds_own_program_and_the_leadership_goes_where_i
     done(etcdctl(&cluster, &["put", "kept", "value"]));
     run("etcd::snapshot", &[json!("saved.db")]).await.unwrap();
     let saved = folder.path().join("saved.db");
-    let status = etcdctl(&cluster, &["snapshot", "status", saved.to_str().unwrap(), "-w", "json"]);
-    let status: Value = serde_json::from_str(&done(status)).unwrap();
-    assert!(status["totalKey"].as_u64().unwrap() > 0 && status["revision"].as_u64().unwrap() > 1, "{status}");
+    let is_whole = |path: &std::path::Path| {
+        let status = etcdctl(&cluster, &["snapshot", "status", path.to_str().unwrap(), "-w", "json"]);
+        let status: Value = serde_json::from_str(&done(status)).unwrap();
+        let (keys, revision) = (status["totalKey"].as_u64().unwrap(), status["revision"].as_u64().unwrap());
+        assert!(keys > 0 && revision > 1, "{status}");
+    };
+    is_whole(&saved);
     // It is no formality: one that was touched is none.
     let mut bytes = fs::read(&saved).unwrap();
     bytes[5000] ^= 1;
     let spoilt = folder.path().join("spoilt.db");
-    fs::write(&spoilt, bytes).unwrap();
-    let error = run("etcd::snapshot", &[json!("spoilt.db")]).await;
-    assert!(error.is_ok(), "what is torn is taken anew: {error:?}");
+    fs::write(&spoilt, &bytes).unwrap();
+    let taken = run("etcd::snapshot", &[json!("spoilt.db")]).await;
+    assert!(taken.is_ok(), "what is torn is taken anew: {taken:?}");
+    assert_ne!(fs::read(&spoilt).unwrap(), bytes);
+    is_whole(&spoilt);
 
     let led = async || {
         let seen = run("etcd::members", &[]).await.unwrap();
