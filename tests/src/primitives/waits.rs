@@ -78,22 +78,31 @@ pub(super) async fn a_watch_that_is_cut_goes_on_from_where_it_was(scene: Scene) 
 }
 
 pub(super) async fn versions_that_the_server_has_forgotten_are_listed_anew(scene: Scene) {
-    let (scene, _) = after(scene, async |scene| {
-        scene.create(map(scene, "two")).await;
-        let uid = scene.get(&Ref::new("v1", "ConfigMap", &scene.ns, "two")).await;
-        let object = Ref::new("v1", "ConfigMap", &scene.ns, "two");
-        let field = |name: &str| uid["metadata"][name].as_str().unwrap().to_owned();
-        let gone = Fault::new(Strike::Status(410, "too old resource version".into()));
-        scene.inject(gone.verb("watch").times(1));
-        in_memory(scene).drop_watches(None, Some("rollover"), true);
-        let other = scene.other();
-        let objects = stdlib::k8s::client::Objects::of(&other).unwrap();
-        objects.delete(&object, &field("uid"), &field("resourceVersion")).await.unwrap();
-        in_memory(scene).compact();
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    })
-    .await;
-    assert_eq!(counted(&scene, "list"), 2);
+    // Some servers say so in their answer to the watch, others in the first of its events.
+    for in_the_answer in [true, false] {
+        let (scene, _) = after(scene.another().await, async |scene| {
+            // It would be waited for, did nobody see that it has gone.
+            scene.create(map(scene, "gone")).await;
+            let object = Ref::new("v1", "ConfigMap", &scene.ns, "gone");
+            let gone = scene.get(&object).await;
+            let field = |name: &str| gone["metadata"][name].as_str().unwrap().to_owned();
+            if in_the_answer {
+                let expired = Fault::new(Strike::Status(410, "too old resource version".into()));
+                scene.inject(expired.verb("watch").times(1));
+            }
+            in_memory(scene).drop_watches(None, Some("rollover"), true);
+            let other = scene.other();
+            let objects = stdlib::k8s::client::Objects::of(&other).unwrap();
+            objects.delete(&object, &field("uid"), &field("resourceVersion")).await.unwrap();
+            in_memory(scene).compact();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        })
+        .await;
+        // At once: the watch that was cut, the one that was told, the one from the new list.
+        let told = (counted(&scene, "list"), counted(&scene, "watch"));
+        let wanted = if in_the_answer { (2, 3) } else { (4, 6) };
+        assert_eq!(told, wanted, "in the answer: {in_the_answer}");
+    }
 }
 
 pub(super) async fn a_server_that_is_away_for_a_while_is_waited_for(scene: Scene) {
