@@ -67,6 +67,21 @@ fn back(world: &World, effect: &RecordedEffect, gate: &dyn Gate) -> Result<(), P
 }
 
 #[test]
+fn a_folder_is_listed_and_what_is_none_is_no_empty_one() {
+    let disk = SimDisk::new();
+    let world = world(&disk);
+    let named = |path: &str| list(&world, &[json!(path)]);
+    assert_eq!(named("etcd-ca").unwrap(), json!([]), "nothing is there yet");
+    for name in ["ca.pem", ".hidden", "ca-key.pem"] {
+        disk.write_atomic(&Path::new("/etc").join(name), b"x", 0o600).unwrap();
+    }
+    assert_eq!(named("").err().unwrap().code, Code::Argument);
+    assert_eq!(named("/etc").unwrap(), json!([".hidden", "ca-key.pem", "ca.pem"]));
+    let error = named("ca.pem").err().unwrap();
+    assert_eq!((error.code, error.object.as_str()), (Code::Invalid, "/etc/ca.pem"), "{error}");
+}
+
+#[test]
 fn a_file_is_written_once_and_put_back_with_its_mode() {
     let disk = SimDisk::new();
     let world = world(&disk);

@@ -66,9 +66,13 @@ fn what_a_killed_process_left_beside_a_file_goes_with_the_next_write_there() {
     let held = made(".rollover-alive1");
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
     drop(made(".rollover-my-notes"));
+    // Its writer is about to lock it.
+    let young = made(".rollover-young1");
+    young.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(60)).unwrap();
+    drop(young);
     SystemDisk.write_atomic(&root.path().join("ca.pem"), b"one", 0o644).unwrap();
     let there = SystemDisk.list(root.path()).unwrap();
-    assert_eq!(there, [".rollover-alive1", ".rollover-my-notes", "ca.pem"]);
+    assert_eq!(there, [".rollover-alive1", ".rollover-my-notes", ".rollover-young1", "ca.pem"]);
     drop(held);
 }
 
