@@ -149,10 +149,10 @@ pub trait Hands: Stage {
         for kind in [SECRETS, LEASES, TIDB_CLUSTERS, STATEFUL_SETS, DEPLOYMENTS] {
             for object in self.kube().list(kind, "tidb").await.unwrap().0 {
                 let metadata = &object["metadata"];
-                // The others' versions move by themselves, when their status is written.
+                // The others' versions move by themselves, when their status is written, and so does a TidbCluster's generation.
                 let version = match kind {
                     SECRETS | LEASES => metadata["resourceVersion"].clone(),
-                    _ => json!([metadata["generation"], metadata["annotations"]]),
+                    _ => json!([object["spec"], metadata["annotations"]]),
                 };
                 versions.insert(format!("{} {}", kind.kind, js::name(&object)), version);
             }
