@@ -102,19 +102,3 @@ pub(crate) async fn owners_come_back(host: Arc<dyn Host>, folder: &Path) {
     desk.puts_back().await;
     assert_eq!(now().await, is("one", "daemon:daemon", 0o640));
 }
-
-/// Taken for no, it would have a file written where it is only to be laid.
-#[tokio::test]
-async fn a_word_for_beside_that_is_neither_true_nor_false_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("file").to_str().unwrap().to_owned();
-    let (world, gate) = (World::system(None, folder.path().to_owned()), Noting::default());
-    let host = json!({ "name": "m1", "address": "127.0.0.1", "connection": "local" });
-    for beside in [json!("true"), json!(1), json!(null)] {
-        let args = [host.clone(), json!(file), json!("text"), json!({ "beside": beside })];
-        let error = (registry().get("host::write").unwrap().run)(&world, &args, &gate).await.err().unwrap();
-        assert!(error.message.contains("`options.beside` is neither true nor false"), "{error}");
-        assert_eq!(error.found.as_deref(), Some(beside.to_string().as_str()));
-    }
-    assert!(gate.0.lock().unwrap().is_empty() && fs::read_dir(folder.path()).unwrap().next().is_none());
-}

@@ -10,7 +10,6 @@ use sandbox::hosts::{Etcd, Fault, Layout, Machine};
 use sandbox::world::Expired;
 
 use super::lab::Lab;
-use super::stopped::of_kubernetes_alone;
 use crate::lab::virtual_time;
 
 pub(super) const NEW: &str = ".rollover-new";
@@ -197,36 +196,5 @@ fn what_somebody_else_put_beside_a_file_is_named_and_not_installed() {
         assert!(text.contains("what was laid there is gone, or is another"), "{text}");
         let on_m2 = |files: super::lab::Files| files.into_iter().filter(|(path, _)| path.starts_with("m2/"));
         assert!(on_m2(lab.files()).eq(on_m2(before)), "half of it was installed");
-    });
-}
-
-/// Nobody goes on with a run that was given up. The next one finds what that one has laid and stopped.
-#[test]
-fn a_run_begun_after_one_that_was_given_up_amid_the_outage_brings_the_cluster_back() {
-    virtual_time(async {
-        for layout in [Layout::Systemd, Layout::Kubeadm, Layout::Rke] {
-            let lab = Lab::of(1, &expired(layout)).await;
-            let before = lab.files();
-            let workflow = lab.workflow("etcd/renew-expired");
-            let ending = lab.run(&workflow, Arc::new(StopWhen("install m2"))).await.unwrap();
-            assert_eq!(ending.state, EndState::Killed, "{layout:?}");
-            let given_up = lab.open(Why::Abort).unwrap().abort(true).await;
-            assert_eq!(given_up.state, EndState::Aborted, "{layout:?}: {:?}", given_up.failure);
-            assert!(laid(&lab) > 0, "{layout:?}: what was laid lies there");
-
-            // The CA of the one that was given up is never overwritten: somebody may have installed it.
-            let more = ["ca_out=/srv/again"];
-            let ending = lab.run_with(&workflow, Arc::new(NoTripwire), &more).await.unwrap();
-            assert_eq!(ending.state, EndState::Done, "{layout:?}: {:?}", ending.failure);
-            // On kubeadm's masters what is not etcd's has expired as well, and is not this workflow's.
-            let mut old = lab.renewed(&before, |_| false);
-            let path = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
-            old.retain(|line| layout != Layout::Kubeadm || !of_kubernetes_alone(&path(line)));
-            assert_eq!(old, Vec::<String>::new(), "{layout:?}");
-            assert_eq!(laid(&lab), 0, "{layout:?}");
-            assert!(lab.files().keys().eq(before.keys()), "{layout:?}: a file more or less");
-            assert_eq!(lab.left_behind(&ending.run), Vec::<String>::new(), "{layout:?}");
-            assert_eq!(lab.ailing().await, Vec::<String>::new(), "{layout:?}");
-        }
     });
 }
