@@ -8,10 +8,9 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
 };
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use crate::world::{AppendFile, Disk};
 
@@ -31,11 +30,6 @@ const TEMPORARY: &str = ".rollover-";
 const DRAWN: usize = 6;
 /// So young a file may be one whose writer is just about to lock it.
 const YOUNG: Duration = Duration::from_millis(100);
-
-/// For how long a lock may be held by nobody: a child of a process that was killed keeps that one's files until it has
-/// become the program that it was begun for.
-const LINGERS: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Removes what killed processes have left in a folder, keys perhaps: nobody holds its lock any more. What cannot be
 /// removed stays.
@@ -159,13 +153,9 @@ impl Disk for SystemDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-        let begun = Instant::now();
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Box::new(file)),
-                Err(Errno::WOULDBLOCK) if begun.elapsed() < LINGERS => std::thread::sleep(PAUSE),
-                Err(e) => return Err(e.into()),
-            }
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Box::new(file)),
+            Err(e) => Err(e.into()),
         }
     }
 }

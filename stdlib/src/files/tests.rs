@@ -204,20 +204,6 @@ fn a_full_disk_and_a_read_only_path_say_so() {
     assert_eq!(disk.counts().0, 3, "a path that is read-only is no write");
 }
 
-/// A process that was killed while it began another has left its files with that one for a moment.
-#[test]
-fn a_lock_that_its_holder_lets_go_in_a_moment_is_waited_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("lock");
-    let held = SystemDisk.lock(&path).unwrap();
-    let holder = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(150));
-        drop(held);
-    });
-    drop(SystemDisk.lock(&path).unwrap());
-    holder.join().unwrap();
-}
-
 #[test]
 fn a_lock_of_the_machine_ends_with_its_process() {
     let root = tempfile::tempdir().unwrap();
