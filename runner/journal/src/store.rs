@@ -8,7 +8,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use stdlib::world::Disk;
 use time::OffsetDateTime;
@@ -208,28 +207,7 @@ impl Store {
             Err(e) => Err(JournalError::io(&path)(e)),
         }
     }
-
-    /// The same for who is to go on with a run, perhaps right after its process was killed: waits a moment for a lock that
-    /// is held by nobody any more.
-    ///
-    /// # Errors
-    /// As for [`Self::lock`].
-    pub fn lock_soon(&self, id: &RunId) -> Result<RunLock, JournalError> {
-        for _ in 0..LOOKS {
-            match self.lock(id) {
-                Err(JournalError::Held { .. }) => std::thread::sleep(LINGERS / LOOKS),
-                locked => return locked,
-            }
-        }
-        self.lock(id)
-    }
 }
-
-/// For how long a lock may be held by nobody: a child of a process that was killed keeps that one's files until it has
-/// become the program that it was begun for.
-const LINGERS: Duration = Duration::from_secs(1);
-/// How often it is looked at meanwhile.
-const LOOKS: u32 = 20;
 
 /// A run that this process has locked; the lock is released when this is dropped or the process dies.
 pub struct RunLock {

@@ -311,20 +311,3 @@ fn a_run_folder_works_on_another_machine() {
     let journal = journal::Journal::open(lock, tools()).unwrap();
     assert_eq!(journal.state(), &state);
 }
-
-/// A process that was killed while it began another has left its files with that one for a moment. Who goes on with the run
-/// waits for that; who only asks whether somebody works on it is told at once.
-#[test]
-fn a_lock_that_its_holder_lets_go_in_a_moment_is_waited_for_by_who_goes_on() {
-    let here = tempfile::tempdir().unwrap();
-    let store = Store::new(Arc::new(SystemDisk), here.path());
-    let held = store.create(BEGAN, 1).unwrap();
-    let id = store.list().unwrap().pop().unwrap();
-    let holder = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        drop(held);
-    });
-    assert!(matches!(store.lock(&id), Err(journal::JournalError::Held { .. })));
-    drop(store.lock_soon(&id).unwrap());
-    holder.join().unwrap();
-}

@@ -1,10 +1,12 @@
 //! `rollover resume`, `rollover rollback`, and what they share with `abort`: opening a run again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use journal::{EndState, Lifecycle, RunId, Why};
+use journal::{EndState, JournalError, Lifecycle, RunId, Store, Why};
 use stdlib::World;
 use stdlib::k8s::forward;
+use stdlib::world::Clock;
 
 use super::args::{Dialling, Reach};
 use super::connect::{self, Way};
@@ -97,6 +99,22 @@ async fn world(found: &Found, way: &Way, why: Why) -> Result<(World, Arc<dyn Tar
     )))
 }
 
+/// For how long a lock may be held by nobody any more: a child of a process that was killed keeps that one's files until it
+/// has become the program that it was begun for.
+const LINGERS: Duration = Duration::from_secs(1);
+/// How often it is looked at meanwhile.
+const LOOKS: u32 = 20;
+
+/// Waits a moment for the lock of a run that is to be gone on with, perhaps right after its process was killed.
+async fn let_go(store: &Store, run: &RunId, clock: &dyn Clock) {
+    for _ in 0..LOOKS {
+        match store.lock(run) {
+            Err(JournalError::Held { .. }) => clock.sleep(LINGERS / LOOKS).await,
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
 /// Opens a run again where it can be reached.
 pub(crate) async fn open(
     context: &Context,
@@ -121,6 +139,7 @@ pub(crate) async fn open(
     };
     let tools = signing::tools(context, &world)?;
     let store = records::store(context);
+    let_go(&store, &found.id, &*world.clock).await;
     let run = Run::open(found.id.as_str(), &session::actor(), why, world, &store, tools, options)?;
     Ok(Opened { run, watched })
 }
@@ -152,4 +171,36 @@ pub(crate) async fn rollback(
     let opened = open(context, &found, reach, Why::Rollback, agreed).await?;
     let ending = opened.run.back(why).await;
     Ok(opened.end(context, ending).await)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use stdlib::files::SystemDisk;
+    use stdlib::world::SystemClock;
+
+    use super::*;
+
+    /// Who only asks whether somebody works on a run is told at once.
+    #[tokio::test]
+    async fn a_lock_that_its_holder_lets_go_in_a_moment_is_waited_for_by_who_goes_on() {
+        let here = tempfile::tempdir().unwrap();
+        let store = Store::new(Arc::new(SystemDisk), here.path());
+        let held = store.create(SystemClock.now(), 1).unwrap();
+        let id = store.list().unwrap().pop().unwrap();
+        assert!(matches!(store.lock(&id), Err(JournalError::Held { .. })));
+        let holder = tokio::spawn(async move {
+            SystemClock.sleep(LINGERS / 5).await;
+            drop(held);
+        });
+        let_go(&store, &id, &SystemClock).await;
+        drop(store.lock(&id).unwrap());
+        holder.await.unwrap();
+
+        // One that is really held is not waited for any longer.
+        let held = store.lock(&id).unwrap();
+        let_go(&store, &id, &SystemClock).await;
+        assert!(matches!(store.lock(&id), Err(JournalError::Held { .. })));
+        drop(held);
+    }
 }

@@ -66,7 +66,7 @@ pub(crate) fn open(
 ) -> Result<Opened, Failure> {
     let fail = |error: JournalError| record::failure(&error, false);
     let id = store.find(run).map_err(fail)?;
-    let lock = store.lock_soon(&id).map_err(fail)?;
+    let lock = store.lock(&id).map_err(fail)?;
     let folder = lock.dir().display().to_string();
     let vault = Arc::new(lock.vault().map_err(fail)?);
     let mut journal = Journal::open(lock, tools).map_err(fail)?;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_client::proto::PbAlarmMember;
+use etcd_client::{AlarmAction, AlarmType, ResponseHeader};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::client::{Access, Endpoint, ask};
+use super::client::{Access, Connection, Endpoint, connect, fail};
 use super::quorum::Voter;
 use crate::bundle;
 use crate::error::{Code, PrimError};
@@ -21,6 +23,8 @@ use crate::world::World;
 pub(super) const LAG: u64 = 5_000;
 /// How long trouble that a person has to end is waited out: it may just be ending.
 const MOMENT: Duration = Duration::from_secs(5);
+/// How long a member that is well may take for a read.
+const HEALTHY: Duration = Duration::from_secs(1);
 
 /// A member as a script names it.
 #[derive(Debug, Clone)]
@@ -140,47 +144,48 @@ impl Cluster {
     pub async fn look(&self, world: &World) -> Result<Look, PrimError> {
         let access = &self.access;
         let asked = self.members.iter().map(|member| async move {
-            let status = status(world, &member.endpoint, access).await;
-            (member, status)
+            let said = said(world, &member.endpoint, access).await;
+            (member, said)
         });
         let asked = join_all(asked).await;
         let mut known = Vec::new();
         let mut alarms = Vec::new();
         let mut last = None;
-        // One that is not healthy still tells why: of an alarm every member says that it is not.
-        let tells = |answer: &Result<_, PrimError>| match answer {
-            Ok(_) => true,
-            Err(error) => error.code == Code::Unproved,
-        };
-        for (member, answer) in &asked {
-            if let Err(error) = answer {
-                last = Some(error.clone());
-            }
-            if !tells(answer) {
-                continue;
-            }
-            let list =
-                ask(world, &member.endpoint, access, "/v3/cluster/member/list", Some(&json!({}))).await;
-            let raised = json!({ "action": "GET" });
-            let raised = ask(world, &member.endpoint, access, "/v3/maintenance/alarm", Some(&raised)).await;
-            match list.and_then(|list| Ok((list, raised?))) {
-                Ok((list, raised)) => {
-                    known = parse_members(&list);
-                    alarms = parse_alarms(&raised, &known);
+        for (_, said) in &asked {
+            let said = match said {
+                Ok(said) => said,
+                Err(error) => {
+                    last = Some(error.clone());
+                    continue;
+                }
+            };
+            // One that is not healthy still tells why: of an alarm every member says that it is not.
+            match told(&said.connection).await {
+                Ok((members, raised)) => {
+                    alarms = alarms_of(&raised, &members);
+                    known = members;
                     break;
                 }
-                Err(error) if answer.is_ok() => last = Some(error),
+                Err(error) if said.status.is_ok() => last = Some(error),
                 // Without a quorum nobody tells, and each takes its time.
-                Err(_) => break,
+                Err(error) => {
+                    last = Some(said.status.as_ref().err().cloned().unwrap_or(error));
+                    break;
+                }
             }
         }
         if known.is_empty() {
             return Err(last.unwrap_or_else(|| PrimError::new(Code::Unavailable, "no member answers")));
         }
-        let members: Vec<Seen> =
-            asked.into_iter().map(|(member, answer)| seen(member, answer, &known)).collect();
+        let members: Vec<Seen> = asked.into_iter().map(|(member, said)| seen(member, said, &known)).collect();
         let strangers = strangers(&members, &known);
         Ok(Look { members, strangers, alarms })
+    }
+
+    /// Asks the leader, at its endpoint, to let another member lead.
+    pub(super) async fn hand_over(&self, world: &World, leader: &Endpoint, to: u64) -> Result<(), PrimError> {
+        let connection = connect(world, leader, &self.access).await?;
+        connection.ask(connection.client().move_leader(to)).await.map(drop)
     }
 }
 
@@ -206,39 +211,28 @@ struct Known {
     urls: Vec<String>,
 }
 
-/// A number of the gateway: 64-bit ones are texts.
-fn number(value: Option<&Value>) -> u64 {
-    value.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok())).unwrap_or(0)
+/// Who is a member, and which alarms are raised, as one member tells it.
+async fn told(member: &Connection) -> Result<(Vec<Known>, Vec<PbAlarmMember>), PrimError> {
+    let list = member.ask(member.client().member_list()).await?;
+    let raised = member.ask(member.client().alarm(AlarmAction::Get, AlarmType::None, None)).await?;
+    let known = list.members().iter().map(|member| Known {
+        id: member.id(),
+        name: member.name().to_owned(),
+        learner: member.is_learner(),
+        urls: member.client_urls().to_vec(),
+    });
+    Ok((known.collect(), raised.0.alarms))
 }
 
-fn parse_members(list: &Value) -> Vec<Known> {
-    let members = list.get("members").and_then(Value::as_array).into_iter().flatten();
-    members
-        .map(|member| Known {
-            id: number(member.get("ID")),
-            name: member.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            learner: member.get("isLearner").and_then(Value::as_bool).unwrap_or(false),
-            urls: member
-                .get("clientURLs")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(|url| url.as_str().map(str::to_owned))
-                .collect(),
-        })
-        .collect()
-}
-
-fn parse_alarms(list: &Value, known: &[Known]) -> Vec<String> {
-    let alarms = list.get("alarms").and_then(Value::as_array).into_iter().flatten();
-    alarms
-        .map(|alarm| {
-            let id = number(alarm.get("memberID"));
-            let name =
-                known.iter().find(|member| member.id == id).map_or("a member", |member| member.name.as_str());
-            format!("{} at {name}", alarm.get("alarm").and_then(Value::as_str).unwrap_or("an alarm"))
-        })
-        .collect()
+/// Alarms in words; one that only later versions know is one all the same.
+fn alarms_of(raised: &[PbAlarmMember], known: &[Known]) -> Vec<String> {
+    let alarm = |alarm: i32| match AlarmType::try_from(alarm) {
+        Ok(AlarmType::Nospace) => "NOSPACE".to_owned(),
+        Ok(AlarmType::Corrupt) => "CORRUPT".to_owned(),
+        Ok(AlarmType::None) | Err(_) => format!("alarm {alarm}"),
+    };
+    let name = |id: u64| known.iter().find(|known| known.id == id).map_or("a member", |known| &known.name);
+    raised.iter().map(|raised| format!("{} at {}", alarm(raised.alarm), name(raised.member_id))).collect()
 }
 
 /// Members that are none of those that were asked.
@@ -249,9 +243,9 @@ fn strangers(members: &[Seen], known: &[Known]) -> Vec<Stranger> {
     strange.map(|known| Stranger { name: name(known), learner: known.learner }).collect()
 }
 
-fn seen(member: &Member, answer: Result<(u64, Status), PrimError>, known: &[Known]) -> Seen {
-    let named = match &answer {
-        Ok((id, _)) => known.iter().find(|known| known.id == *id),
+fn seen(member: &Member, said: Result<Said, PrimError>, known: &[Known]) -> Seen {
+    let named = match &said {
+        Ok(said) => known.iter().find(|known| known.id == said.id),
         Err(_) => known.iter().find(|known| {
             known.urls.iter().any(|url| Endpoint::of(url).is_ok_and(|endpoint| endpoint == member.endpoint))
         }),
@@ -262,56 +256,64 @@ fn seen(member: &Member, answer: Result<(u64, Status), PrimError>, known: &[Know
         name: named.map(|known| known.name.clone()).unwrap_or_default(),
         id: named.map_or(0, |known| known.id),
         learner: named.is_some_and(|known| known.learner),
-        status: answer.map(|(_, status)| status).map_err(|error| error.message),
+        status: said.and_then(|said| said.status).map_err(|error| error.message),
     }
 }
 
-/// Whether a member is of a version whose gateway has another path, or none, by what it says of itself.
-fn too_old(endpoint: &Endpoint, version: &Value) -> Option<PrimError> {
-    let text = version.get("etcdserver").and_then(Value::as_str)?;
-    let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
+/// Whether a member is of a version that does not say what it has applied and what ails it.
+fn too_old(endpoint: &Endpoint, version: &str) -> Option<PrimError> {
+    let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
     let (major, minor) = (parts.next()??, parts.next()??);
     if (major, minor) >= (3, 4) {
         return None;
     }
     Some(
-        super::client::fail(endpoint, format!("it is etcd {text}, which answers in other words than 3.4 and later"))
-            .expected("etcd 3.4 or later", text.to_owned())
+        fail(endpoint, format!("it is etcd {version}, which does not say what it has applied, as 3.4 and later do"))
+            .expected("etcd 3.4 or later", version.to_owned())
             .hint("bring the members to 3.4 first, one minor version at a time; their certificates can be replaced by hand meanwhile"),
     )
 }
 
-/// The id and the state of one member.
-async fn status(world: &World, endpoint: &Endpoint, access: &Access) -> Result<(u64, Status), PrimError> {
-    let value = match ask(world, endpoint, access, "/v3/maintenance/status", Some(&json!({}))).await {
-        Err(error) if error.code == Code::NotFound => {
-            let version = ask(world, endpoint, access, "/version", None).await.unwrap_or_default();
-            return Err(too_old(endpoint, &version).unwrap_or(error));
-        }
-        answer => answer?,
-    };
-    // It answered just now, so whatever it says here is of itself.
-    let ill = |why: String| PrimError {
-        code: Code::Unproved,
-        ..super::client::fail(endpoint, format!("it says that it is not healthy: {why}"))
-    };
-    let health = ask(world, endpoint, access, "/health", None).await.map_err(|error| ill(error.message))?;
-    let healthy = health.get("health").is_some_and(|health| health == "true" || health == &Value::Bool(true));
-    if !healthy {
-        return Err(ill(health.to_string()));
+/// What a member that answers says.
+struct Said {
+    connection: Connection,
+    id: u64,
+    /// Or why it is not healthy.
+    status: Result<Status, PrimError>,
+}
+
+/// Asks one member how it is, and judges its health as `etcdctl endpoint health` does: by a read that needs the quorum.
+async fn said(world: &World, endpoint: &Endpoint, access: &Access) -> Result<Said, PrimError> {
+    let connection = connect(world, endpoint, access).await?;
+    let answer = connection.ask(connection.client().status()).await?;
+    if let Some(error) = too_old(endpoint, answer.version()) {
+        return Err(error);
     }
-    let id = number(value.get("header").and_then(|header| header.get("member_id")));
-    Ok((
-        id,
-        Status {
-            leader: number(value.get("leader")),
-            term: number(value.get("raftTerm")),
-            index: number(value.get("raftIndex")),
-            applied: number(value.get("raftAppliedIndex").or_else(|| value.get("raftIndex"))),
-            db_size: number(value.get("dbSize")),
-            version: value.get("version").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        },
-    ))
+    let id = answer.header().map_or(0, ResponseHeader::member_id);
+    let ill = if answer.errors().is_empty() {
+        let mut client = connection.client();
+        let read = connection.ask_within(HEALTHY, client.get("health", None)).await;
+        // Who may not read it is told so by a member that is well.
+        read.err().map(|error| error.message).filter(|why| !why.contains("permission denied"))
+    } else {
+        Some(answer.errors().join(", "))
+    };
+    let status = match ill {
+        // It answered just now, so whatever it says here is of itself.
+        Some(why) => Err(PrimError {
+            code: Code::Unproved,
+            ..fail(endpoint, format!("it says that it is not healthy: {}", why.trim()))
+        }),
+        None => Ok(Status {
+            leader: answer.leader(),
+            term: answer.raft_term(),
+            index: answer.raft_index(),
+            applied: answer.raft_applied_index(),
+            db_size: u64::try_from(answer.db_size()).unwrap_or(0),
+            version: answer.version().to_owned(),
+        }),
+    };
+    Ok(Said { connection, id, status })
 }
 
 impl Look {

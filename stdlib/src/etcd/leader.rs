@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::ask;
 use super::cluster::{Cluster, Look, Member, Seen, until};
 use crate::error::{Code, PrimError};
 use crate::gate::{Effect, EffectClass, Gate, Permit, Place, Progress};
@@ -67,8 +66,7 @@ pub(super) async fn lead(
         done: None,
     });
     gate.holds().await?;
-    let target = json!({ "targetID": next.to_string() });
-    ask(world, &from.endpoint, &cluster.access, "/v3/maintenance/transfer-leadership", Some(&target)).await?;
+    cluster.hand_over(world, &from.endpoint, next).await?;
     let leads = |look: &Look| match well(look)? {
         seen if seen.host == name => Ok(()),
         seen => Err(format!("{} still leads", seen.host)),

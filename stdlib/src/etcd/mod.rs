@@ -1,15 +1,17 @@
 //! etcd: its members as they are, what may be stopped now, snapshots, and restarts that never cost the quorum.
 //!
-//! It is spoken to through its JSON gateway, which listens beside gRPC on the client port of every member.
+//! It is spoken to by the crate `etcd-client`, over TLS of our own.
 
 mod client;
 mod cluster;
 mod leader;
+mod line;
 mod primitives;
 pub mod quorum;
 mod restart;
 mod snapshot;
 
-pub use client::{Access, Endpoint, ask};
+pub use client::{Access, Connection, Endpoint, connect};
 pub use cluster::{Cluster, Look, Member, Seen, Stranger};
+pub use line::Line;
 pub use primitives::PRIMITIVES;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::client::ask;
 use super::cluster::{Cluster, Look, Member, until};
 use super::quorum::may_stop;
 use crate::error::{Code, PrimError};
@@ -141,8 +140,7 @@ async fn lead_away(world: &World, cluster: &Cluster, name: &str, gate: &dyn Gate
         cluster.members.iter().find(|member| member.host.name == name).map(|member| member.endpoint.clone());
     let endpoint = endpoint.ok_or_else(|| PrimError::internal("a leader without an endpoint"))?;
     gate.holds().await?;
-    let target = json!({ "targetID": next.id.to_string() });
-    ask(world, &endpoint, &cluster.access, "/v3/maintenance/transfer-leadership", Some(&target)).await?;
+    cluster.hand_over(world, &endpoint, next.id).await?;
     let led = |look: &Look| match look.leader() {
         Some(id) if id != own.id => Ok(()),
         Some(_) => Err(format!("{name} still leads")),

@@ -2,14 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::client::{fail, open};
+use super::client::connect;
 use super::cluster::Cluster;
 use crate::error::{Code, PrimError};
 use crate::files::change::io_error;
@@ -85,30 +82,18 @@ pub(super) async fn save(
         world.disk.make_dir(folder, 0o700).map_err(disk)?;
     }
     let mut file = world.disk.append(&path, 0, 0o600).map_err(disk)?;
-    let (status, mut body) =
-        open(world, &from.endpoint, &cluster.access, "/v3/maintenance/snapshot", Some(&json!({}))).await?;
-    if status != 200 {
-        return Err(fail(&from.endpoint, format!("it answers {status} to a request for a snapshot")));
-    }
-    let mut pending = Zeroizing::new(Vec::new());
+    let connection = connect(world, &from.endpoint, &cluster.access).await?;
+    let mut stream = connection.ask(connection.client().snapshot()).await?;
     let mut written: u64 = 0;
-    while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| fail(&from.endpoint, format!("the snapshot broke off: {error}")))?;
-        let Some(data) = frame.data_ref() else { continue };
-        pending.extend_from_slice(data);
-        while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-            let line: Zeroizing<Vec<u8>> = Zeroizing::new(pending.drain(..=end).collect());
-            written += chunk(&line, &mut *file, &from.endpoint)
-                .map_err(|error| error.on(path.display().to_string()))?;
-        }
+    while let Some(chunk) = connection.ask(stream.message()).await? {
+        let left = chunk.remaining_bytes();
+        let blob = Zeroizing::new(chunk.0.blob);
+        file.write_all(&blob).map_err(disk)?;
+        written += blob.len() as u64;
         gate.progress(Progress {
             text: format!("snapshot from {}", from.endpoint),
-            done: Some((written, written)),
+            done: Some((written, written + left)),
         });
-    }
-    if pending.iter().any(|byte| !byte.is_ascii_whitespace()) {
-        chunk(&pending, &mut *file, &from.endpoint)?;
     }
     file.sync().map_err(disk)?;
     drop(file);
@@ -125,30 +110,6 @@ fn told(path: &Path, found: Option<Result<Whole, String>>, from: &str) -> Result
             .hint("resume: it is taken anew")),
         None => Err(PrimError::not_found("the snapshot is gone").on(path.display().to_string())),
     }
-}
-
-/// One line of the gateway's answer: `{"result": {"remaining_bytes", "blob"}}`.
-fn chunk(
-    line: &[u8],
-    file: &mut dyn crate::world::AppendFile,
-    endpoint: &super::client::Endpoint,
-) -> Result<u64, PrimError> {
-    if line.iter().all(u8::is_ascii_whitespace) {
-        return Ok(0);
-    }
-    let value: Value = serde_json::from_slice(line)
-        .map_err(|_| fail(endpoint, "it sends no snapshot that could be read"))?;
-    if let Some(error) = value.get("error") {
-        return Err(fail(endpoint, format!("the snapshot broke off: {error}")));
-    }
-    let blob =
-        value.get("result").and_then(|result| result.get("blob")).and_then(Value::as_str).unwrap_or_default();
-    let bytes = Zeroizing::new(
-        STANDARD.decode(blob).map_err(|_| fail(endpoint, "it sends a snapshot that is no base64"))?,
-    );
-    file.write_all(&bytes)
-        .map_err(|error| PrimError::new(Code::Unavailable, format!("cannot be written: {error}")))?;
-    Ok(bytes.len() as u64)
 }
 
 /// A snapshot that is whole.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use stdlib::cert::{Certificate, Key};
 use stdlib::world::{Clock as _, SystemClock};
 
+use super::client::{keeps, kept};
 use super::confirmed::comes;
-use super::expired::{asks, systemctl};
+use super::expired::systemctl;
 use super::faults::goes_on;
 use super::masters::{Authority, Masters, PORT};
 use super::rotation::{all_tier, person, types};
@@ -134,8 +135,7 @@ fn masters_whose_certificates_have_expired_come_back_with_their_data() {
     // The members began when all was valid; a year later nobody talks with anybody.
     let masters = Masters::start(Duration::ZERO);
     let cluster = &masters.cluster;
-    let kept = serde_json::json!({ "key": "a2VwdA==", "value": "eWVz" });
-    asks(cluster, "/v3/kv/put", &kept).unwrap();
+    keeps(cluster, "kept", "yes");
     let program = person();
     let words = ["--yes", "--accept-outage"];
     let run = |name: &'static str| [&["run", name][..], &words].concat();
@@ -178,8 +178,7 @@ fn masters_whose_certificates_have_expired_come_back_with_their_data() {
     assert_eq!(serves(&masters), [true; 3]);
     all_new(&masters, &before);
     shown(&masters, &text);
-    let answer = asks(cluster, "/v3/kv/range", &serde_json::json!({ "key": "a2VwdA==" })).unwrap();
-    assert_eq!(answer.pointer("/kvs/0/value").unwrap(), "eWVz");
+    assert_eq!(kept(cluster, 0, "kept").unwrap().as_deref(), Some("yes"));
     no_mark(&masters);
 }
 
@@ -190,7 +189,7 @@ fn masters_that_a_renewal_by_hand_broke_get_a_fresh_set() {
     }
     let masters = Masters::start(Duration::ZERO);
     let cluster = &masters.cluster;
-    asks(cluster, "/v3/kv/put", &serde_json::json!({ "key": "a2VwdA==", "value": "eWVz" })).unwrap();
+    keeps(cluster, "kept", "yes");
     // Half done by hand: one master has another CA in use, one a bundle, one a key of another certificate.
     let other = Authority::new("etcd", 8760, SystemClock.now());
     let pki = |n: usize, name: &str| cluster.machines.all[n].path(&format!("disk/cert/{name}"));
@@ -208,8 +207,7 @@ fn masters_that_a_renewal_by_hand_broke_get_a_fresh_set() {
     assert_eq!(serves(&masters), [true; 3]);
     all_new(&masters, &before);
     shown(&masters, &text);
-    let answer = asks(cluster, "/v3/kv/range", &serde_json::json!({ "key": "a2VwdA==" })).unwrap();
-    assert_eq!(answer.pointer("/kvs/0/value").unwrap(), "eWVz");
+    assert_eq!(kept(cluster, 0, "kept").unwrap().as_deref(), Some("yes"));
     no_mark(&masters);
 
     // A folder that is not there is refused by name.

@@ -1,45 +1,17 @@
 //! What a member answers: one talk with a real one and with the sandbox's.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
-use stdlib::etcd::{Access, Endpoint, ask};
-use stdlib::tls::config::Identity;
-use stdlib::trust::Certs;
-use stdlib::{Secret, World};
+use etcd_client::proto::PbAlarmMember;
+use etcd_client::{
+    AlarmAction, AlarmOptions, AlarmType, Client, Error, GetOptions, ResponseHeader, StatusResponse,
+};
+use stdlib::World;
+use stdlib::etcd::{Access, Endpoint, connect};
 
+use super::client::access;
 use super::members::Cluster;
-
-/// As whom a client with these files asks.
-fn access(folder: &Path, cert: &str, key: &str) -> Access {
-    let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    let key = Secret::new(text(key).into_bytes(), "key");
-    let chain = Certs::from_pem(&text(cert)).unwrap();
-    let anchors = Arc::new(Certs::from_pem(&text("ca.pem")).unwrap());
-    Access { identity: Identity::new(&chain, &key).unwrap(), anchors }
-}
-
-/// Which fields an answer has, and of which kind.
-fn shape(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            let fields: BTreeMap<_, _> = fields.iter().collect();
-            let fields: Vec<_> =
-                fields.iter().map(|(name, value)| format!("{name}:{}", shape(value))).collect();
-            format!("{{{}}}", fields.join(","))
-        }
-        Value::Array(items) => format!("[{}]", items.first().map(shape).unwrap_or_default()),
-        Value::String(text) if text.parse::<u64>().is_ok() => "n".into(),
-        Value::String(_) => "s".into(),
-        other => other.to_string(),
-    }
-}
-
-const HEADER: &str = "header:{cluster_id:n,member_id:n,raft_term:n,revision:n}";
 
 struct Talk<'a> {
     world: World,
@@ -47,17 +19,36 @@ struct Talk<'a> {
     endpoints: &'a [Endpoint],
 }
 
+/// Every number of it is there.
+fn whole(header: Option<&ResponseHeader>, revision: bool) -> u64 {
+    let header = header.unwrap();
+    assert!(header.cluster_id() > 0 && header.member_id() > 0 && header.raft_term() > 0, "{header:?}");
+    assert_eq!(header.revision() > 0, revision, "{header:?}");
+    header.cluster_id()
+}
+
 impl Talk<'_> {
-    async fn says(&self, at: usize, path: &str, body: Value) -> Value {
-        ask(&self.world, &self.endpoints[at], &self.access, path, Some(&body)).await.unwrap()
+    /// Asks a member, on a connection of its own; how it refuses, where it does.
+    async fn asks<T>(
+        &self,
+        at: usize,
+        question: impl AsyncFnOnce(&mut Client) -> Result<T, Error>,
+    ) -> Result<T, String> {
+        // A talk is long, and a test's stack is not.
+        let asked = Box::pin(async {
+            let member = connect(&self.world, &self.endpoints[at], &self.access).await.unwrap();
+            let mut client = member.client();
+            member.ask(question(&mut client)).await
+        });
+        asked.await.map_err(|error| error.message)
     }
 
-    async fn refuses(&self, at: usize, path: &str, body: Value) -> String {
-        ask(&self.world, &self.endpoints[at], &self.access, path, Some(&body)).await.err().unwrap().message
+    async fn status(&self, at: usize) -> StatusResponse {
+        self.asks(at, async |client| client.status().await).await.unwrap()
     }
 
-    async fn status(&self, at: usize) -> Value {
-        self.says(at, "/v3/maintenance/status", json!({})).await
+    async fn id(&self, at: usize) -> u64 {
+        self.status(at).await.header().unwrap().member_id()
     }
 
     /// Which of them leads, once all agree.
@@ -67,98 +58,125 @@ impl Talk<'_> {
             for at in 0..self.endpoints.len() {
                 all.push(self.status(at).await);
             }
-            let first = &all[0]["leader"];
-            if first.is_string() && all.iter().all(|status| status["leader"] == *first) {
-                return all.iter().position(|status| status["header"]["member_id"] == *first).unwrap();
+            let first = all[0].leader();
+            if first != 0 && all.iter().all(|status| status.leader() == first) {
+                return all.iter().position(|s| s.header().unwrap().member_id() == first).unwrap();
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
         panic!("they never agree on a leader");
     }
-}
 
-fn of(text: &str) -> String {
-    STANDARD.encode(text)
+    async fn put(&self, at: usize, key: &str, value: &str) -> Result<u64, String> {
+        let put = self.asks(at, async |client| client.put(key, value, None).await).await?;
+        Ok(whole(put.header(), true))
+    }
+
+    async fn moves(&self, at: usize, to: u64) -> Result<(), String> {
+        let moved = self.asks(at, async |client| client.move_leader(to).await).await?;
+        assert!(moved.header().is_none());
+        Ok(())
+    }
+
+    async fn alarm(&self, at: usize, action: AlarmAction, of: u64) -> Vec<PbAlarmMember> {
+        let mut options = AlarmOptions::new();
+        options.with_member(of);
+        let kind = if action == AlarmAction::Get { AlarmType::None } else { AlarmType::Nospace };
+        let told = self.asks(at, async |client| client.alarm(action, kind, Some(options)).await).await;
+        let told = told.unwrap().0;
+        assert!(told.header.is_none(), "{told:?}");
+        told.alarms
+    }
 }
 
 async fn holds(endpoints: &[Endpoint], files: &Path, stranger: &Path) {
-    let access = access(files, "client.pem", "client-key.pem");
-    let talk = Talk { world: World::system(None, "/".into()), access, endpoints };
+    let world = World::system(None, "/".into());
+    let talk = Talk { world, access: access(files), endpoints };
     let leader = talk.leader().await;
     let (one, two) = ((leader + 1) % 3, (leader + 2) % 3);
 
     let status = talk.status(one).await;
-    let fields = "leader:n,raftAppliedIndex:n,raftIndex:n,raftTerm:n,version:s}";
-    assert_eq!(shape(&status), format!("{{dbSize:n,dbSizeInUse:n,{HEADER},{fields}"));
-    let list = talk.says(two, "/v3/cluster/member/list", json!({})).await;
-    assert_eq!(
-        shape(&list),
-        "{header:{cluster_id:n,member_id:n,raft_term:n},members:[{ID:n,clientURLs:[s],name:s,peerURLs:[s]}]}"
+    let cluster = whole(status.header(), true);
+    assert!(status.version().starts_with("3."), "{status:?}");
+    assert!(status.db_size() > 0 && status.raft_used_db_size() > 0, "{status:?}");
+    assert!(
+        status.raft_index() >= status.raft_applied_index() && status.raft_applied_index() > 0,
+        "{status:?}"
     );
-    assert_eq!(list["members"].as_array().unwrap().len(), 3);
-    assert_eq!(list["header"]["cluster_id"], status["header"]["cluster_id"]);
-    assert_eq!(talk.says(one, "/v3/maintenance/alarm", json!({ "action": "GET" })).await, json!({}));
+    assert!(status.raft_term() > 0 && !status.is_learner() && status.errors().is_empty(), "{status:?}");
+    let list = talk.asks(two, async |client| client.member_list().await).await.unwrap();
+    assert_eq!(whole(list.header(), false), cluster);
+    assert_eq!(list.members().len(), 3);
+    for member in list.members() {
+        assert!(member.id() > 0 && !member.name().is_empty() && !member.is_learner(), "{member:?}");
+        let urls = [member.peer_urls(), member.client_urls()];
+        assert!(urls.iter().all(|urls| urls.len() == 1 && urls[0].starts_with("https://")), "{member:?}");
+    }
+    assert_eq!(talk.alarm(one, AlarmAction::Get, 0).await, []);
 
     // What one acknowledges every other has.
-    let put = |key: &str, value: &str| json!({ "key": of(key), "value": of(value) });
-    let written = talk.says(one, "/v3/kv/put", put("talk/a", "1")).await;
-    assert_eq!(shape(&written), format!("{{{HEADER}}}"));
-    talk.says(two, "/v3/kv/put", put("talk/a", "2")).await;
-    talk.says(leader, "/v3/kv/put", put("talk/b", "3")).await;
+    talk.put(one, "talk/a", "1").await.unwrap();
+    talk.put(two, "talk/a", "2").await.unwrap();
+    talk.put(leader, "talk/b", "3").await.unwrap();
     for at in 0..3 {
-        let found = talk.says(at, "/v3/kv/range", json!({ "key": of("talk/a") })).await;
-        let row = "{create_revision:n,key:s,mod_revision:n,value:s,version:n}";
-        assert_eq!(shape(&found), format!("{{count:n,{HEADER},kvs:[{row}]}}"));
-        let row = &found["kvs"][0];
-        assert_eq!((&row["value"], &row["version"]), (&json!(of("2")), &json!("2")));
-        let number = |name: &str| row[name].as_str().unwrap().parse::<u64>().unwrap();
+        let found = talk.asks(at, async |client| client.get("talk/a", None).await).await.unwrap();
+        whole(found.header(), true);
+        let [row] = found.kvs() else { panic!("{found:?}") };
+        assert_eq!((found.count(), row.key(), row.value(), row.version()), (1, &b"talk/a"[..], &b"2"[..], 2));
         // Whoever else writes to the cluster may come between the two.
-        assert!(number("create_revision") < number("mod_revision"), "{row}");
-        let both = json!({ "key": of("talk/"), "range_end": of("talk0") });
-        assert_eq!(talk.says(at, "/v3/kv/range", both).await["count"], json!("2"));
+        assert!(row.create_revision() < row.mod_revision(), "{row:?}");
+        let both = Some(GetOptions::new().with_range("talk0"));
+        let found = talk.asks(at, async |client| client.get("talk/", both).await).await.unwrap();
+        assert_eq!((found.count(), found.more()), (2, false));
     }
-    let none = talk.says(one, "/v3/kv/range", json!({ "key": of("talk/none") })).await;
-    assert_eq!(shape(&none), format!("{{{HEADER}}}"));
+    let none = talk.asks(one, async |client| client.get("talk/none", None).await).await.unwrap();
+    assert_eq!((whole(none.header(), true), none.count()), (cluster, 0));
+
+    // A snapshot comes in parts, and says how much is to come.
+    let parts = talk.asks(one, async |client| {
+        let (mut stream, mut parts) = (client.snapshot().await?, Vec::new());
+        while let Some(part) = stream.message().await? {
+            parts.push((part.remaining_bytes(), part.blob().len() as u64));
+        }
+        Ok(parts)
+    });
+    let parts = parts.await.unwrap();
+    let (hash, database) = parts.split_last().unwrap();
+    assert_eq!(*hash, (0, 32), "behind the database comes its hash");
+    let size: u64 = database.iter().map(|(_, part)| part).sum();
+    let mut left = size;
+    for (said, part) in database {
+        left -= part;
+        assert_eq!(*said, left);
+    }
+    assert!(size.is_multiple_of(512), "{size}");
 
     // The leadership moves from the leader alone, to a member.
-    let target = |id: &Value| json!({ "targetID": id });
-    let own = talk.status(one).await["header"]["member_id"].clone();
-    let path = "/v3/maintenance/transfer-leadership";
-    assert_eq!(talk.refuses(one, path, target(&own)).await, "it answers 412: etcdserver: not leader");
-    let nobody = talk.refuses(leader, path, target(&json!("5"))).await;
-    assert_eq!(nobody, "it answers 412: etcdserver: bad leader transferee");
-    talk.says(leader, path, target(&own)).await;
+    let own = talk.id(one).await;
+    let refused = talk.moves(one, own).await.unwrap_err();
+    assert_eq!(refused, "it answers FailedPrecondition: etcdserver: not leader");
+    let refused = talk.moves(leader, 5).await.unwrap_err();
+    assert_eq!(refused, "it answers FailedPrecondition: etcdserver: bad leader transferee");
+    talk.moves(leader, own).await.unwrap();
     assert_eq!(talk.leader().await, one);
 
-    // Without space nothing is written, every member says that it is not healthy, and why.
-    let full = |action: &str| json!({ "action": action, "memberID": own, "alarm": "NOSPACE" });
-    let alarm = "/v3/maintenance/alarm";
-    let health = |at: usize| ask(&talk.world, &endpoints[at], &talk.access, "/health", None);
-    assert_eq!(health(two).await.unwrap(), json!({ "health": "true" }));
-    let raised = json!({ "alarms": [{ "memberID": own, "alarm": "NOSPACE" }] });
-    assert_eq!(talk.says(one, alarm, full("ACTIVATE")).await, raised);
-    assert_eq!(talk.says(two, alarm, json!({ "action": "GET" })).await, raised);
-    let ill = health(two).await.err().unwrap();
-    assert!(ill.message.starts_with("it answers 503"), "{ill}");
-    let status = talk.status(two).await;
-    assert_eq!(status["errors"], json!([format!("memberID:{} alarm:NOSPACE ", own.as_str().unwrap())]));
-    let refused = talk.refuses(two, "/v3/kv/put", put("talk/c", "4")).await;
-    assert!(refused.ends_with(": etcdserver: mvcc: database space exceeded"), "{refused}");
-    assert_eq!(talk.says(one, alarm, full("DEACTIVATE")).await, raised);
-    assert_eq!(talk.says(two, alarm, json!({ "action": "GET" })).await, json!({}));
-    assert_eq!(health(two).await.unwrap(), json!({ "health": "true" }));
-    talk.says(two, "/v3/kv/put", put("talk/c", "4")).await;
+    // Without space nothing is written, and every member says why.
+    let raised = [PbAlarmMember { member_id: own, alarm: AlarmType::Nospace as i32 }];
+    assert_eq!(talk.alarm(one, AlarmAction::Activate, own).await, raised);
+    assert_eq!(talk.alarm(two, AlarmAction::Get, 0).await, raised);
+    assert_eq!(talk.status(two).await.errors(), [format!("memberID:{own} alarm:NOSPACE ")]);
+    let refused = talk.put(two, "talk/c", "4").await.unwrap_err();
+    assert_eq!(refused, "it answers ResourceExhausted: etcdserver: mvcc: database space exceeded");
+    assert_eq!(talk.alarm(one, AlarmAction::Deactivate, own).await, raised);
+    assert_eq!(talk.alarm(two, AlarmAction::Get, 0).await, []);
+    talk.put(two, "talk/c", "4").await.unwrap();
 
     // What nobody may ask.
-    assert_eq!(
-        talk.refuses(one, "/v3/kv/put", json!({})).await,
-        "it answers 400: etcdserver: key is not provided"
-    );
-    assert!(talk.refuses(one, "/v3/no/such/thing", json!({})).await.starts_with("it answers 404"));
-    let stranger = Talk { access: self::access(stranger, "client.pem", "client-key.pem"), ..talk };
-    let anchors = Arc::clone(&self::access(files, "client.pem", "client-key.pem").anchors);
-    let stranger = Talk { access: Access { anchors, ..stranger.access }, ..stranger };
-    let refused = stranger.refuses(one, "/v3/maintenance/status", json!({})).await;
+    let refused = talk.put(one, "", "5").await.unwrap_err();
+    assert_eq!(refused, "it answers InvalidArgument: etcdserver: key is not provided");
+    let anchors = Arc::clone(&talk.access.anchors);
+    let stranger = Talk { access: Access { anchors, ..access(stranger) }, ..talk };
+    let refused = stranger.asks(one, async |client| client.status().await).await.unwrap_err();
     assert!(refused.contains("refuses our certificate"), "{refused}");
 }
 

@@ -3,20 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 use stdlib::cert::Certificate;
 use stdlib::cfssl::Request;
-use stdlib::etcd::{Access, Endpoint, ask};
-use stdlib::tls::config::Identity;
-use stdlib::trust::Certs;
 use stdlib::world::{Clock as _, SystemClock};
-use stdlib::{Secret, World};
 
+use super::client::{keeps, kept};
 use super::faults::{goes_on, killed_after};
 use super::members::Cluster;
 use super::rotation::{all_tier, no_marks, parameters, person, texts, types};
@@ -29,25 +23,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn systemctl(folder: &Path, word: &str) {
     let status = Command::new(folder.join("bin/systemctl")).args([word, "--", "etcd"]).status().unwrap();
     assert!(status.success());
-}
-
-/// What the application asks of the first member.
-pub(super) fn asks(cluster: &Cluster, path: &str, body: &Value) -> Result<Value, String> {
-    asks_of(cluster, 0, path, body)
-}
-
-/// The same of any member.
-pub(super) fn asks_of(cluster: &Cluster, member: usize, path: &str, body: &Value) -> Result<Value, String> {
-    let root = cluster.machines.root.path();
-    let folder = root.join("app");
-    let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    let key = Secret::new(text("client-key.pem").into_bytes(), "key");
-    let identity = Identity::new(&Certs::from_pem(&text("client.pem")).unwrap(), &key).unwrap();
-    let access = Access { identity, anchors: Arc::new(Certs::from_pem(&text("ca.pem")).unwrap()) };
-    let endpoint = Endpoint::of(&cluster.endpoints()[member]).unwrap();
-    let world = World::system(None, root.to_owned());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(ask(&world, &endpoint, &access, path, Some(body))).map_err(|error| error.to_string())
 }
 
 /// Puts a CA of long ago, and pairs of it that have expired, in the place of all; the CA has expired too, or not.
@@ -79,14 +54,12 @@ const WORDS: [&str; 4] = ["run", "etcd/renew-expired", "--yes", "--accept-outage
 
 /// Puts what must be there afterwards.
 fn keep(cluster: &Cluster) {
-    let kept = json!({ "key": STANDARD.encode("kept"), "value": STANDARD.encode("through it all") });
-    asks(cluster, "/v3/kv/put", &kept).unwrap();
+    keeps(cluster, "kept", "through it all");
 }
 
 /// That it is there.
-fn kept(cluster: &Cluster, text: &str) {
-    let answer = asks(cluster, "/v3/kv/range", &json!({ "key": STANDARD.encode("kept") })).unwrap();
-    assert_eq!(answer.pointer("/kvs/0/value"), Some(&json!(STANDARD.encode("through it all"))), "{text}");
+fn is_kept(cluster: &Cluster, text: &str) {
+    assert_eq!(kept(cluster, 0, "kept").unwrap().as_deref(), Some("through it all"), "{text}");
 }
 
 /// Brings a cluster down by what has expired: two members try to run, without a quorum, one is down altogether. Returns the
@@ -104,7 +77,7 @@ fn falls(cluster: &Cluster, ca_too: bool) -> Vec<String> {
     for folder in &folders {
         fs::write(folder.join("notify"), "").unwrap();
     }
-    asks(cluster, "/v3/kv/range", &json!({ "key": STANDARD.encode("kept") })).unwrap_err();
+    kept(cluster, 0, "kept").unwrap_err();
     let mut more = parameters(cluster);
     if !ca_too {
         let key = cluster.machines.root.path().join("ca-key.pem");
@@ -138,7 +111,7 @@ fn comes_back(ca_too: bool) {
     let more = falls(&cluster, ca_too);
     let expired = cluster.files();
     let text = says(&types(&program, &WORDS, &more), 0, &["expired: m1:", "outage"]);
-    kept(&cluster, &text);
+    is_kept(&cluster, &text);
     all_new(&cluster, &program, &expired, ca_too);
 }
 
@@ -165,7 +138,7 @@ fn killed_again_and_again_a_cluster_that_has_expired_comes_back_with_its_data() 
         assert_eq!(cluster.files(), amid);
         let more_kills = goes_on(&program, &["resume", &run, "--yes"], &mut seed);
         assert_eq!(program.runs(), [run]);
-        kept(&cluster, "");
+        is_kept(&cluster, "");
         all_new(&cluster, &program, &expired, ca_too);
         kills += 1 + more_kills;
     }

@@ -6,9 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
-
-use super::expired::asks;
+use super::client::{keeps, kept};
 use super::members::Cluster;
 use super::rotation::{all_tier, no_marks, parameters, person, texts, types};
 use super::writer::Writer;
@@ -49,11 +47,10 @@ fn killed_at(program: &Program, words: &[&str], run: Option<&str>, goal: usize) 
 
 /// Every member answers, and holds what was written before.
 fn holds(cluster: &Cluster, round: usize) {
-    let key = json!({ "key": "a2VwdA==" });
     for member in 0..cluster.machines.all.len() {
-        let answer = super::expired::asks_of(cluster, member, "/v3/kv/range", &key);
-        let answer = answer.unwrap_or_else(|why| panic!("round {round}: member {member}: {why}"));
-        assert_eq!(answer.pointer("/kvs/0/value"), Some(&json!("eWVz")), "round {round}: member {member}");
+        let found = kept(cluster, member, "kept");
+        let found = found.unwrap_or_else(|why| panic!("round {round}: member {member}: {why}"));
+        assert_eq!(found.as_deref(), Some("yes"), "round {round}: member {member}");
     }
 }
 
@@ -63,7 +60,7 @@ fn killed_at_each_of_many_records_it_is_taken_back_and_it_is_resumed() {
         return;
     }
     let cluster = Cluster::start(3);
-    asks(&cluster, "/v3/kv/put", &json!({ "key": "a2VwdA==", "value": "eWVz" })).unwrap();
+    keeps(&cluster, "kept", "yes");
     let program = person();
     let writer = Writer::begin(&cluster);
     let parameters = parameters(&cluster);

@@ -5,6 +5,7 @@ mod ack;
 mod apart;
 mod away;
 mod bench;
+mod client;
 mod confirmed;
 mod contract;
 mod expired;

@@ -7,15 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
-use stdlib::etcd::{Access, Endpoint, ask};
-use stdlib::tls::config::Identity;
-use stdlib::trust::Certs;
-use stdlib::{Secret, World};
+use etcd_client::{ResponseHeader, StatusResponse};
+use stdlib::World;
+use stdlib::etcd::Endpoint;
 
-use super::expired::{asks_of, systemctl};
+use super::client::{access, get, put, status};
+use super::expired::systemctl;
 use super::members::Cluster;
 
 /// What the members did to it.
@@ -44,32 +41,10 @@ pub(crate) struct Writer {
     sampler: JoinHandle<()>,
 }
 
-/// Whom it is now: read anew for every connection, as programs do that watch their files. A pair that does not belong
-/// together is one that is being swapped: read again.
-fn access(folder: &Path) -> Access {
-    for _ in 0..1000 {
-        let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-        let key = Secret::new(text("client-key.pem").into_bytes(), "key");
-        if let Ok(identity) = Identity::new(&Certs::from_pem(&text("client.pem")).unwrap(), &key) {
-            return Access { identity, anchors: Arc::new(Certs::from_pem(&text("ca.pem")).unwrap()) };
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("the application's pair never belongs together");
-}
-
-async fn put(world: &World, endpoint: &Endpoint, folder: &Path, key: &str, value: u64) -> bool {
-    let body = json!({ "key": STANDARD.encode(key), "value": STANDARD.encode(value.to_string()) });
-    ask(world, endpoint, &access(folder), "/v3/kv/put", Some(&body)).await.is_ok()
-}
-
-/// A read that must not be stale; nothing where it is not answered.
-async fn get(world: &World, endpoint: &Endpoint, folder: &Path, key: &str) -> Option<u64> {
-    let body = json!({ "key": STANDARD.encode(key) });
-    let answer = ask(world, endpoint, &access(folder), "/v3/kv/range", Some(&body)).await.ok()?;
-    let found = answer.pointer("/kvs/0/value").and_then(Value::as_str).unwrap_or_default();
-    let text = String::from_utf8(STANDARD.decode(found).unwrap()).unwrap();
-    Some(text.parse().unwrap_or(0))
+/// A number; nothing where the read is not answered.
+async fn read(world: &World, endpoint: &Endpoint, folder: &Path, key: &str) -> Option<u64> {
+    let text = get(world, endpoint, &access(folder), key).await.ok()?;
+    Some(text.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
 async fn write(
@@ -94,7 +69,7 @@ async fn write(
     while !stop.load(Ordering::Relaxed) {
         turn += 1;
         tried += 1;
-        if put(&world, at(turn), &folder, &key, tried).await {
+        if put(&world, at(turn), &access(&folder), &key, &tried.to_string()).await.is_ok() {
             acknowledged = tried;
             let gap = last.elapsed();
             last = Instant::now();
@@ -107,7 +82,7 @@ async fn write(
         } else {
             report.lock().unwrap().unanswered += 1;
         }
-        match get(&world, at(turn + 1), &folder, &key).await {
+        match read(&world, at(turn + 1), &folder, &key).await {
             Some(value) => {
                 let wrong = judge(value, acknowledged, seen, tried, at(turn + 1));
                 seen = seen.max(value);
@@ -121,7 +96,7 @@ async fn write(
     for endpoint in &endpoints {
         let mut value = None;
         for _ in 0..60 {
-            value = get(&world, endpoint, &folder, &key).await;
+            value = read(&world, endpoint, &folder, &key).await;
             if value.is_some() {
                 break;
             }
@@ -205,10 +180,11 @@ impl Writer {
 
     /// Kills the leader, and tells how long writes stood still: one election. All are up again when it returns.
     pub(crate) fn sees_an_election(&self, cluster: &Cluster) -> Report {
-        let leads = |status: &Value| status["leader"] == status["header"]["member_id"];
-        let status = |n| asks_of(cluster, n, "/v3/maintenance/status", &json!({}));
+        let leads =
+            |status: &StatusResponse| Some(status.leader()) == status.header().map(ResponseHeader::member_id);
         let machines = &cluster.machines.all;
-        let leader = (0..machines.len()).find(|n| leads(&status(*n).unwrap())).expect("somebody leads");
+        let leader =
+            (0..machines.len()).find(|n| leads(&status(cluster, *n).unwrap())).expect("somebody leads");
         self.gaps_anew();
         let main = std::fs::read_to_string(machines[leader].path("main")).unwrap();
         let killed =
@@ -219,7 +195,7 @@ impl Writer {
         let seen = self.gaps_anew();
         systemctl(&machines[leader].folder, "restart");
         let begun = Instant::now();
-        let well = |n| status(n).is_ok_and(|status| status["leader"].as_str().is_some_and(|id| id != "0"));
+        let well = |n| status(cluster, n).is_ok_and(|status| status.leader() != 0);
         while !(0..machines.len()).all(well) {
             assert!(begun.elapsed() < Duration::from_secs(120), "it does not come back");
             std::thread::sleep(Duration::from_millis(50));

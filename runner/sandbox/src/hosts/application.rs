@@ -4,17 +4,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use etcd_client::Client;
+use etcd_client::proto::PbRangeRequest;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use stdlib::etcd::Line;
 use tokio::task::JoinSet;
+use tonic::Status;
 
-use super::etcd::{Answer, CLIENTS, Member, respond};
+use super::etcd::{CLIENTS, Member, put, range};
 use super::layout::{Dialler, KUBERNETES, Pair};
 use super::machine::Machine;
-use super::serve::{Handler, Port, serve};
-use super::side::{Ask, Outcome, Side, dial};
+use super::serve::{Answer, Handler, Port, serve};
+use super::side::{Link, Outcome, Respond, Side, dial};
 use super::unit::Program;
 use super::world::Shared;
 
@@ -60,6 +62,9 @@ pub(super) struct Application {
     running: Mutex<Option<Arc<Side>>>,
 }
 
+/// One question to a member.
+type Question<'a, T> = &'a (dyn Fn(Client) -> BoxFuture<'a, Result<T, etcd_client::Error>> + Send + Sync);
+
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -95,21 +100,27 @@ impl Application {
         held(&self.running).clone()
     }
 
-    /// Asks one member; nothing where it does not answer.
-    async fn ask(&self, side: &Side, member: &Arc<Member>, path: &str, body: &Value) -> Option<Value> {
+    /// Asks one member; nothing where it does not answer. `known` is its answer where the handshake is known already.
+    async fn ask<T: Send>(
+        &self,
+        side: &Side,
+        member: &Arc<Member>,
+        question: Question<'_, T>,
+        known: Respond<'_, Result<T, Status>>,
+    ) -> Option<T> {
         let there = member.running()?;
-        let text = body.to_string();
-        let answered = || -> futures::future::BoxFuture<'_, (u16, Value)> {
-            let text = text.clone();
+        let authority = format!("{}:{CLIENTS}", there.clients.ip);
+        let asked = |link: Link| -> BoxFuture<'_, _> {
+            let authority = authority.as_str();
             Box::pin(async move {
-                let answer = respond(member, "POST", path, text.as_bytes()).await;
-                (answer.status, answer.value())
+                let line = Line::over(link, authority).await?;
+                let answer = question(line.client());
+                line.ask(answer).await.map(Some)
             })
         };
-        let ask = Ask { method: "POST", path, body };
-        match dial(&self.shared, side, &there.clients, CLIENTS, &ask, &answered).await {
-            Outcome::Held(200, value) => Some(value),
-            _ => None,
+        match dial(&self.shared, side, &there.clients, CLIENTS, &asked, known).await {
+            Outcome::Held(answer) => answer.ok(),
+            Outcome::Refused(_) | Outcome::Unreachable => None,
         }
     }
 
@@ -117,15 +128,33 @@ impl Application {
         format!("/applications/{}", self.name)
     }
 
-    fn key(&self) -> String {
-        STANDARD.encode(self.place())
+    /// A write; whether it was acknowledged.
+    async fn put(&self, side: &Side, member: &Arc<Member>, value: u64) -> bool {
+        let (place, value) = (self.place(), value.to_string());
+        let (key, text) = (place.as_str(), value.as_str());
+        let question = |mut client: Client| -> BoxFuture<'_, _> {
+            Box::pin(async move { client.put(key, text, None).await.map(drop) })
+        };
+        let known = || -> BoxFuture<'_, _> {
+            Box::pin(async move { put(member, key.as_bytes(), text.as_bytes()).await.map(drop) })
+        };
+        self.ask(side, member, &question, &known).await.is_some()
     }
 
     /// A read that must not be stale.
     async fn get(&self, side: &Side, member: &Arc<Member>) -> Option<u64> {
-        let answer = self.ask(side, member, "/v3/kv/range", &json!({ "key": self.key() })).await?;
-        let Some(value) = answer.pointer("/kvs/0/value").and_then(Value::as_str) else { return Some(0) };
-        Some(String::from_utf8(STANDARD.decode(value).ok()?).ok()?.parse().unwrap_or(0))
+        let place = self.place();
+        let key = place.as_str();
+        let question = |mut client: Client| -> BoxFuture<'_, _> {
+            Box::pin(async move { client.get(key, None).await.map(|answer| answer.0) })
+        };
+        let known = || -> BoxFuture<'_, _> {
+            let asked = PbRangeRequest { key: key.as_bytes().to_vec(), ..PbRangeRequest::default() };
+            Box::pin(async move { range(member, &asked).await })
+        };
+        let answer = self.ask(side, member, &question, &known).await?;
+        let Some(found) = answer.kvs.first() else { return Some(0) };
+        Some(std::str::from_utf8(&found.value).ok()?.parse().unwrap_or(0))
     }
 
     fn judge(&self, value: u64, by: &str) {
@@ -150,12 +179,11 @@ impl Application {
         };
         let at = |n: usize| self.members.get(n % self.members.len().max(1));
         let (Some(one), Some(other)) = (at(turn), at(turn + 1)) else { return };
-        let body = json!({ "key": self.key(), "value": STANDARD.encode(tried.to_string()) });
-        let put = self.ask(side, one, "/v3/kv/put", &body).await;
+        let acknowledged = self.put(side, one, tried).await;
         let now = self.shared.clock.now();
         {
             let (mut known, mut history) = (held(&self.known), held(&self.shared.history));
-            if put.is_some() {
+            if acknowledged {
                 known.acknowledged = tried;
                 history.acknowledged += 1;
                 let gap = known.last.map_or(time::Duration::ZERO, |last| now - last);
@@ -199,7 +227,7 @@ impl Program for Application {
     fn start(self: Arc<Self>) -> Result<JoinSet<()>, String> {
         let who = (self.name.as_str(), &self.machine, self.ip);
         let Dialler { ca, pair, .. } = &self.files;
-        let side = Side::load("application", who, (ca, &pair.cert, &pair.key), &self.shared.clock)?;
+        let side = Side::grpc("application", who, (ca, &pair.cert, &pair.key), &self.shared.clock)?;
         let mut tasks = JoinSet::new();
         if self.api {
             let own = Pair::crt(&format!("{KUBERNETES}/apiserver"));
@@ -208,7 +236,7 @@ impl Program for Application {
             let listener = self.shared.bind(SocketAddr::new(self.ip, API))?;
             let handler: Handler = Arc::new(|_, _, _| Box::pin(async { Answer::healthy() }));
             let shared = Arc::clone(&self.shared);
-            tasks.spawn(serve(Port { shared, side: api, handler, addresses: false }, listener));
+            tasks.spawn(serve(Port { shared, side: api, handler, grpc: None, addresses: false }, listener));
         }
         *held(&self.running) = Some(Arc::clone(&side));
         let up = Up(Arc::clone(&self));

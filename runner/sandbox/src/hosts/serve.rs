@@ -12,14 +12,15 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
 use stdlib::cert::{Certificate, San};
 use stdlib::tls::TlsFailure;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tonic::service::Routes;
 
-use super::etcd::Answer;
 use super::machine::Fault;
 use super::side::{FAREWELL, Side};
 use super::world::Shared;
@@ -27,6 +28,30 @@ use crate::world::net::{Connection, Listener};
 
 const MOST: usize = 4 << 20;
 const IDLE: Duration = Duration::from_secs(10);
+
+/// An answer by HTTP/1.1.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub status: u16,
+    pub kind: &'static str,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(status: u16, text: &str) -> Self {
+        Self { status, kind: "text/plain; charset=utf-8", body: text.as_bytes().to_vec() }
+    }
+
+    /// As an API server answers whoever looks after it.
+    pub(crate) fn healthy() -> Self {
+        Self::text(200, "ok")
+    }
+
+    /// As Go's servers answer what nobody asks here.
+    pub(crate) fn unknown() -> Self {
+        Self::text(404, "404 page not found\n")
+    }
+}
 
 /// Answers a request: method, path, body.
 pub(crate) type Handler = Arc<dyn Fn(String, String, Bytes) -> BoxFuture<'static, Answer> + Send + Sync>;
@@ -37,6 +62,8 @@ pub(crate) struct Port {
     pub shared: Arc<Shared>,
     pub side: Arc<Side>,
     pub handler: Handler,
+    /// What it answers by gRPC to who speaks HTTP/2, which only a port that has it offers.
+    pub grpc: Option<Routes>,
     /// Whether a client's certificate must be for the address that it dials from, as peers want it.
     pub addresses: bool,
 }
@@ -86,6 +113,12 @@ async fn one(port: Port, connection: Connection) {
     }
     if !port.shared.is_ours(peer.ip()) {
         port.shared.counters.outside(true);
+    }
+    if let Some(routes) = port.grpc.filter(|_| stream.get_ref().1.alpn_protocol() == Some(b"h2")) {
+        let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        drop(serving.await);
+        return;
     }
     let handler = Arc::clone(&port.handler);
     let service = service_fn(move |request| answer(Arc::clone(&handler), request));

@@ -6,15 +6,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use stdlib::tls::TlsFailure;
 use stdlib::tls::config::{self as tls, Identities, Identity, Trust};
 use stdlib::trust::{Certs, Verifier};
-use stdlib::world::Clock;
+use stdlib::world::{Clock, Stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::machine::{Fault, Machine};
 use super::world::Shared;
@@ -68,6 +70,11 @@ impl Pair {
     }
 }
 
+/// What it offers as a server and as a client (RFC 7301).
+type Protocols = (&'static [&'static [u8]], &'static [&'static [u8]]);
+const HTTP: Protocols = (&[b"http/1.1"], &[b"http/1.1"]);
+const GRPC: Protocols = (&[b"h2", b"http/1.1"], &[b"h2"]);
+
 /// One side of a process.
 pub(crate) struct Side {
     /// `m1`, `app1`: its host.
@@ -90,17 +97,27 @@ impl Side {
         files: (&str, &str, &str),
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<Self>, String> {
-        Self::of(component, who, files, clock, false)
+        Self::of(component, who, files, clock, (false, HTTP))
     }
 
-    /// The same, where whoever dials it need not show one.
+    /// The same, of a process that speaks gRPC.
+    pub(crate) fn grpc(
+        component: &'static str,
+        who: (&str, &Arc<Machine>, IpAddr),
+        files: (&str, &str, &str),
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, String> {
+        Self::of(component, who, files, clock, (false, GRPC))
+    }
+
+    /// As [`Self::load`], where whoever dials it need not show one.
     pub(crate) fn open(
         component: &'static str,
         who: (&str, &Arc<Machine>, IpAddr),
         files: (&str, &str, &str),
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<Self>, String> {
-        Self::of(component, who, files, clock, true)
+        Self::of(component, who, files, clock, (true, HTTP))
     }
 
     fn of(
@@ -108,7 +125,7 @@ impl Side {
         (label, machine, ip): (&str, &Arc<Machine>, IpAddr),
         (ca, cert, key): (&str, &str, &str),
         clock: &Arc<dyn Clock>,
-        open: bool,
+        (open, (serves, asks)): (bool, Protocols),
     ) -> Result<Arc<Self>, String> {
         let [bytes] = machine.files([ca])?;
         let anchors =
@@ -126,10 +143,9 @@ impl Side {
             Arc::new(move || pair.now().ok().map(|(_, identity)| identity))
         };
         let failed = |error: stdlib::PrimError| error.to_string();
-        let alpn: &[&[u8]] = &[b"http/1.1"];
         let asked = (!open).then(trust);
-        let server = tls::server(Arc::clone(&shown), asked, Arc::clone(clock), alpn).map_err(failed)?;
-        let client = tls::client(Some(shown), trust(), Arc::clone(clock), alpn).map_err(failed)?;
+        let server = tls::server(Arc::clone(&shown), asked, Arc::clone(clock), serves).map_err(failed)?;
+        let client = tls::client(Some(shown), trust(), Arc::clone(clock), asks).map_err(failed)?;
         Ok(Arc::new(Self {
             label: label.to_owned(),
             component,
@@ -166,31 +182,30 @@ impl Side {
 
 /// What came of a dial.
 #[derive(Debug, Clone)]
-pub(crate) enum Outcome {
-    Held(u16, Value),
+pub(crate) enum Outcome<T> {
+    Held(T),
     Refused(String),
     Unreachable,
 }
 
-/// One question to the other side of a link.
-pub(crate) struct Ask<'a> {
-    pub method: &'a str,
-    pub path: &'a str,
-    pub body: &'a Value,
-}
+/// The bytes of a link that holds.
+pub(crate) type Link = TlsStream<Box<dyn Stream>>;
+
+/// One question to the other side of a link, asked over it; nothing where it hangs up.
+pub(crate) type Exchange<'a, T> = &'a (dyn Fn(Link) -> BoxFuture<'a, io::Result<Option<T>>> + Send + Sync);
 
 /// What the other side answers once the link holds; used where the handshake is known already.
-pub(crate) type Respond<'a> = &'a (dyn Fn() -> futures::future::BoxFuture<'a, (u16, Value)> + Send + Sync);
+pub(crate) type Respond<'a, T> = &'a (dyn Fn() -> BoxFuture<'a, T> + Send + Sync);
 
 /// Dials, by a new connection without resumption, asks, and counts.
-pub(crate) async fn dial(
+pub(crate) async fn dial<T>(
     shared: &Shared,
     from: &Side,
     to: &Side,
     port: u16,
-    ask: &Ask<'_>,
-    respond: Respond<'_>,
-) -> Outcome {
+    exchange: Exchange<'_, T>,
+    respond: Respond<'_, T>,
+) -> Outcome<T> {
     let link = format!("{} -> {}", from.component, to.component);
     if from.machine.has(Fault::Away) || to.machine.has(Fault::Away) {
         shared.counters.count(&link, None, &Count::Unreachable, false);
@@ -202,20 +217,17 @@ pub(crate) async fn dial(
     let known = shared.memo.as_ref().zip(combination.as_ref()).and_then(|(memo, all)| memo.get(all, now));
     let memoised = known.is_some();
     let (outcome, by) = match known {
-        Some(Ok(())) => {
-            let (code, value) = respond().await;
-            (Outcome::Held(code, value), "")
-        }
+        Some(Ok(())) => (Outcome::Held(respond().await), ""),
         Some(Err((by, why))) => (Outcome::Refused(why), by),
-        None => match tokio::time::timeout(DIAL_TIMEOUT, shake(shared, from, to, port, ask)).await {
-            Ok(Ok((code, value))) => (Outcome::Held(code, value), ""),
+        None => match tokio::time::timeout(DIAL_TIMEOUT, shake(shared, from, to, port, exchange)).await {
+            Ok(Ok(answer)) => (Outcome::Held(answer), ""),
             Ok(Err(Some((by, why)))) => (Outcome::Refused(why), by),
             Ok(Err(None)) | Err(_) => (Outcome::Unreachable, ""),
         },
     };
     if let (Some(memo), Some(combination), false) = (&shared.memo, combination, memoised) {
         let verdict = match &outcome {
-            Outcome::Held(..) => Some(Ok(())),
+            Outcome::Held(_) => Some(Ok(())),
             Outcome::Refused(why) => Some(Err((by, why.clone()))),
             Outcome::Unreachable => None,
         };
@@ -234,7 +246,7 @@ pub(crate) async fn dial(
         why: why.to_owned(),
     };
     match &outcome {
-        Outcome::Held(..) => shared.counters.count(&link, states, &Count::Held, memoised),
+        Outcome::Held(_) => shared.counters.count(&link, states, &Count::Held, memoised),
         Outcome::Refused(why) => {
             tracing::warn!("refused: {} -> {} ({link}) by the {by}: {why}", from.label, to.label);
             shared.counters.count(&link, states, &Count::Refused(&refusal(why)), memoised);
@@ -265,23 +277,30 @@ fn combination(from: &Side, to: &Side) -> Option<Combination> {
 
 type Broken = Option<(&'static str, String)>;
 
-async fn shake(
+async fn shake<T>(
     shared: &Shared,
     from: &Side,
     to: &Side,
     port: u16,
-    ask: &Ask<'_>,
-) -> Result<(u16, Value), Broken> {
+    exchange: Exchange<'_, T>,
+) -> Result<T, Broken> {
     from.leaf().map_err(|why| Some(("client", why)))?;
     let address = SocketAddr::new(to.ip, port);
     let connection = shared.net.connect(Some(from.ip), address).await.map_err(|_| None)?;
     let local = connection.local;
     let judge = |error: io::Error| blame(shared, local, &error);
     let name = ServerName::from(to.ip);
-    let mut stream =
+    let stream =
         TlsConnector::from(Arc::clone(&from.client)).connect(name, connection.stream).await.map_err(judge)?;
-    let answer = exchange(&mut stream, ask, &to.ip.to_string()).await.map_err(judge)?;
+    let answer = exchange(stream).await.map_err(judge)?;
     answer.ok_or_else(|| blame(shared, local, &io::ErrorKind::UnexpectedEof.into()))
+}
+
+/// One request.
+pub(crate) struct Ask<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub body: &'a Value,
 }
 
 /// One request and its answer, by HTTP/1.1, on a connection that ends with it.

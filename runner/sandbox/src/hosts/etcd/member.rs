@@ -3,15 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use stdlib::world::Clock;
 use tokio::task::JoinSet;
 
-use super::gateway::{Answer, respond};
 use super::raft::Raft;
+use super::service::routes;
 use crate::hosts::machine::Machine;
-use crate::hosts::serve::{Handler, Port, serve};
-use crate::hosts::side::{Ask, Outcome, Side, dial};
+use crate::hosts::serve::{Answer, Handler, Port, serve};
+use crate::hosts::side::{Ask, Link, Outcome, Side, dial, exchange};
 use crate::hosts::unit::Program;
 use crate::hosts::world::Shared;
 
@@ -133,12 +134,17 @@ impl Member {
         let Some(there) = peer.running() else {
             return self.raft().set_reach(self.number, peer.number, false);
         };
-        let ask = Ask { method: "GET", path: "/raft/probing", body: &Value::Null };
-        let fine = || -> futures::future::BoxFuture<'_, (u16, Value)> {
-            Box::pin(async { (200, json!({ "OK": true })) })
+        let host = peer.ip.to_string();
+        let probe = |mut link: Link| -> BoxFuture<'_, _> {
+            let host = host.as_str();
+            Box::pin(async move {
+                let ask = Ask { method: "GET", path: "/raft/probing", body: &Value::Null };
+                exchange(&mut link, &ask, host).await
+            })
         };
-        let outcome = dial(&self.shared, &own.peers, &there.peers, PEERS, &ask, &fine).await;
-        self.raft().set_reach(self.number, peer.number, matches!(outcome, Outcome::Held(200, _)));
+        let fine = || -> BoxFuture<'_, (u16, Value)> { Box::pin(async { (200, json!({ "OK": true })) }) };
+        let outcome = dial(&self.shared, &own.peers, &there.peers, PEERS, &probe, &fine).await;
+        self.raft().set_reach(self.number, peer.number, matches!(outcome, Outcome::Held((200, _))));
     }
 }
 
@@ -166,7 +172,7 @@ impl Drop for Up {
 impl Program for Member {
     fn start(self: Arc<Self>) -> Result<JoinSet<()>, String> {
         let (paths, who) = (&self.paths, (self.name.as_str(), &self.machine, self.ip));
-        let clients = Side::load("member", who, (&paths.ca, &paths.cert, &paths.key), &self.shared.clock)?;
+        let clients = Side::grpc("member", who, (&paths.ca, &paths.cert, &paths.key), &self.shared.clock)?;
         let peers =
             Side::load("peer", who, (&paths.peer_ca, &paths.peer_cert, &paths.peer_key), &self.shared.clock)?;
         let bind = |port: u16| self.shared.bind(SocketAddr::new(self.ip, port));
@@ -180,19 +186,20 @@ impl Program for Member {
             let _up = up;
             std::future::pending::<()>().await;
         });
-        let member = Arc::clone(&self);
-        let gateway: Handler = Arc::new(move |method, path, body| {
-            let member = Arc::clone(&member);
-            Box::pin(async move { respond(&member, &method, &path, &body).await })
-        });
+        let unknown: Handler = Arc::new(|_, _, _| Box::pin(async { Answer::unknown() }));
         let probing: Handler = Arc::new(|_, _, _| {
             let body = json!({ "OK": true }).to_string().into_bytes();
             Box::pin(async { Answer { status: 200, kind: "application/json", body } })
         });
-        let port =
-            |side, handler, addresses| Port { shared: Arc::clone(&self.shared), side, handler, addresses };
-        tasks.spawn(serve(port(clients, gateway, false), for_clients));
-        tasks.spawn(serve(port(peers, probing, true), for_peers));
+        let port = |side, handler, grpc, addresses| Port {
+            shared: Arc::clone(&self.shared),
+            side,
+            handler,
+            grpc,
+            addresses,
+        };
+        tasks.spawn(serve(port(clients, unknown, Some(routes(&self)), false), for_clients));
+        tasks.spawn(serve(port(peers, probing, None, true), for_peers));
         for peer in self.others().into_iter().filter(|peer| peer.number != self.number) {
             tasks.spawn(link(Arc::clone(&self), Arc::clone(&running), peer));
         }
