@@ -8,6 +8,8 @@ mod changes;
 mod containers;
 #[path = "hosts/contract.rs"]
 mod contract;
+#[path = "hosts/desk.rs"]
+mod desk;
 #[path = "hosts/holds.rs"]
 mod holds;
 #[path = "hosts/jump.rs"]

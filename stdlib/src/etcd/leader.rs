@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Look, Member, Seen, until};
+use super::cluster::{Cluster, Member};
+use super::look::{Look, Seen, until};
 use crate::error::{Code, PrimError};
 use crate::gate::{Effect, EffectClass, Gate, Permit, Place, Progress};
 use crate::world::World;

@@ -6,12 +6,14 @@ mod client;
 mod cluster;
 mod leader;
 mod line;
+mod look;
 mod primitives;
 pub mod quorum;
 mod restart;
 mod snapshot;
 
 pub use client::{Access, Connection, Endpoint, connect};
-pub use cluster::{Cluster, Look, Member, Seen, Stranger};
+pub use cluster::{Cluster, Member};
 pub use line::Line;
+pub use look::{Look, Seen, Stranger};
 pub use primitives::PRIMITIVES;

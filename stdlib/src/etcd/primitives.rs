@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Look, member, until};
+use super::cluster::{Cluster, member};
+use super::look::{Look, until};
 use super::{leader, restart, snapshot};
 use crate::error::PrimError;
 use crate::gate::Gate;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Look, Member, until};
+use super::cluster::{Cluster, Member};
+use super::look::{Look, until};
 use super::quorum::may_stop;
 use crate::error::{Code, PrimError};
 use crate::gate::{Gate, Progress};

@@ -3,43 +3,18 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
+use stdlib::Secret;
 use stdlib::cert::{Certificate, Key};
 use stdlib::cfssl::Request;
 use stdlib::error::Code;
-use stdlib::host::{Local, Pool, Posix};
 use stdlib::registry::registry;
 use stdlib::world::{Clock as _, SystemClock};
-use stdlib::{PrimError, Secret, World};
 
-use crate::changes::Noting;
-
-struct Desk {
-    folder: tempfile::TempDir,
-    world: World,
-    gate: Noting,
-}
+use crate::desk::{Desk, m1};
 
 impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state").to_str().unwrap().to_owned();
-        let hosts = Pool::new(Box::new(move |_| Ok(Arc::new(Posix::new("m1", &state, None, Local)))));
-        let world = World { hosts: Arc::new(hosts), ..World::system(None, "/".into()) };
-        Self { folder, world, gate: Noting::default() }
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    async fn does(&self, name: &str, args: &[Value]) -> Result<Value, PrimError> {
-        let args: Vec<Value> = [m1()].into_iter().chain(args.iter().cloned()).collect();
-        (registry().get(name).unwrap().run)(&self.world, &args, &self.gate).await
-    }
-
     /// What a call makes parties load, by the files' names.
     fn loads(&self, name: &str, args: &[Value]) -> Vec<String> {
         let args: Vec<Value> = [m1()].into_iter().chain(args.iter().cloned()).collect();
@@ -54,10 +29,6 @@ impl Desk {
         let secret = Secret::new(key.to_pem().unwrap().as_bytes().to_vec(), key.fingerprint());
         json!({ "cert": ca.pem(), "key": self.world.secrets.put(&secret).unwrap() })
     }
-}
-
-fn m1() -> Value {
-    json!({ "name": "m1", "address": "127.0.0.1" })
 }
 
 fn authority() -> (Certificate, Key) {

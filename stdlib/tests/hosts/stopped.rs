@@ -2,54 +2,38 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stdlib::PrimError;
 use stdlib::error::Code;
-use stdlib::host::{Local, Pool, Posix, Service};
-use stdlib::registry::registry;
-use stdlib::{PrimError, World};
+use stdlib::host::{Local, Posix, Service};
 
-use crate::changes::Noting;
 use crate::contract;
+use crate::desk::Desk;
 
-/// This machine, in a folder: a service runs there while a file is there.
-struct Desk {
-    folder: tempfile::TempDir,
-    world: World,
-    gate: Noting,
+/// A desk where a service runs while a file is there.
+fn serving() -> Desk {
+    let desk = Desk::new();
+    fs::create_dir(desk.folder.path().join("state")).unwrap();
+    fs::write(desk.folder.path().join("runs"), "1").unwrap();
+    desk
 }
 
 impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state").to_str().unwrap().to_owned();
-        let hosts = Pool::new(Box::new(move |_| Ok(Arc::new(Posix::new("m1", &state, None, Local)))));
-        let world = World { hosts: Arc::new(hosts), ..World::system(None, "/".into()) };
-        fs::create_dir(folder.path().join("state")).unwrap();
-        fs::write(folder.path().join("runs"), "1").unwrap();
-        Self { folder, world, gate: Noting::default() }
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
     /// The service, and how it is stopped.
     fn service(&self, stop: &[&str]) -> Value {
         json!({ "name": "told", "restart": ["cp", "--", self.at("next"), self.at("runs")], "status": ["cat", self.at("runs")], "stop": stop })
     }
 
     async fn stops(&self, stop: &[&str]) -> Result<Value, PrimError> {
-        let args = [json!({ "name": "m1", "address": "127.0.0.1" }), self.service(stop)];
-        (registry().get("host::stop").unwrap().run)(&self.world, &args, &self.gate).await
+        self.does("host::stop", &[self.service(stop)]).await
     }
 }
 
 #[tokio::test]
 async fn commands_that_say_how_it_is_stopped_hold_it_down() {
-    let desk = Desk::new();
+    let desk = serving();
     fs::write(desk.folder.path().join("next"), "2").unwrap();
     let service = Service::of(&desk.service(&["rm", "-f", "--", &desk.at("runs")])).unwrap();
     let host = Posix::new("m1", &desk.at("state"), None, Local);
@@ -58,7 +42,7 @@ async fn commands_that_say_how_it_is_stopped_hold_it_down() {
 
 #[tokio::test]
 async fn what_does_not_run_is_stopped_all_the_same_and_what_still_runs_is_waited_for() {
-    let desk = Desk::new();
+    let desk = serving();
     let (runs, asked) = (desk.at("runs"), desk.at("asked"));
     // It returns before the service is down.
     let later = format!("(sleep 0.7; rm -f '{runs}') </dev/null >/dev/null 2>&1 & touch '{asked}'");
@@ -76,7 +60,7 @@ async fn what_does_not_run_is_stopped_all_the_same_and_what_still_runs_is_waited
 
 #[tokio::test]
 async fn a_command_that_fails_is_named_with_what_to_type() {
-    let desk = Desk::new();
+    let desk = serving();
     let gone = desk.at("no-such-file");
     let error = desk.stops(&["rm", "--", &gone]).await.err().unwrap();
     assert_eq!(error.code, Code::Unavailable);

@@ -51,14 +51,12 @@ fn what_keeps_a_cluster_from_being_well_is_said_in_words() {
         }),
         ("m1 is a learner that has not joined yet", &|look| {
             look.members[0].learner = true;
-            look.members[0].status = Err("it says that it is not healthy".into());
+            look.members[0].status = Err("it is not healthy".into());
         }),
         ("alarms are raised: NOSPACE at etcd-1", &|look| {
             // As real members are then.
             look.alarms = vec!["NOSPACE at etcd-1".into()];
-            look.members
-                .iter_mut()
-                .for_each(|seen| seen.status = Err("it says that it is not healthy".into()));
+            look.members.iter_mut().for_each(|seen| seen.status = Err("it is not healthy".into()));
         }),
         ("the members do not agree on a leader", &|look| status(look, 0, Status { leader: 3, ..WELL })),
         ("the members do not agree on a leader", &|look| {
@@ -79,7 +77,7 @@ fn what_keeps_a_cluster_from_being_well_is_said_in_words() {
 #[test]
 fn what_only_a_person_can_end_is_not_waited_for() {
     let mut look = well();
-    look.members[0].status = Err("it says that it is not healthy".into());
+    look.members[0].status = Err("it is not healthy".into());
     assert!(!look.needs_a_person(), "it may just be starting");
     look.alarms.push("NOSPACE of m2".into());
     assert!(look.needs_a_person());
