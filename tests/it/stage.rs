@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::{NoTripwire, Store, Tripwire, Why};
+use runner::catalog::Workflow;
 use runner::error::Failure;
 use runner::events::Ending;
 use sandbox::world::World;
@@ -47,6 +48,18 @@ impl Stage for Lab {
 
     async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, Failure> {
         self.run(&self.workflow(name), &with(set), Arc::new(NoTripwire)).await
+    }
+
+    fn set_forecast(&mut self, on: bool) {
+        self.forecast = on;
+    }
+
+    async fn tries(&self, workflow: &Workflow) -> Ending {
+        self.run(workflow, &[], Arc::new(NoTripwire)).await.unwrap()
+    }
+
+    async fn pass(&self, while_: Duration) {
+        tokio::time::sleep(while_).await;
     }
 
     async fn dies(&self, name: &str, set: &[(&str, &str)], tripwire: Arc<dyn Tripwire>) -> Ending {

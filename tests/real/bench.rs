@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use journal::{NoTripwire, Signer, Store, Tools, Tripwire, Why};
-use runner::catalog::Catalog;
+use runner::catalog::{Catalog, Workflow};
 use runner::engine::approve::Yes;
 use runner::engine::{Actor, Begin, LeaseLock, Options, Run};
 use runner::error::Failure;
@@ -15,6 +15,7 @@ use sandbox::world::{Fault, Options as WorldOptions, Scenario, World};
 use stdlib::files::SystemDisk;
 use stdlib::secret::MemorySecrets;
 use tempfile::TempDir;
+use tests::clock::Turned;
 use tests::control_plane::{ControlPlane, assets};
 use tests::streams::{Nowhere, through};
 
@@ -23,10 +24,14 @@ pub(crate) struct Bench {
     pub(crate) world: World,
     pub(crate) plane: ControlPlane,
     pub(crate) dir: TempDir,
+    /// Whether phases that would break a link are refused.
+    pub(crate) forecast: bool,
     /// Whether outages are accepted.
     pub(crate) outage: bool,
     /// Whether pods are dialled through the API server, and there is no other way to them.
     pub(crate) forward: Option<Arc<Nowhere>>,
+    /// The time of runs: the world's, unless a story turns it.
+    pub(crate) clock: Arc<Turned>,
     secrets: Arc<MemorySecrets>,
     signer: Arc<Signer>,
 }
@@ -59,6 +64,10 @@ async fn define(admin: &kube::Client, folder: &Path) {
             Err(e) => panic!("{name}: {e}"),
         }
     }
+}
+
+fn shipped(name: &str) -> Workflow {
+    Catalog::default().load(&SystemDisk, name).unwrap().unwrap()
 }
 
 impl Bench {
@@ -97,7 +106,17 @@ impl Bench {
             sql.write(&SystemDisk, &dir.path().join("sql-pki")).unwrap();
         }
         let signer = Arc::new(Signer::from_seed("bench", &[7; 32]).unwrap());
-        Self { world, plane, dir, outage: false, forward: None, secrets: Arc::default(), signer }
+        Self {
+            clock: Arc::new(Turned::new(world.clock())),
+            world,
+            plane,
+            dir,
+            forecast: true,
+            outage: false,
+            forward: None,
+            secrets: Arc::default(),
+            signer,
+        }
     }
 
     fn eyes_of(&self, cluster: kube::Client) -> stdlib::World {
@@ -106,7 +125,7 @@ impl Bench {
             None => self.world.net(),
         };
         stdlib::World {
-            clock: self.world.clock(),
+            clock: self.clock.clone(),
             net,
             disk: Arc::new(SystemDisk),
             cluster: Some(cluster),
@@ -128,7 +147,7 @@ impl Bench {
     }
 
     fn tools(&self, tripwire: Arc<dyn Tripwire>) -> Tools {
-        Tools { clock: self.world.clock(), signer: self.signer.clone(), tripwire }
+        Tools { clock: self.clock.clone(), signer: self.signer.clone(), tripwire }
     }
 
     fn options(&self, eyes: stdlib::World) -> Options {
@@ -136,6 +155,7 @@ impl Bench {
             reporter: Arc::new(Collected::default()),
             approver: Arc::new(Yes { outage: self.outage, who: "tester".into() }),
             lock: Arc::new(LeaseLock { world: eyes, host: "bench".into(), user: "tester".into() }),
+            forecast: self.forecast,
             ..Options::default()
         }
     }
@@ -152,14 +172,22 @@ impl Bench {
         set: &[(&str, &str)],
         user: &kube::Client,
     ) -> Result<Plan, Failure> {
+        self.plan_of(&shipped(name), set, user).await
+    }
+
+    async fn plan_of(
+        &self,
+        workflow: &Workflow,
+        set: &[(&str, &str)],
+        user: &kube::Client,
+    ) -> Result<Plan, Failure> {
         let eyes = self.eyes_of(user.clone());
-        let workflow = Catalog::default().load(&SystemDisk, name).unwrap().unwrap();
         let mut given = Given::default();
         given.set.push(("pki".into(), self.dir.path().join("pki").display().to_string()));
         given.set.push(("sql_pki".into(), self.dir.path().join("sql-pki").display().to_string()));
         given.set.push(("login_secret".into(), "basic-tidb-root".into()));
         given.set.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        tests::stage::plan(&workflow, &given, &eyes).await
+        tests::stage::plan(workflow, &given, &eyes).await
     }
 
     /// Begins a run of a shipped workflow and goes forward until it ends or the tripwire stops it.
@@ -180,8 +208,18 @@ impl Bench {
         set: &[(&str, &str)],
         tripwire: Arc<dyn Tripwire>,
     ) -> Result<Ending, Failure> {
-        let plan = self.plan(name, set, user).await?;
-        let workflow = Catalog::default().load(&SystemDisk, name).unwrap().unwrap();
+        self.begin(&shipped(name), set, user, tripwire).await
+    }
+
+    /// The same with any workflow.
+    pub(crate) async fn begin(
+        &self,
+        workflow: &Workflow,
+        set: &[(&str, &str)],
+        user: &kube::Client,
+        tripwire: Arc<dyn Tripwire>,
+    ) -> Result<Ending, Failure> {
+        let plan = self.plan_of(workflow, set, user).await?;
         let begin = Begin { plan, sources: workflow.pinned(), reach: None, actor: Self::actor() };
         let eyes = self.eyes_of(user.clone());
         let options = self.options(eyes.clone());

@@ -20,6 +20,7 @@ mod desk;
 mod envtest;
 mod expired;
 mod found;
+mod gaps;
 mod gitops;
 mod issued;
 mod kills;

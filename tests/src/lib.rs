@@ -101,6 +101,14 @@ pub mod program;
 )]
 pub mod primitives;
 
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_debug_implementations,
+    reason = "what stories are told upon"
+)]
+pub mod clock;
+
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "what stories are told upon")]
 pub mod stage;
 
@@ -148,6 +156,13 @@ pub mod parts;
     reason = "stories that two test programs tell on different servers"
 )]
 pub mod traps;
+
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod gaps;
 
 #[allow(
     clippy::unwrap_used,

@@ -35,6 +35,12 @@ pub trait Stage {
     }
     /// Runs a workflow as far as it goes; an error where it is refused beforehand.
     async fn forward(&self, name: &str, set: &[(&str, &str)]) -> Result<Ending, Failure>;
+    /// Whether phases that would break a link are refused from now on.
+    fn set_forecast(&mut self, on: bool);
+    /// Runs a workflow that nobody ships as far as it goes.
+    async fn tries(&self, workflow: &Workflow) -> Ending;
+    /// Time passes for whoever waits in a run: the sandbox's as a whole, beside a real server only the run's own.
+    async fn pass(&self, while_: Duration);
     /// Runs a workflow until the tripwire, where its process dies.
     async fn dies(&self, name: &str, set: &[(&str, &str)], tripwire: Arc<dyn Tripwire>) -> Ending;
     /// The same at this record.

@@ -1,7 +1,6 @@
 //! The primitives of `k8s` and `tidb`, and the lock, against a Kubernetes API: stories that are told on the sandbox's server
 //! and on a real one. Nobody but a story controls anything there. Each has a namespace of its own.
 
-mod clock;
 mod fields;
 mod forgotten;
 mod gate;

@@ -13,10 +13,10 @@ use stdlib::registry;
 use stdlib::secret::MemorySecrets;
 use stdlib::world::{Clock as _, Net, World};
 
-use super::clock::Turned;
 use super::gate::Remembering;
 use super::place::Place;
 use super::pods::Pods;
+use crate::clock::Turned;
 
 /// A namespace of a server, and a world that sees it as `rollover`.
 pub(super) struct Scene {

@@ -7,17 +7,19 @@ use std::time::Duration;
 use stdlib::world::Clock;
 
 /// Another clock, turned forward.
-pub(super) struct Turned {
+pub struct Turned {
     base: Arc<dyn Clock>,
     seconds: AtomicI64,
 }
 
 impl Turned {
-    pub(super) fn new(base: Arc<dyn Clock>) -> Self {
+    /// As this clock, until it is turned.
+    pub fn new(base: Arc<dyn Clock>) -> Self {
         Self { base, seconds: AtomicI64::new(0) }
     }
 
-    pub(super) fn turn(&self, by: Duration) {
+    /// Turns it forward.
+    pub fn turn(&self, by: Duration) {
         self.seconds.fetch_add(i64::try_from(by.as_secs()).unwrap(), Ordering::Relaxed);
     }
 }
