@@ -1,48 +1,51 @@
-//! A cluster in which everything has expired, on a real API server.
+//! Everything has expired: the stories of `tests::expired` on a real server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{NoTripwire, Why};
-use runner::events::EndState;
-use sandbox::world::{Expired, Fault, Scenario};
+use sandbox::world::{Expired, Scenario};
+use tests::expired::{self as stories, PodsAreBack, scenario};
+use tests::stage::AtRecord;
 
 use crate::bench::{Bench, multi};
-use crate::rotate::{StopAt, served};
-
-const WORKFLOW: &str = "tidb/cfssl-expired";
 
 pub(crate) async fn bench(seed: u64) -> Bench {
-    let bench = Bench::of(seed, Scenario { expired: Expired::Everything, ..Scenario::default() }).await;
-    bench.world.set_fault(Fault::NoRestarts);
-    bench
+    of(seed, Expired::Everything).await
 }
 
-async fn is_well(bench: &Bench) {
-    bench.world.steady(Duration::from_secs(300)).await.unwrap();
-    let end = bench.world.end_state().await;
-    assert!(end.holds(), "{:?}", end.broken);
-    assert_eq!(served(&end).len(), 4);
+async fn of(seed: u64, expired: Expired) -> Bench {
+    Bench::calm(seed, scenario(expired)).await
 }
 
 #[test]
 #[ignore = "needs a real control plane: tests/control-plane"]
 fn what_has_expired_is_brought_back_on_a_real_server_and_goes_on_where_it_was_stopped() {
     multi(async {
-        let one = bench(51).await;
-        let done = one.run(WORKFLOW, &[], Arc::new(NoTripwire)).await.unwrap();
-        assert_eq!(done.state, EndState::Done, "{:?}", done.failure);
-        is_well(&one).await;
-        let records = done.head.size;
-        drop(one);
+        let records = stories::brought_back(&bench(51).await).await;
         for part in [1, 2, 3] {
-            let bench = bench(51).await;
-            let stop = records * part / 4;
-            let stopped = bench.run(WORKFLOW, &[], Arc::new(StopAt(stop))).await.unwrap();
-            assert_eq!(stopped.state, EndState::Killed, "{stop}: {:?}", stopped.failure);
-            let done = bench.open(Why::Resume).resume().await;
-            assert_eq!(done.state, EndState::Done, "{stop}: {:?}", done.failure);
-            is_well(&bench).await;
+            stories::goes_on(&bench(51).await, AtRecord(records * part / 4)).await;
         }
+        stories::goes_on(&bench(51).await, PodsAreBack).await;
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn where_only_certificates_have_expired_the_ca_stays() {
+    multi(async { stories::the_ca_stays(&of(52, Expired::Leaves).await).await });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn there_is_nothing_to_go_back_to_and_nothing_to_do_where_nothing_has_expired() {
+    multi(async { stories::nothing_to_go_back_to(&bench(53).await).await });
+    multi(async { stories::nothing_to_do(&Bench::calm(54, Scenario::default()).await).await });
+}
+
+#[test]
+#[ignore = "needs a real control plane: tests/control-plane"]
+fn one_after_the_other_they_wait_for_ever() {
+    multi(async {
+        let long = Duration::from_secs(90);
+        stories::one_after_the_other_they_wait(&bench(55).await, long).await;
     });
 }

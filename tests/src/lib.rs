@@ -166,6 +166,14 @@ pub mod gaps;
 
 #[allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "stories that two test programs tell on different servers"
+)]
+pub mod expired;
+
+#[allow(
+    clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "stories that two test programs tell on different servers"
 )]

@@ -58,7 +58,9 @@ pub trait Stage {
     async fn back(&self) -> Ending;
 }
 
-struct AtRecord(u64);
+/// Stops as soon as this record is on disk.
+#[derive(Debug)]
+pub struct AtRecord(pub u64);
 
 impl Tripwire for AtRecord {
     fn stops(&self, seq: u64, _: &Event, moment: Moment) -> bool {
