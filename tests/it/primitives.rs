@@ -16,7 +16,11 @@ macro_rules! tell {
 }
 
 tests::stories_everywhere!(tell);
-tests::stories_in_memory!(tell);
+
+#[test]
+fn a_list_and_a_watch_of_versions_that_the_server_has_forgotten_begin_anew() {
+    virtual_time(tests::primitives::forgotten_in_memory());
+}
 
 #[test]
 fn a_rotation_by_primitives_refuses_no_handshake_forward_and_back() {

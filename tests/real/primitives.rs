@@ -1,5 +1,5 @@
-//! The stories of `tests::primitives` on a real server: all on one, at once, each in its own namespace. What only the sandbox
-//! does when it is asked to, cutting watches and forgetting versions, is done to a real server in `waits.rs`.
+//! The stories of `tests::primitives` on a real server: all on one, at once, each in its own namespace. What befalls a server
+//! as a whole is told in `waits.rs`.
 
 use std::sync::Arc;
 

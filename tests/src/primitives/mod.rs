@@ -1,6 +1,7 @@
 //! The primitives of `k8s` and `tidb`, and the lock, against a Kubernetes API: stories that are told on the sandbox's server
 //! and on a real one. Nobody but a story controls anything there. Each has a namespace of its own.
 
+mod cut;
 mod fields;
 mod forgotten;
 mod gate;
@@ -22,8 +23,8 @@ use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
 
-pub use self::forgotten::forgotten;
-pub use self::place::InMemory;
+pub use self::forgotten::{forgotten, forgotten_in_memory};
+use self::place::InMemory;
 pub use self::real::Real;
 pub use self::rotation::rotation;
 
@@ -78,28 +79,16 @@ macro_rules! stories_everywhere {
                 each_thing_that_must_hold_before_a_rotation_has_its_own_error
                 the_view_measures_chains_and_infers_anchors
                 a_bundle_written_by_hand_without_a_restart_is_not_believed_to_be_loaded
+                a_ca_that_begins_after_a_pod_is_not_believed_to_be_loaded_by_it
                 what_this_run_wrote_and_restarted_tells_what_a_pod_holds
                 proofs_look_at_the_wire
                 whoever_still_presents_an_old_certificate_is_named;
             waits:
                 a_wait_is_woken_by_what_happens_and_asks_no_more_than_once
-                what_does_not_come_is_unproved_and_the_right_to_watch_is_named;
-        }
-    };
-}
-
-/// Hands the stories that only the sandbox's server can bring about to a macro: it cuts watches, forgets versions and goes
-/// away when it is asked to.
-#[macro_export]
-macro_rules! stories_in_memory {
-    ($with:ident) => {
-        $with! {
-            waits:
                 a_watch_that_is_cut_goes_on_from_where_it_was
-                versions_that_the_server_has_forgotten_are_listed_anew
-                a_server_that_is_away_for_a_while_is_waited_for;
-            tidb:
-                a_ca_that_begins_after_a_pod_is_not_believed_to_be_loaded_by_it;
+                a_version_that_is_refused_in_the_answer_is_listed_anew
+                a_server_that_is_away_for_a_while_is_waited_for
+                what_does_not_come_is_unproved_and_the_right_to_watch_is_named;
         }
     };
 }
@@ -125,9 +114,7 @@ pub fn everywhere() -> Vec<Story> {
 
 /// Tells a story of this name in the sandbox.
 pub async fn in_memory(name: &str) {
-    let mut all = everywhere();
-    all.extend::<Vec<Story>>(stories_in_memory!(table));
-    let story = all.into_iter().find(|story| story.name == name).unwrap();
+    let story = everywhere().into_iter().find(|story| story.name == name).unwrap();
     let scene = scene::scene(Arc::new(InMemory::default()), name).await;
     scene.create(scene::definition()).await;
     (story.run)(scene).await;

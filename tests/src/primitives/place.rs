@@ -28,19 +28,16 @@ pub(super) trait Place: Send + Sync {
     fn heal(&self, fault: FaultId);
     /// How often `rollover` has asked so for these in a namespace.
     fn counted(&self, ns: &str, verb: &str, resource: &str) -> u64;
-    /// The sandbox's server, where this is one.
-    fn in_memory(&self) -> Option<&Server> {
-        None
-    }
     /// Whether the server breaks every connection of `rollover` that asks for this namespace.
     fn set_down(&self, ns: &str, down: bool);
+    /// Ends the watches of `rollover` in this namespace; `abort` breaks the connection instead of closing it. Returns how
+    /// many.
+    fn drop_watches(&self, ns: &str, abort: bool) -> usize;
 }
 
 /// The sandbox's server, in this process and on virtual time. It has one story.
-#[allow(missing_debug_implementations, reason = "a server has nothing to show")]
-pub struct InMemory {
-    /// The server, for what only it can do.
-    pub server: Arc<Server>,
+pub(super) struct InMemory {
+    pub(super) server: Arc<Server>,
     clock: TokioClock,
     namespaces: AtomicUsize,
 }
@@ -95,11 +92,11 @@ impl Place for InMemory {
         counters.get(&("rollover".into(), verb.into(), resource.into())).copied().unwrap_or_default()
     }
 
-    fn in_memory(&self) -> Option<&Server> {
-        Some(&self.server)
-    }
-
     fn set_down(&self, _: &str, down: bool) {
         self.server.set_down(down);
+    }
+
+    fn drop_watches(&self, _: &str, abort: bool) -> usize {
+        self.server.drop_watches(None, Some("rollover"), abort)
     }
 }

@@ -19,6 +19,7 @@ use stdlib::k8s::object::{Ref, text};
 use stdlib::world::{Clock, SystemClock, TokioClock, World};
 use tower::{BoxError, Service};
 
+use super::cut::{Answer, Watches};
 use super::place::Place;
 use super::scene::definition;
 
@@ -40,6 +41,7 @@ pub struct Real {
 struct Way {
     faults: Faults,
     down: Mutex<Vec<String>>,
+    watches: Watches,
     counted: Mutex<BTreeMap<(String, String, String), u64>>,
 }
 
@@ -161,7 +163,12 @@ impl Place for Real {
         all.retain(|other| other != ns);
         if down {
             all.push(ns.into());
+            self.way.watches.drop_all(ns, true);
         }
+    }
+
+    fn drop_watches(&self, ns: &str, abort: bool) -> usize {
+        self.way.watches.drop_all(ns, abort)
     }
 }
 
@@ -174,9 +181,9 @@ struct Struck {
 }
 
 impl Service<Request<Body>> for Struck {
-    type Response = Response<Body>;
+    type Response = Response<Answer>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -195,7 +202,7 @@ impl Service<Request<Body>> for Struck {
             let mut loses = false;
             for effect in this.way.faults.strike(&info) {
                 match effect {
-                    Effect::Status(code, message) => return Ok(refused(code, &message)),
+                    Effect::Status(code, message) => return Ok(refused(code, &message).map(Into::into)),
                     Effect::Error(_) => unreachable!("no story asks for it"),
                     Effect::Delay(by) => tokio::time::sleep(by).await,
                     Effect::Abort => return Err(broken()),
@@ -204,12 +211,16 @@ impl Service<Request<Body>> for Struck {
                 }
             }
             let answer = this.inner.send(request).await?;
-            if loses { Err(broken()) } else { Ok(answer) }
+            match (loses, info.user == "rollover" && info.verb == "watch") {
+                (true, _) => Err(broken()),
+                (_, true) => Ok(this.way.watches.held(&info.namespace, answer)),
+                (_, false) => Ok(answer.map(Into::into)),
+            }
         })
     }
 }
 
-fn broken() -> BoxError {
+pub(super) fn broken() -> BoxError {
     std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
 }
 

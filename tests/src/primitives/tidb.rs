@@ -240,14 +240,19 @@ pub(super) async fn a_bundle_written_by_hand_without_a_restart_is_not_believed_t
 pub(super) async fn a_ca_that_begins_after_a_pod_is_not_believed_to_be_loaded_by_it(scene: Scene) {
     let mut town = town(scene).await;
     // A CA begins some minutes before it is made.
-    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    town.scene.pass(std::time::Duration::from_secs(600)).await;
     town.new = town.scene.ca("New").await;
-    town.put_anchors(PD, &town.both()).await;
+    // Before 1.25 a server keeps an entry's time where its own manager writes the same fields again.
     let secret = Ref::secret(&town.scene.ns, PD);
+    town.scene.edit(&secret, json!({"data": {"ca.crt": base64(&town.both())}})).await;
+    let not_loaded = async |why: &str| {
+        let view = town.view(Vec::new()).await;
+        let pd = party(&view, "pod/basic-pd-0");
+        assert_eq!((pd.anchor_evidence, sizes(pd)), (Evidence::Unknown, vec![2, 1]), "{why}");
+    };
+    not_loaded("the Secret's maker wrote it").await;
     town.scene.edit(&secret, json!({"metadata": {"managedFields": [{}]}})).await;
-    let view = town.view(Vec::new()).await;
-    let pd = party(&view, "pod/basic-pd-0");
-    assert_eq!((pd.anchor_evidence, sizes(pd)), (Evidence::Unknown, vec![2, 1]));
+    not_loaded("nobody knows who wrote it").await;
 }
 
 pub(super) async fn what_this_run_wrote_and_restarted_tells_what_a_pod_holds(scene: Scene) {
