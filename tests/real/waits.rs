@@ -20,8 +20,11 @@ fn a_wait_goes_on_when_the_server_has_restarted_and_is_woken_by_what_happens_the
             ControlPlane::start(&assets().expect("tests/control-plane makes the programs")).await.unwrap();
         let world = stdlib::World::system(Some(client(&plane.admin_kubeconfig()).await.unwrap()), "/".into());
         let objects = Objects::of(&world).unwrap();
-        let object = Ref::new("v1", "ConfigMap", "default", "slow");
-        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "slow", "namespace": "default"},
+        // One that the server makes by itself may not be there yet.
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "waits"}});
+        objects.create(&Ref::new("v1", "Namespace", "", "waits"), &namespace).await.unwrap();
+        let object = Ref::new("v1", "ConfigMap", "waits", "slow");
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "slow", "namespace": "waits"},
             "data": {"state": "no"}});
         objects.create(&object, &map).await.unwrap();
         let says = async |state: &str| {
@@ -30,7 +33,7 @@ fn a_wait_goes_on_when_the_server_has_restarted_and_is_woken_by_what_happens_the
             objects.merge(&object, version, json!({"data": {"state": state}})).await.unwrap();
         };
         let wait = stdlib::registry().get("k8s::wait").unwrap();
-        let args = ["v1", "ConfigMap", "default"].map(Value::from);
+        let args = ["v1", "ConfigMap", "waits"].map(Value::from);
         let options = json!({"name": "slow", "field": "data.state", "value": "yes", "within": "5m"});
         let args: Vec<Value> = args.into_iter().chain([options]).collect();
         let story = async {
