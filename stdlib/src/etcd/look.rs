@@ -211,7 +211,8 @@ async fn said(world: &World, endpoint: &Endpoint, access: &Access) -> Result<Sai
         let mut client = connection.client();
         let read = connection.ask_within(HEALTHY, client.get("health", None)).await;
         // Who may not read it is told so by a member that is well.
-        read.err().map(|error| error.message).filter(|why| !why.contains("permission denied"))
+        let why = read.err().map(|error| error.message).filter(|why| !why.contains("permission denied"));
+        why.map(|why| format!("a read that needs the quorum failed: {why}"))
     } else {
         Some(answer.errors().join(", "))
     };

@@ -1,6 +1,7 @@
 //! `etcd::snapshot`: the database of one member in a file, with the hash that etcd puts behind it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -15,6 +16,8 @@ use crate::world::World;
 
 /// The hash behind a database.
 const HASH: usize = 32;
+/// For how long nothing may come of one.
+const STALL: Duration = Duration::from_secs(30);
 /// What a snapshot's length is a multiple of, without its hash.
 const PAGE: u64 = 512;
 
@@ -85,7 +88,7 @@ pub(super) async fn save(
     let connection = connect(world, &from.endpoint, &cluster.access).await?;
     let mut stream = connection.ask(connection.client().snapshot()).await?;
     let mut written: u64 = 0;
-    while let Some(chunk) = connection.ask(stream.message()).await? {
+    while let Some(chunk) = connection.ask_within(STALL, stream.message()).await? {
         let left = chunk.remaining_bytes();
         let blob = Zeroizing::new(chunk.0.blob);
         file.write_all(&blob).map_err(disk)?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use stdlib::cert::{Certificate, Key};
+use stdlib::error::Code;
 use stdlib::gate::{Effect, Gate, Past, Permit, Progress};
 use stdlib::registry::registry;
 use stdlib::{PrimError, World};
@@ -253,4 +254,31 @@ async fn a_snapshot_is_one_for_etcds_own_program_and_the_leadership_goes_where_i
     let stranger = json!({ "host": { "name": "m9", "address": "127.0.0.1" } });
     let error = run("etcd::move_leader", &[stranger]).await.err().unwrap();
     assert!(error.message.contains("none of `cluster.members`"), "{error}");
+}
+
+/// Its leader may not know yet that nobody follows it: it is asked for what needs a majority.
+#[tokio::test]
+async fn a_cluster_that_has_just_lost_its_quorum_is_not_healthy_whatever_its_leader_believes() {
+    let cluster = Cluster::start(3);
+    let world = World::system(None, cluster.machines.root.path().to_owned());
+    let (all, gate) = (named(&cluster, &world), Noting::default());
+    let looks = async || (registry().get("etcd::members").unwrap().run)(&world, &[all.clone()], &gate).await;
+    let seen = looks().await.unwrap();
+    let leads = |host: &str| {
+        seen["members"].as_array().unwrap().iter().any(|m| m["host"] == host && m["leader"] == true)
+    };
+    let followers: Vec<&Machine> =
+        cluster.machines.all.iter().filter(|machine| !leads(&machine.name)).collect();
+    assert_eq!(followers.len(), 2);
+    let signal = |signal: &str| {
+        for machine in &followers {
+            let main = fs::read_to_string(machine.path("main")).unwrap();
+            done(Command::new("kill").args([signal, main.split(' ').next().unwrap()]).output().unwrap());
+        }
+    };
+    signal("-STOP");
+    let error = looks().await.unwrap_err();
+    signal("-CONT");
+    assert_eq!(error.code, Code::Unproved, "{error}");
+    assert!(error.message.contains("it is not healthy: a read that needs the quorum failed"), "{error}");
 }
