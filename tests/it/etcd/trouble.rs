@@ -262,7 +262,9 @@ async fn a_cluster_that_has_just_lost_its_quorum_is_not_healthy_whatever_its_lea
     let cluster = Cluster::start(3);
     let world = World::system(None, cluster.machines.root.path().to_owned());
     let (all, gate) = (named(&cluster, &world), Noting::default());
-    let looks = async || (registry().get("etcd::members").unwrap().run)(&world, &[all.clone()], &gate).await;
+    let looks = async || {
+        (registry().get("etcd::members").unwrap().run)(&world, std::slice::from_ref(&all), &gate).await
+    };
     let seen = looks().await.unwrap();
     let leads = |host: &str| {
         seen["members"].as_array().unwrap().iter().any(|m| m["host"] == host && m["leader"] == true)
